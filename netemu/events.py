@@ -1,0 +1,307 @@
+"""Every thing worth telling about a packet's way, as frozen values.
+
+The engine tells, it never renders. A sink gets a `Stamp` (when, where, which packet) and an event
+body of plain values: ints, strings, bytes, tuples of them. Addresses are text here. With no sink
+nothing is built: the caller asks `if net.sink is not None` first.
+
+`kind` of the JSON form is the class name in snake case: `RuleVisited` is `rule_visited`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """When, where and to which packet something happened."""
+
+    time_ns: int
+    node: str
+    """Name of the namespace; empty for a node's main one."""
+    packet_id: int
+    parent_id: int
+    hook: str = ""
+    """PREROUTING INPUT FORWARD OUTPUT POSTROUTING while inside a hook."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all event bodies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameReceived(Event):
+    """A device took a frame in."""
+
+    device: str
+    frame: bytes
+    packet_type: str
+    """HOST BROADCAST MULTICAST OTHERHOST."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameSent(Event):
+    """A device sent a frame; `port` says that it left the node."""
+
+    device: str
+    frame: bytes
+    port: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookEntered(Event):
+    """The packet reached a hook."""
+
+    in_device: str
+    out_device: str
+    packet: bytes
+    """From the network header."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleVisited(Event):
+    """A rule was tried."""
+
+    table: str
+    chain: str
+    rule: int
+    line: int | None
+    matched: bool
+    text: str
+    """The rule as iptables-save prints it, without `-A CHAIN`."""
+    target: str
+    """Name of target or chain; empty when the rule has none."""
+    failed_on: str
+    """First part that did not match, such as `-p tcp` or `-m mark --mark 0x1`."""
+    value: str
+    """What the packet had there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainEntered(Event):
+    """A jump or goto was taken, or a base chain begun."""
+
+    table: str
+    chain: str
+    by: str
+    """`hook`, `jump` or `goto`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainReturned(Event):
+    """A chain was left, by RETURN or at its end."""
+
+    table: str
+    chain: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictIssued(Event):
+    """A table or hook function decided."""
+
+    table: str
+    chain: str
+    rule: int
+    line: int | None
+    verdict: str
+    policy: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkChanged(Event):
+    """The packet's or the connection's mark changed; `what` is `mark` or `ctmark`."""
+
+    what: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChanceDrawn(Event):
+    """A random draw decided a match: `value` of `threshold` (both of 2**31)."""
+
+    match: str
+    value: int
+    threshold: int
+    matched: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConntrackLookup(Event):
+    """Conntrack classified the packet."""
+
+    state: str
+    """NEW ESTABLISHED RELATED INVALID UNTRACKED."""
+    direction: str
+    """ORIGINAL REPLY, or empty."""
+    connection: str
+    """As conntrack -L prints it; empty when there is none."""
+    note: str
+    """Why, when the kernel would say so: the log_invalid text, "picked up mid-stream"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionCreated(Event):
+    """An entry was made, not yet confirmed."""
+
+    connection: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionConfirmed(Event):
+    """The entry went into the table."""
+
+    connection: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionDestroyed(Event):
+    """The entry was removed."""
+
+    connection: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatBound(Event):
+    """nf_nat_setup_info bound one side; null bindings that change nothing are not told."""
+
+    manip: str
+    """`src` or `dst`."""
+    before: str
+    after: str
+    """Both as ADDRESS:PORT, ADDRESS or ADDRESS id=N."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderRewritten(Event):
+    """Header bytes changed: NAT, TTL, TOS."""
+
+    what: str
+    """`dnat`, `snat`, `un-dnat`, `un-snat`, `ttl`, `tos`, `icmp payload`."""
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteChosen(Event):
+    """A route lookup gave this result."""
+
+    direction: str
+    """`input` or `output`."""
+    destination: str
+    table: str
+    prefix: str
+    kind: str
+    """unicast local broadcast multicast unreachable blackhole prohibit none."""
+    device: str
+    gateway: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighbourStateChanged(Event):
+    """A neighbour entry changed its state."""
+
+    device: str
+    address: str
+    before: str
+    after: str
+    mac: str
+    assumed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighbourUsed(Event):
+    """The next hop's MAC was taken from an entry."""
+
+    device: str
+    address: str
+    state: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketQueued(Event):
+    """The packet waits for ARP or for its other fragments."""
+
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FdbLearned(Event):
+    """A bridge learnt or moved an address."""
+
+    bridge: str
+    mac: str
+    device: str
+    moved_from: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeForwarded(Event):
+    """A bridge decided where a frame goes."""
+
+    bridge: str
+    how: str
+    """`fdb`, `flood`, `local` or `broadcast`."""
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketDelivered(Event):
+    """The local stack took the packet."""
+
+    what: str
+    """What took it: `arp`, `icmp echo`, `tcp listener :80`, `no socket`, ..."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketMade(Event):
+    """The node made a packet of its own (its stamp names the cause as parent)."""
+
+    what: str
+    packet: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PacketDropped(Event):
+    """The packet ended here."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelLogged(Event):
+    """The kernel log got a line."""
+
+    text: str
+
+
+Sink = Callable[[Stamp, Event], None]
+
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def kind_of(event: Event) -> str:
+    """Return the JSON `kind` of an event.
+
+    >>> kind_of(FdbLearned(bridge="br0", mac="", device="", moved_from=""))
+    'fdb_learned'
+    """
+    return _WORD.sub("_", type(event).__name__).lower()
+
+
+def as_json(stamp: Stamp, event: Event) -> dict[str, object]:
+    """Return one flat dict of plain values; bytes become hex."""
+    out: dict[str, object] = {"kind": kind_of(event)}
+    for part in (stamp, event):
+        for item in fields(part):
+            value = getattr(part, item.name)
+            out[item.name] = value.hex() if isinstance(value, bytes) else value
+    return out

@@ -1,0 +1,80 @@
+"""Hash functions exactly as the kernel computes them.
+
+Kernel: include/linux/jhash.h, include/linux/hash.h, include/linux/kernel.h (reciprocal_scale).
+All arithmetic is modulo 2**32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_MASK32 = 0xFFFFFFFF
+
+JHASH_INITVAL = 0xDEADBEEF
+"""An arbitrary start value (include/linux/jhash.h)."""
+
+GOLDEN_RATIO_32 = 0x61C88647
+"""2**32 times the negative golden ratio (include/linux/hash.h)."""
+
+
+def rol32(word: int, shift: int) -> int:
+    """Rotate a 32-bit word to the left."""
+    return ((word << shift) | (word >> (32 - shift))) & _MASK32
+
+
+def jhash2(words: Sequence[int], initval: int) -> int:
+    """Hash an array of u32 (jhash2)."""
+    length = len(words)
+    a = b = c = (JHASH_INITVAL + (length << 2) + initval) & _MASK32
+    position = 0
+    while length > 3:
+        a = (a + words[position]) & _MASK32
+        b = (b + words[position + 1]) & _MASK32
+        c = (c + words[position + 2]) & _MASK32
+        a, b, c = _jhash_mix(a, b, c)
+        length -= 3
+        position += 3
+    if not length:
+        return c
+    if length == 3:
+        c = (c + words[position + 2]) & _MASK32
+    if length >= 2:
+        b = (b + words[position + 1]) & _MASK32
+    a = (a + words[position]) & _MASK32
+    return _jhash_final(a, b, c)
+
+
+def _jhash_mix(a: int, b: int, c: int) -> tuple[int, int, int]:
+    a = ((a - c) & _MASK32) ^ rol32(c, 4)
+    c = (c + b) & _MASK32
+    b = ((b - a) & _MASK32) ^ rol32(a, 6)
+    a = (a + c) & _MASK32
+    c = ((c - b) & _MASK32) ^ rol32(b, 8)
+    b = (b + a) & _MASK32
+    a = ((a - c) & _MASK32) ^ rol32(c, 16)
+    c = (c + b) & _MASK32
+    b = ((b - a) & _MASK32) ^ rol32(a, 19)
+    a = (a + c) & _MASK32
+    c = ((c - b) & _MASK32) ^ rol32(b, 4)
+    b = (b + a) & _MASK32
+    return a, b, c
+
+
+def _jhash_final(a: int, b: int, c: int) -> int:
+    c = ((c ^ b) - rol32(b, 14)) & _MASK32
+    a = ((a ^ c) - rol32(c, 11)) & _MASK32
+    b = ((b ^ a) - rol32(a, 25)) & _MASK32
+    c = ((c ^ b) - rol32(b, 16)) & _MASK32
+    a = ((a ^ c) - rol32(c, 4)) & _MASK32
+    b = ((b ^ a) - rol32(a, 14)) & _MASK32
+    return ((c ^ b) - rol32(b, 24)) & _MASK32
+
+
+def reciprocal_scale(value: int, ep_ro: int) -> int:
+    """Scale a 32-bit value into the interval [0, ep_ro)."""
+    return (value * ep_ro) >> 32
+
+
+def hash_32(value: int, bits: int) -> int:
+    """Hash a 32-bit value to `bits` bits (hash_32)."""
+    return ((value * GOLDEN_RATIO_32) & _MASK32) >> (32 - bits)

@@ -1,0 +1,190 @@
+"""What a node is made of, as plain values: what a snapshot says and a namespace is built from.
+
+The snapshot reader and the live-kernel driver both speak this, so that netemu and the kernel are
+always given the same node. Addresses are packed bytes (4 or 16); MACs are 6 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSpec:
+    """One device, as `ip -j -d link show` gives it."""
+
+    name: str
+    ifindex: int
+    kind: str = ""
+    """linkinfo.info_kind ("veth", "bridge", "vxlan", ...), "loopback" for lo, "" for hardware."""
+    mac: bytes = bytes(6)
+    mtu: int = 1500
+    up: bool = True
+    carrier: bool = True
+    noarp: bool = False
+    master: str = ""
+    """Bridge that it is a port of."""
+    peer_ifindex: int = 0
+    """link_index of a veth end; 0 when unknown."""
+    peer_netnsid: int | None = None
+    """link_netnsid: namespace of the peer, None for the same namespace."""
+    bridge: dict[str, int] = field(default_factory=dict)
+    """Bridge options of info_data: ageing_time (1/100 s), vlan_filtering, nf_call_iptables, ..."""
+    port: dict[str, int] = field(default_factory=dict)
+    """Port options of info_slave_data: state, hairpin, isolated, learning, flood, ..."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressSpec:
+    """One address of a device."""
+
+    device: str
+    address: bytes
+    prefix_len: int
+    broadcast: bytes = b""
+    scope: str = "global"
+    """global site link host, or a number."""
+    secondary: bool = False
+    peer: bytes = b""
+    """Remote end of a point-to-point address (`ip addr add A peer B`); empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NexthopSpec:
+    """One way of a route."""
+
+    device: str
+    gateway: bytes = b""
+    weight: int = 1
+    onlink: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteSpec:
+    """One route of `ip -j route show table all`."""
+
+    prefix: bytes
+    prefix_len: int
+    kind: str = "unicast"
+    """unicast local broadcast multicast anycast blackhole unreachable prohibit throw."""
+    table: int = 254
+    """254 main, 255 local, 253 default."""
+    nexthops: tuple[NexthopSpec, ...] = ()
+    source: bytes = b""
+    """prefsrc; empty when the route names none."""
+    metric: int = 0
+    scope: str = "global"
+    protocol: str = ""
+    tos: int = 0
+    mtu: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRuleSpec:
+    """One policy rule of `ip -j rule show`."""
+
+    priority: int
+    source: bytes = b""
+    source_len: int = 0
+    destination: bytes = b""
+    destination_len: int = 0
+    iif: str = ""
+    oif: str = ""
+    fwmark: int = 0
+    fwmask: int = 0
+    """0 when the rule does not look at the mark."""
+    tos: int = 0
+    action: str = "table"
+    """table goto nop blackhole unreachable prohibit."""
+    table: int = 254
+    goto: int = 0
+    invert: bool = False
+    protocol: int = 0
+    source_ports: tuple[int, int] | None = None
+    destination_ports: tuple[int, int] | None = None
+    suppress_prefix_len: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighbourSpec:
+    """One neighbour entry."""
+
+    device: str
+    address: bytes
+    mac: bytes = b""
+    state: str = "REACHABLE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FdbSpec:
+    """One bridge forwarding entry."""
+
+    bridge: str
+    device: str
+    mac: bytes
+    state: str = ""
+    """permanent static stale, or empty for a learnt one."""
+    vlan: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketSpec:
+    """One listening socket of `ss -Htuln`."""
+
+    protocol: str
+    """tcp or udp."""
+    address: bytes
+    """All zero for a wildcard socket."""
+    port: int
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextFile:
+    """A file's name, for messages, and its text."""
+
+    name: str
+    text: str
+
+
+@dataclass(slots=True, kw_only=True)
+class NamespaceSpec:
+    """One network namespace: a node's main one (name "") or one below `netns/`."""
+
+    name: str = ""
+    links: list[LinkSpec] = field(default_factory=list)
+    addresses: list[AddressSpec] = field(default_factory=list)
+    routes: list[RouteSpec] = field(default_factory=list)
+    policy_rules: list[PolicyRuleSpec] | None = None
+    """None: the kernel's three (0 local, 32766 main, 32767 default)."""
+    neighbours: list[NeighbourSpec] = field(default_factory=list)
+    fdb: list[FdbSpec] = field(default_factory=list)
+    sysctls: dict[str, str] = field(default_factory=dict)
+    rules4: TextFile | None = None
+    """iptables-save text of the backend that is evaluated."""
+    rules6: TextFile | None = None
+    backend: str = "legacy"
+    """legacy or nft: which printing rules the text follows."""
+    ipset: TextFile | None = None
+    ipvs: TextFile | None = None
+    conntrack: TextFile | None = None
+    sockets: list[SocketSpec] | None = None
+    """None: no `ss` file, so nothing listens and the output says so."""
+    netns_ids: dict[int, str] = field(default_factory=dict)
+    """link_netnsid -> name of the namespace below `netns/`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeSpec:
+    """A whole node: its main namespace, its other ones, and what was assumed or is missing."""
+
+    main: NamespaceSpec
+    others: list[NamespaceSpec] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """One sentence each: what was missing and what that disables, what was assumed."""
+    source: str = ""
+    """File or directory that it was read from."""
+
+    def namespaces(self) -> list[NamespaceSpec]:
+        """Return all namespaces, the main one first."""
+        return [self.main, *self.others]

@@ -1,0 +1,267 @@
+"""The packet in flight, the device that carries it, and what became of it.
+
+Kernel: include/linux/skbuff.h, include/linux/netdevice.h.
+
+Theory of operation: `Skb.data` starts at the network header (IPv4 header, ARP body), as
+`skb->data` does inside the IP layer; the link header that came with the frame is kept apart in
+`mac_header`, since LOG prints it and the bridge sends it on. An 802.1Q tag lives in `vlan_tci`,
+as the kernel keeps it. Addresses are packed bytes in network order (4 or 16 of them) everywhere,
+so nothing depends on the address family.
+
+A clone shares the `Fate` of its original: a flooded frame is one packet with many copies. A packet
+that the node makes itself (an ICMP error, a RST, an ARP request) has a fate of its own with the
+packet that caused it as its parent.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+ETH_HLEN = 14
+"""Octets of an Ethernet header without 802.1Q tag (include/uapi/linux/if_ether.h)."""
+
+ETH_P_IP = 0x0800
+ETH_P_ARP = 0x0806
+ETH_P_8021Q = 0x8100
+ETH_P_IPV6 = 0x86DD
+
+BROADCAST_MAC = b"\xff\xff\xff\xff\xff\xff"
+ZERO_MAC = bytes(6)
+
+
+class PacketType(IntEnum):
+    """For whom a received frame is meant (include/uapi/linux/if_packet.h)."""
+
+    HOST = 0
+    BROADCAST = 1
+    MULTICAST = 2
+    OTHERHOST = 3
+    OUTGOING = 4
+    LOOPBACK = 5
+
+
+class Checksum(IntEnum):
+    """What is known of the L4 checksum (skb->ip_summed)."""
+
+    NONE = 0
+    """Unknown: whoever cares computes it."""
+    UNNECESSARY = 1
+    """Known to be good."""
+    COMPLETE = 2
+    PARTIAL = 3
+    """Holds the pseudo-header sum only; completed on output. Counts as good."""
+
+
+class Device(ABC):
+    """A network device of one namespace (struct net_device).
+
+    `link/` derives the kinds: port, veth, bridge, loopback and the wrapping ones.
+    """
+
+    __slots__ = (
+        "bridge_port",
+        "carrier",
+        "ifindex",
+        "kind",
+        "loopback",
+        "mac",
+        "master",
+        "mtu",
+        "name",
+        "noarp",
+        "rx_handler",
+        "up",
+    )
+
+    def __init__(  # noqa: PLR0913 - a device has this many properties that a caller must choose
+        self,
+        *,
+        name: str,
+        ifindex: int,
+        mac: bytes,
+        mtu: int = 1500,
+        up: bool = True,
+        kind: str = "",
+        loopback: bool = False,
+        noarp: bool = False,
+    ) -> None:
+        """Make a device; `kind` is the word of `ip -d link` ("veth", "bridge", "" for hardware)."""
+        self.name = name
+        self.ifindex = ifindex
+        self.mac = mac
+        self.mtu = mtu
+        self.up = up
+        self.carrier = up
+        self.kind = kind
+        self.loopback = loopback
+        self.noarp = noarp
+        self.master: Device | None = None
+        """The bridge that this device is a port of."""
+        self.bridge_port: object | None = None
+        """The bridge's record of this port (link/bridge.py)."""
+        self.rx_handler: Callable[[Skb], bool] | None = None
+        """Takes a received skb before the protocol handlers; True when it consumed it."""
+
+    @abstractmethod
+    def xmit(self, skb: Skb) -> None:
+        """Send the frame `skb.mac_header + skb.data` (ndo_start_xmit)."""
+
+    def __repr__(self) -> str:
+        """Name and index, for test failures."""
+        return f"<{type(self).__name__} {self.name}#{self.ifindex}>"
+
+
+@dataclass(slots=True, kw_only=True)
+class NfBridge:
+    """What br_netfilter remembers of a bridged packet (struct nf_bridge_info)."""
+
+    physindev: Device | None = None
+    physoutdev: Device | None = None
+    in_prerouting: bool = False
+    bridged_dnat: bool = False
+    sabotage_in_done: bool = False
+    pkt_otherhost: bool = False
+    frag_max_size: int = 0
+    neigh_header: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulePlace:
+    """A rule's place, for verdicts and messages."""
+
+    table: str
+    chain: str
+    rule: int
+    """Number in its chain from 1; one more than the last rule is the policy."""
+    line: int | None
+    """Line of the rule in its file; None for what was not read from a file."""
+
+
+@dataclass(slots=True, kw_only=True)
+class SentFrame:
+    """A frame that left the node through a port."""
+
+    time_ns: int
+    device: str
+    frame: bytes
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Fate:
+    """What became of one packet and all its copies."""
+
+    packet_id: int
+    parent_id: int = 0
+    """The packet that caused this one; 0 for an injected one."""
+    frames: list[SentFrame] = field(default_factory=list)
+    delivered_to: str = ""
+    """`node` or `NS` of the namespace whose stack took the packet; empty if none did."""
+    drop_reason: str = ""
+    """SKB_DROP_REASON name of the first copy that was dropped."""
+    reject_type: str = ""
+    """The word after --reject-with when a REJECT rule answered."""
+    queue_number: int | None = None
+    decided_by: RulePlace | None = None
+    """The rule that dropped, rejected, queued or last accepted the packet."""
+    rules_visited: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """One of ACCEPT DROP REJECT QUEUE STOLEN."""
+        if self.frames or self.delivered_to:
+            return "ACCEPT"
+        if self.reject_type:
+            return "REJECT"
+        if self.queue_number is not None:
+            return "QUEUE"
+        return "DROP" if self.drop_reason else "STOLEN"
+
+    @property
+    def reason(self) -> str:
+        """Why it ended so: a drop reason, the reject type, or empty."""
+        verdict = self.verdict
+        if verdict == "REJECT":
+            return self.reject_type
+        return self.drop_reason if verdict == "DROP" else ""
+
+
+class Skb:
+    """A packet in flight (struct sk_buff)."""
+
+    __slots__ = (
+        "ctinfo",
+        "data",
+        "device",
+        "dst",
+        "fate",
+        "frag_max_size",
+        "ignore_df",
+        "ip_flags",
+        "ip_summed",
+        "ipvs_property",
+        "mac_header",
+        "mark",
+        "nf_bridge",
+        "nf_trace",
+        "nfct",
+        "options",
+        "pkt_type",
+        "priority",
+        "protocol",
+        "sk",
+        "vlan_tci",
+    )
+
+    def __init__(
+        self, data: bytes | bytearray, *, protocol: int, fate: Fate, device: Device | None = None
+    ) -> None:
+        """Wrap `data`, which starts at the network header of ethertype `protocol`."""
+        self.data = bytearray(data)
+        self.protocol = protocol
+        self.device = device
+        """skb->dev: where it came from, later where it goes."""
+        self.fate = fate
+        self.mac_header = b""
+        """Link header (14 octets for Ethernet), or empty for a packet made here."""
+        self.vlan_tci: int | None = None
+        self.pkt_type = PacketType.HOST
+        self.mark = 0
+        self.priority = 0
+        self.nfct: object | None = None
+        """The conntrack entry or UNTRACKED mark; read it with nf_ct_get."""
+        self.ctinfo = 0
+        self.nf_trace = False
+        self.dst: object | None = None
+        """The route; read it with skb_rtable."""
+        self.nf_bridge: NfBridge | None = None
+        self.ip_summed = Checksum.NONE
+        self.ignore_df = False
+        self.sk: object | None = None
+        """The local socket that sent it."""
+        self.ipvs_property = False
+        self.frag_max_size = 0
+        """IPCB(skb)->frag_max_size, octets."""
+        self.ip_flags = 0
+        """IPCB(skb)->flags."""
+        self.options: object | None = None
+        """IPCB(skb)->opt once ip_options_compile ran."""
+
+    @property
+    def transport_offset(self) -> int:
+        """Offset of the L4 header in `data` (IPv4)."""
+        return (self.data[0] & 0x0F) * 4
+
+    def clone(self) -> Skb:
+        """Copy packet and metadata; the fate is shared (skb_clone, pskb_copy)."""
+        twin = Skb(self.data, protocol=self.protocol, fate=self.fate, device=self.device)
+        for name in _COPIED:
+            setattr(twin, name, getattr(self, name))
+        return twin
+
+
+_COPIED = tuple(
+    name for name in Skb.__slots__ if name not in {"data", "protocol", "fate", "device"}
+)
