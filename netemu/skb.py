@@ -26,6 +26,7 @@ ETH_HLEN = 14
 ETH_P_IP = 0x0800
 ETH_P_ARP = 0x0806
 ETH_P_8021Q = 0x8100
+ETH_P_8021AD = 0x88A8
 ETH_P_IPV6 = 0x86DD
 
 BROADCAST_MAC = b"\xff\xff\xff\xff\xff\xff"
@@ -198,6 +199,7 @@ class Skb:
         "dst",
         "fate",
         "frag_max_size",
+        "gso",
         "ignore_df",
         "ip_flags",
         "ip_summed",
@@ -212,6 +214,7 @@ class Skb:
         "priority",
         "protocol",
         "sk",
+        "vlan_proto",
         "vlan_tci",
     )
 
@@ -227,6 +230,11 @@ class Skb:
         self.mac_header = b""
         """Link header (14 octets for Ethernet), or empty for a packet made here."""
         self.vlan_tci: int | None = None
+        """The stripped VLAN tag: priority, DEI and VLAN id; None when untagged."""
+        self.vlan_proto = ETH_P_8021Q
+        """Ethertype of the stripped tag, 802.1Q or 802.1ad."""
+        self.gso = False
+        """A merged super-frame (skb_is_gso): exempt from MTU checks."""
         self.pkt_type = PacketType.HOST
         self.mark = 0
         self.priority = 0
