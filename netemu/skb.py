@@ -168,6 +168,8 @@ class Fate:
     decided_by: RulePlace | None = None
     """The rule that dropped, rejected, queued or last accepted the packet."""
     rules_visited: int = 0
+    connection: object | None = None
+    """The conntrack entry that the packet belongs to (netfilter/conntrack/connection.py)."""
 
     @property
     def verdict(self) -> str:
