@@ -1,0 +1,40 @@
+"""netemu: what a Linux kernel does with a frame, step by step.
+
+The public API is this one screen. Names are loaded on first use (PEP 562), so that
+`import netemu` costs next to nothing and a command pays only for what it needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from netemu.errors import InputError, InternalError, NetemuError, UsageError
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "InputError": "netemu.errors",
+    "InternalError": "netemu.errors",
+    "NetemuError": "netemu.errors",
+    "UsageError": "netemu.errors",
+}
+"""Public name -> module that defines it."""
+
+__all__ = ["InputError", "InternalError", "NetemuError", "UsageError", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name on first use."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'netemu' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)

@@ -1,0 +1,86 @@
+"""Check all: format, lint, types, tests, and the same packets against the live kernel.
+
+    python3 tools/check.py                 everything, as CI does
+    python3 tools/check.py tests           some parts: format lint types tests kernel
+    python3 tools/check.py tests -- -k tcp what follows `--` goes to pytest
+
+Needs nothing but Python 3.11; it sets up its own environment first. The kernel part needs root,
+Linux and its network tools, and says what is missing where it skips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import bootstrap
+
+PARTS = ("format", "lint", "types", "tests", "kernel")
+NO_TESTS_COLLECTED = 5
+
+
+def command_of(part: str, python: str, extra: list[str]) -> list[str]:
+    """Return the command line of one part."""
+    module = [python, "-m"]
+    return {
+        "format": [*module, "ruff", "format", "--check", "--quiet", "."],
+        "lint": [*module, "ruff", "check", "--quiet", "."],
+        "types": [*module, "mypy"],
+        "tests": [*module, "pytest", "-q", "-n", workers(), "--ignore=tests/kernel", *extra],
+        "kernel": [*module, "pytest", "-q", "tests/kernel", *extra],
+    }[part]
+
+
+def workers() -> str:
+    """One pytest worker per core, none where there is a single core."""
+    cores = os.cpu_count() or 1
+    return str(cores) if cores > 1 else "0"
+
+
+def main() -> int:
+    """Run the parts asked for; return 1 if any failed."""
+    arguments, extra = split(sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {' '.join(PARTS)}")
+    parser.add_argument("--fix", action="store_true", help="repair format and lint first")
+    chosen = parser.parse_args(arguments)
+    unknown = [part for part in chosen.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"no part {unknown[0]!r}; there are {' '.join(PARTS)}")
+    python = str(bootstrap.ensure("dev"))
+    if chosen.fix:
+        run([python, "-m", "ruff", "format", "--quiet", "."])
+        run([python, "-m", "ruff", "check", "--fix", "--quiet", "."])
+    rows: list[tuple[str, str, float]] = []
+    for part in chosen.parts or PARTS:
+        print(f"== {part}", flush=True)
+        start = time.monotonic()
+        code = run(command_of(part, python, extra))
+        ok = code == 0 or (code == NO_TESTS_COLLECTED and bool(extra))
+        rows.append((part, "ok" if ok else "FAILED", time.monotonic() - start))
+    print("\n".join(f"{part:8} {result:7} {seconds:6.1f} s" for part, result, seconds in rows))
+    return int(any(result != "ok" for _, result, _ in rows))
+
+
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Split the command line at `--`."""
+    if "--" not in arguments:
+        return arguments, []
+    place = arguments.index("--")
+    return arguments[:place], arguments[place + 1 :]
+
+
+def run(command: list[str]) -> int:
+    """Run a command in the checkout; return its exit code."""
+    return subprocess.run(command, check=False, cwd=bootstrap.ROOT).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
