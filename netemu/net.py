@@ -119,9 +119,7 @@ class Net:
 
     def new_fate(self, parent: Fate | None = None) -> Fate:
         """Return the fate of a fresh packet; `parent` caused it."""
-        return Fate(
-            packet_id=self.packet_ids.next(), parent_id=parent.packet_id if parent else 0
-        )
+        return Fate(packet_id=self.packet_ids.next(), parent_id=parent.packet_id if parent else 0)
 
     def stamp(self, skb: Skb) -> Stamp:
         """Return the stamp of an event about `skb`, now."""

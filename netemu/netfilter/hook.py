@@ -81,9 +81,7 @@ class HookTable:
         """Start without any function."""
         self._entries: dict[tuple[Family, Hook], list[tuple[int, HookFunction]]] = {}
 
-    def register(
-        self, family: Family, hook: Hook, priority: int, function: HookFunction
-    ) -> None:
+    def register(self, family: Family, hook: Hook, priority: int, function: HookFunction) -> None:
         """Add a function; of equal priorities the later one runs first (nf_hook_entries_grow)."""
         entries = self._entries.setdefault((family, hook), [])
         position = 0
