@@ -46,6 +46,9 @@ class Invert(IntFlag):
     PROTO = 0x40
 
 
+NOT_INVERTED = Invert(0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generic:
     """The part of a rule that every rule has (struct ipt_ip)."""
@@ -62,7 +65,7 @@ class Generic:
     """0 is any."""
     fragment: bool = False
     """-f (IPT_F_FRAG)."""
-    invert: Invert = Invert(0)
+    invert: Invert = NOT_INVERTED
 
     @property
     def unconditional(self) -> bool:
