@@ -64,6 +64,7 @@ class Net:
         "log",
         "name",
         "nf_ct_attach",
+        "nf_log_packet",
         "packet_handlers",
         "packet_ids",
         "sink",
@@ -98,6 +99,8 @@ class Net:
         """ethertype -> receiver (dev_add_pack)."""
         self.nf_ct_attach: Callable[[Skb, Skb], None] | None = None
         """Attaches the conntrack of the second skb to the first (nf_ct_hook->attach)."""
+        self.nf_log_packet: Callable[[Skb, HookState, str], None] | None = None
+        """Logs a packet at level 4 behind a prefix, as LOG does (nf_log_syslog, once bound)."""
         self.sink: Sink | None = None
         self.hook_name = ""
         """Hook that is running now, for event stamps."""
