@@ -1,0 +1,302 @@
+"""What an extension is: one declaration from which reading, printing and evaluation come.
+
+Kernel: include/linux/netfilter/x_tables.h (struct xt_match, xt_target), net/netfilter/x_tables.c
+(xt_check_match, xt_check_target); iptables' struct xt_option_entry and libxtables/xtoptions.c.
+
+Theory of operation: an extension lists its `Option`s in the order in which iptables-save prints
+them. The reader collects what a rule says into `Settings`: `finish` checks what must, may not and
+must also be there (xtables_options_fcheck), fills defaults, then asks `check`. `build` makes the
+value that `evaluate` or `apply` gets for every packet; it is made for one rule alone, so it may
+hold that rule's state. Options that are other spellings (`--set-mark` of `--set-xmark`) say so
+with `into`, so that later code knows one spelling.
+
+What stays a word in the kernel's own data stays one here: `tables`, `hooks`, `protocols` and
+`families` are refused by the core, never by the extension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
+
+from netemu.errors import RulesetError
+from netemu.net import Net
+from netemu.netfilter.hook import Family, Hook, Verdict
+from netemu.netfilter.xtables.kinds import FLAG, Kind
+from netemu.netfilter.xtables.model import (
+    AttachFunction,
+    BoundMatch,
+    BoundTarget,
+    DescribeFunction,
+    MatchFunction,
+    TargetFunction,
+)
+from netemu.netfilter.xtables.param import XtParam
+from netemu.skb import Skb
+
+T = TypeVar("T")
+Info = TypeVar("Info")
+"""What `build` makes: the kernel's matchinfo or targinfo."""
+
+BOTH_FAMILIES = (Family.IPV4, Family.IPV6)
+
+
+class _Absent:
+    """Marks that an option has no default or no silent value."""
+
+
+ABSENT = _Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of an extension (struct xt_option_entry)."""
+
+    name: str
+    """Without the leading dashes."""
+    kind: Kind[Any] = FLAG
+    aliases: tuple[str, ...] = field(default=(), kw_only=True)
+    """Further names; printed as `name`."""
+    invertible: bool = field(default=False, kw_only=True)
+    """May stand behind a `!` (XTOPT_INVERT)."""
+    mandatory: bool = field(default=False, kw_only=True)
+    """Must be given (XTOPT_MAND)."""
+    multiple: bool = field(default=False, kw_only=True)
+    """May be given more than once (XTOPT_MULTI); read with `Settings.all`."""
+    excludes: tuple[str, ...] = field(default=(), kw_only=True)
+    requires: tuple[str, ...] = field(default=(), kw_only=True)
+    into: str = field(default="", kw_only=True)
+    """The option that this one is another spelling of; never printed itself."""
+    convert: Callable[[Any], object] | None = field(default=None, kw_only=True)
+    """Turns this spelling's value into the value of `into`."""
+    default: object = field(default=ABSENT, kw_only=True)
+    """Value when the option is not given; printed as if it were given."""
+    silent: object = field(default=ABSENT, kw_only=True)
+    """Value that is not printed unless inverted."""
+    help: str = field(default="", kw_only=True)
+    """What it does, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One option as a rule gives it."""
+
+    option: Option
+    value: object
+    inverted: bool = False
+
+
+class Settings:
+    """What a rule says to one extension, once all its options are read."""
+
+    __slots__ = ("extension", "family", "given", "order", "protocol", "protocol_inverted", "table")
+
+    def __init__(  # noqa: PLR0913 - what checkentry is told
+        self,
+        extension: str,
+        given: dict[str, Given],
+        order: tuple[Given, ...] = (),
+        *,
+        family: Family = Family.IPV4,
+        protocol: int = 0,
+        protocol_inverted: bool = False,
+        table: str = "filter",
+    ) -> None:
+        """Built by the reader."""
+        self.extension = extension
+        self.given = given
+        """By name, `into` already applied; of a `multiple` option the last."""
+        self.order = order
+        """Everything in the order of the rule, for options whose order counts."""
+        self.family = family
+        self.protocol = protocol
+        """What the rule's -p says, 0 for any."""
+        self.protocol_inverted = protocol_inverted
+        self.table = table
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether the option is given or has a default."""
+        return name in self.given
+
+    def inverted(self, name: str) -> bool:
+        """Return whether the option stands behind a `!`."""
+        found = self.given.get(name)
+        return found is not None and found.inverted
+
+    def need(self, name: str, kind: type[T]) -> T:
+        """Return the value of an option that is there."""
+        value = self.given[name].value
+        assert isinstance(value, kind), (self.extension, name, value)
+        return value
+
+    @overload
+    def get(self, name: str, kind: type[T]) -> T | None: ...
+    @overload
+    def get(self, name: str, kind: type[T], default: T) -> T: ...
+    def get(self, name: str, kind: type[T], default: T | None = None) -> T | None:
+        """Return the value of an option, or `default` when it is not there."""
+        return self.need(name, kind) if name in self.given else default
+
+    def uses(self, *names: str) -> bool:
+        """Return whether the rule itself gives one of these options."""
+        return any(given.option.name in names for given in self.order)
+
+    def all(self, name: str) -> list[Given]:
+        """Return every use of an option and its other spellings, in the order of the rule."""
+        return [given for given in self.order if name in {given.option.name, given.option.into}]
+
+
+CheckFunction: TypeAlias = Callable[[Settings], None]
+"""Raises RulesetError when the whole of the options cannot be (x6_fcheck and checkentry)."""
+
+SaveFunction: TypeAlias = Callable[[Settings], str]
+"""Prints all options, for an extension that the declared order and policies do not cover."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """What matches and targets have in common."""
+
+    name: str
+    kernel: str
+    """Source file in the kernel."""
+    options: tuple[Option, ...] = ()
+    """In print order."""
+    duty: str = ""
+    """What it does, in one sentence."""
+    tables: tuple[str, ...] = ()
+    """Tables that it may stand in; empty for any."""
+    hooks: tuple[Hook, ...] = ()
+    """Hooks that it may be reached from; empty for any."""
+    protocols: tuple[int, ...] = ()
+    """The rule's -p must be one of these, not inverted; empty for any."""
+    families: tuple[Family, ...] = BOTH_FAMILIES
+    check: CheckFunction | None = None
+    save: SaveFunction | None = None
+
+    def find(self, name: str) -> Option | None:
+        """Return the option of this name or alias."""
+        for option in self.options:
+            if name == option.name or name in option.aliases:
+                return option
+        return None
+
+    def finish(self, settings: Settings) -> None:
+        """Check the options against each other and fill defaults."""
+        _fcheck(self, settings)
+        for option in self.options:
+            if option.default is not ABSENT and option.name not in settings.given:
+                settings.given[option.name] = Given(option, option.default)
+        if self.check is not None:
+            self.check(settings)
+
+    def words(self, settings: Settings) -> str:
+        """Return the options as iptables-save prints them, without leading blank."""
+        if self.save is not None:
+            return self.save(settings)
+        parts: list[str] = []
+        for option in self.options:
+            if option.into:
+                continue
+            if option.multiple:
+                for given in settings.all(option.name):
+                    parts += _printed(given)
+            elif option.name in settings.given:
+                parts += _printed(settings.given[option.name])
+        return " ".join(parts)
+
+
+def printed(settings: Settings, *names: str) -> str:
+    """Print the named options under their own policies: a brick for `save` functions."""
+    parts: list[str] = []
+    for name in names:
+        if name in settings.given:
+            parts += _printed(settings.given[name])
+    return " ".join(parts)
+
+
+def _printed(given: Given) -> Iterable[str]:
+    option = given.option
+    if not given.inverted and option.silent is not ABSENT and given.value == option.silent:
+        return ()
+    words = [f"! --{option.name}" if given.inverted else f"--{option.name}"]
+    if option.kind.arity:
+        words.append(option.kind.show(given.value))
+    return words
+
+
+def _fcheck(extension: Extension, settings: Settings) -> None:
+    """Test XTOPT_MAND, `excl` and `also` (xtables_options_fcheck)."""
+    name = extension.name
+    used = {given.option.name for given in settings.order}
+    for option in extension.options:
+        if option.name not in used:
+            if option.mandatory:
+                raise RulesetError(f'{name}: option "--{option.name}" must be specified')
+            continue
+        for other in option.excludes:
+            if other in used:
+                raise RulesetError(
+                    f'{name}: option "--{option.name}" cannot be used together with "--{other}"'
+                )
+        for other in option.requires:
+            if other not in used:
+                raise RulesetError(f'{name}: option "--{option.name}" also requires "--{other}"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match(Extension, Generic[Info]):
+    """A match: `-m NAME` (struct xt_match)."""
+
+    build: Callable[[Settings], Info]
+    """Makes what `evaluate` gets; called once for every rule."""
+    evaluate: Callable[[Info, Skb, XtParam], bool]
+    attach: Callable[[Net, Info], None] | None = None
+    """Called when a rule is loaded into a namespace (what checkentry does beyond checking)."""
+    describe: Callable[[Info, Skb, XtParam], str] | None = None
+    """Says what the packet had there, for a trace."""
+
+    def bind(self, settings: Settings) -> BoundMatch:
+        """Make the match of one rule."""
+        options = self.words(settings)
+        return BoundMatch(
+            name=self.name,
+            evaluate=cast("MatchFunction", self.evaluate),
+            settings=self.build(settings),
+            text=f"-m {self.name} {options}" if options else f"-m {self.name}",
+            attach=cast("AttachFunction | None", self.attach),
+            describe=cast("DescribeFunction | None", self.describe),
+            declaration=self,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target(Extension, Generic[Info]):
+    """A target: `-j NAME` (struct xt_target)."""
+
+    build: Callable[[Settings], Info]
+    """Makes what `apply` gets; called once for every rule."""
+    apply: Callable[[Info, Skb, XtParam], Verdict | None]
+    """Returns None to go on with the next rule (XT_CONTINUE)."""
+    attach: Callable[[Net, Info], None] | None = None
+
+    def bind(self, settings: Settings) -> BoundTarget:
+        """Make the target of one rule."""
+        options = self.words(settings)
+        return BoundTarget(
+            name=self.name,
+            apply=cast("TargetFunction", self.apply),
+            settings=self.build(settings),
+            text=f"-j {self.name} {options}" if options else f"-j {self.name}",
+            attach=cast("AttachFunction | None", self.attach),
+            declaration=self,
+        )
+
+
+AnyMatch: TypeAlias = Match[Any]
+AnyTarget: TypeAlias = Target[Any]
+
+
+def nothing(settings: Settings) -> None:
+    """`build` of an extension without options."""
