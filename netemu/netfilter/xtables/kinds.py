@@ -62,6 +62,8 @@ class Kind(ABC, Generic[T]):
 
     terminal: ClassVar[str] = "WORD"
     """Terminal of values.lark."""
+    may_be_empty: ClassVar[bool] = False
+    """Whether `""` has the right shape (a terminal cannot be empty)."""
     arity: ClassVar[int] = 1
     """Words that the value takes; the reader joins them with one blank."""
 
@@ -72,7 +74,7 @@ class Kind(ABC, Generic[T]):
 
     def parse(self, text: str, call: OptionCall) -> T:
         """Read a value or raise RulesetError in iptables' words."""
-        if self.fullmatch(text) is None:
+        if self.fullmatch(text) is None and not (self.may_be_empty and not text):
             raise RulesetError(self.refusal(text, call))
         return self.read(text, call)
 
@@ -92,7 +94,7 @@ class Kind(ABC, Generic[T]):
 class Flag(Kind[bool]):
     """An option without a value (XTTYPE_NONE)."""
 
-    terminal = "NOTHING"
+    may_be_empty = True
     arity = 0
 
     def read(self, text: str, call: OptionCall) -> bool:
@@ -181,6 +183,7 @@ class UnsignedRange(Kind[Span]):
     """`a:b`, `a:`, `:b` or `a` (XTTYPE_UINT8RC to UINT64RC)."""
 
     terminal = "NUMBER_RANGE"
+    may_be_empty = True
 
     def __init__(self, high: int) -> None:
         """Accept numbers from 0 to `high`."""
@@ -305,6 +308,7 @@ class Text(Kind[str]):
     """A string (XTTYPE_STRING), cut to or refused beyond a number of octets."""
 
     terminal = "TEXT"
+    may_be_empty = True
 
     def __init__(self, *, least: int = 0, most: int = 0, cut: int = 0, raw: bool = False) -> None:
         """Refuse outside `least` to `most` octets; cut to `cut` octets; `raw` prints unquoted."""
