@@ -1,0 +1,267 @@
+"""A node written as commands of ip(8) and bridge(8), one per line, for their `-batch` mode.
+
+Theory of operation: pure text, nothing is run here. Order matters: devices before addresses,
+addresses before routes; ports join their bridge in order of ifindex, since a bridge floods to the
+newest port first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from netemu.livekernel.case import Wire, find_wires, port_keys, split_device
+from netemu.sim.spec import (
+    AddressSpec,
+    FdbSpec,
+    LinkSpec,
+    NamespaceSpec,
+    NeighbourSpec,
+    NodeSpec,
+    PolicyRuleSpec,
+    RouteSpec,
+)
+from netemu.wire.address import format_address, format_mac
+
+FAR_MTU = 65535
+"""MTU of the far ends of ports: every frame that the node sends gets through."""
+
+FAR_INDEX = 1000
+"""ifindex of the first far end: iproute2 6.1 hands on a peer's index only beside an own one."""
+
+BRIDGE_OPTIONS = {
+    "ageing_time": "ageing_time",
+    "stp_state": "stp_state",
+    "forward_delay": "forward_delay",
+    "mcast_snooping": "mcast_snooping",
+    "nf_call_iptables": "nf_call_iptables",
+    "nf_call_ip6tables": "nf_call_ip6tables",
+    "nf_call_arptables": "nf_call_arptables",
+    "group_fwd_mask": "group_fwd_mask",
+}
+"""Keys of `LinkSpec.bridge` that ip(8) sets, and its words for them."""
+
+PORT_OPTIONS = {
+    "hairpin": "hairpin",
+    "isolated": "isolated",
+    "learning": "learning",
+    "flood": "flood",
+    "bcast_flood": "bcast_flood",
+    "mcast_flood": "mcast_flood",
+}
+"""Keys of `LinkSpec.port` that are on or off, as ip(8) names them."""
+
+TABLE_LOCAL = 255
+
+
+def far_links(node: NodeSpec, paths: Mapping[str, str]) -> list[str]:
+    """Make every port as a veth end, seen from the helper namespace, which keeps the far end."""
+    keys = port_keys(node)
+    lines: list[str] = []
+    for number, key in enumerate(keys):
+        name, device = split_device(key)
+        link = _link(node, name, device)
+        far = f"far{number}"
+        lines.append(
+            f"link add name {far} index {FAR_INDEX + number} mtu {FAR_MTU} type veth"
+            f" peer {_identity(link)} netns {paths[name]}"
+        )
+        lines.append(f"link set dev {far} {'up' if link.carrier else 'down'} arp off promisc on")
+    return lines
+
+
+def inner_links(node: NodeSpec, paths: Mapping[str, str]) -> dict[str, list[str]]:
+    """Make bridges and veth pairs inside the node, by namespace in which the line is run."""
+    lines: dict[str, list[str]] = {space.name: [] for space in node.namespaces()}
+    for space in node.namespaces():
+        for link in space.links:
+            if link.kind == "bridge":
+                options = "".join(
+                    f" {word} {link.bridge[key]}"
+                    for key, word in BRIDGE_OPTIONS.items()
+                    if key in link.bridge
+                )
+                lines[space.name].append(f"link add {_identity(link)} type bridge{options}")
+    for wire in find_wires(node):
+        lines[wire.one[0]].append(_veth_line(wire, paths))
+    return lines
+
+
+def _veth_line(wire: Wire, paths: Mapping[str, str]) -> str:
+    (_, one), (there, other) = wire.one, wire.other
+    return f"link add {_identity(one)} type veth peer {_identity(other)} netns {paths[there]}"
+
+
+def _identity(link: LinkSpec) -> str:
+    mac = "" if link.mac == bytes(6) else f" address {format_mac(link.mac)}"
+    return f"name {link.name} index {link.ifindex} mtu {link.mtu}{mac}"
+
+
+def _link(node: NodeSpec, namespace: str, device: str) -> LinkSpec:
+    return next(
+        link
+        for space in node.namespaces()
+        if space.name == namespace
+        for link in space.links
+        if link.name == device
+    )
+
+
+def set_up(space: NamespaceSpec) -> list[str]:
+    """Enslave ports and bring devices up."""
+    lines: list[str] = []
+    for link in sorted(space.links, key=lambda link: link.ifindex):
+        if link.master:
+            lines.append(f"link set dev {link.name} master {link.master}")
+            flags = [
+                f" {word} {'on' if link.port[key] else 'off'}"
+                for key, word in PORT_OPTIONS.items()
+                if key in link.port
+            ]
+            if flags:
+                lines.append(f"link set dev {link.name} type bridge_slave{''.join(flags)}")
+        if link.noarp and link.kind != "loopback" and link.name != "lo":
+            lines.append(f"link set dev {link.name} arp off")
+        if link.up:
+            lines.append(f"link set dev {link.name} up")
+    return lines
+
+
+def bridges_with_mac(space: NamespaceSpec) -> list[str]:
+    """Give bridges their MAC again: enslaving ports may have changed it, an own one stays."""
+    return [
+        f"link set dev {link.name} address {format_mac(link.mac)} mtu {link.mtu}"
+        for link in space.links
+        if link.kind == "bridge" and link.mac != bytes(6)
+    ]
+
+
+def address_lines(space: NamespaceSpec) -> list[str]:
+    """Add the addresses in order, so that secondary ones become secondary."""
+    return [
+        _address_line(address)
+        for address in space.addresses
+        if not (address.device == "lo" and address.address == b"\x7f\x00\x00\x01")
+    ]
+
+
+def _address_line(address: AddressSpec) -> str:
+    text = format_address(address.address)
+    peer = f" peer {format_address(address.peer)}" if address.peer else ""
+    broadcast = f" broadcast {format_address(address.broadcast)}" if address.broadcast else ""
+    return (
+        f"address add {text}{peer}/{address.prefix_len}{broadcast}"
+        f" scope {address.scope} dev {address.device}"
+    )
+
+
+def route_line(route: RouteSpec, verb: str) -> str:
+    """Return the line that adds or deletes a route."""
+    kind = "" if route.kind == "unicast" else f"{route.kind} "
+    words = [f"route {verb} {kind}{format_address(route.prefix)}/{route.prefix_len}"]
+    words.append(f"table {route.table}")
+    if route.tos:
+        words.append(f"tos {route.tos:#x}")
+    if route.metric:
+        words.append(f"metric {route.metric}")
+    if route.protocol:
+        words.append(f"protocol {route.protocol}")
+    if route.scope != "global":
+        words.append(f"scope {route.scope}")
+    if route.source:
+        words.append(f"src {format_address(route.source)}")
+    if route.mtu:
+        words.append(f"mtu {route.mtu}")
+    ways = [
+        (f"via {format_address(hop.gateway)} " if hop.gateway else "")
+        + (f"dev {hop.device}" if hop.device else "")
+        + (" onlink" if hop.onlink else "")
+        for hop in route.nexthops
+    ]
+    if len(ways) == 1:
+        words.append(ways[0])
+    else:
+        words += [
+            f"nexthop {way} weight {hop.weight}"
+            for way, hop in zip(ways, route.nexthops, strict=True)
+        ]
+    return " ".join(words)
+
+
+def rule_lines(space: NamespaceSpec) -> list[str]:
+    """Replace the kernel's three policy rules by those of the namespace."""
+    if space.policy_rules is None:
+        return []
+    kept = [rule for rule in space.policy_rules if _is_default(rule)]
+    lines = [
+        f"rule del priority {priority}"
+        for priority in (0, 32766, 32767)
+        if priority not in {rule.priority for rule in kept}
+    ]
+    lines += [_rule_line(rule) for rule in space.policy_rules if rule not in kept]
+    return lines
+
+
+def _is_default(rule: PolicyRuleSpec) -> bool:
+    return rule in {
+        PolicyRuleSpec(priority=0, table=TABLE_LOCAL),
+        PolicyRuleSpec(priority=32766, table=254),
+        PolicyRuleSpec(priority=32767, table=253),
+    }
+
+
+def _rule_line(rule: PolicyRuleSpec) -> str:
+    words = [f"rule add {'not ' if rule.invert else ''}priority {rule.priority}"]
+    if rule.source_len:
+        words.append(f"from {format_address(rule.source)}/{rule.source_len}")
+    if rule.destination_len:
+        words.append(f"to {format_address(rule.destination)}/{rule.destination_len}")
+    if rule.iif:
+        words.append(f"iif {rule.iif}")
+    if rule.oif:
+        words.append(f"oif {rule.oif}")
+    if rule.fwmask:
+        words.append(f"fwmark {rule.fwmark:#x}/{rule.fwmask:#x}")
+    if rule.tos:
+        words.append(f"tos {rule.tos:#x}")
+    if rule.protocol:
+        words.append(f"ipproto {rule.protocol}")
+    for word, ports in (("sport", rule.source_ports), ("dport", rule.destination_ports)):
+        if ports is not None:
+            words.append(f"{word} {ports[0]}-{ports[1]}")
+    if rule.action == "table":
+        words.append(f"table {rule.table}")
+    elif rule.action == "goto":
+        words.append(f"goto {rule.goto}")
+    else:
+        words.append(rule.action)
+    if rule.suppress_prefix_len is not None:
+        words.append(f"suppress_prefixlength {rule.suppress_prefix_len}")
+    return " ".join(words)
+
+
+def neighbour_lines(neighbours: Iterable[NeighbourSpec]) -> list[str]:
+    """Add the entries that can be added: multicast ones and unanswered requests cannot."""
+    lines: list[str] = []
+    for entry in neighbours:
+        if entry.state in {"NOARP", "INCOMPLETE", "NONE", "FAILED"} or not entry.mac:
+            continue
+        lines.append(
+            f"neigh replace {format_address(entry.address)} lladdr {format_mac(entry.mac)}"
+            f" dev {entry.device} nud {entry.state.lower()}"
+        )
+    return lines
+
+
+def fdb_lines(space: NamespaceSpec) -> list[str]:
+    """Add bridge forwarding entries; a device's own and multicast ones are there already."""
+    own = {link.mac for link in space.links}
+    return [
+        _fdb_line(entry)
+        for entry in space.fdb
+        if entry.bridge and entry.mac not in own and not entry.mac[0] & 1
+    ]
+
+
+def _fdb_line(entry: FdbSpec) -> str:
+    state = {"permanent": "local", "static": "static"}.get(entry.state, "dynamic")
+    return f"fdb replace {format_mac(entry.mac)} dev {entry.device} master {state}"

@@ -1,0 +1,102 @@
+"""The far ends of a node's ports: one packet socket sends and hears frames on all of them.
+
+Kernel: net/packet/af_packet.c, drivers/net/veth.c.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from netemu.errors import KernelError
+
+ETH_P_ALL = 3
+SOL_PACKET = 263
+PACKET_AUXDATA = 8  # include/uapi/linux/if_packet.h
+PACKET_IGNORE_OUTGOING = 23
+TP_STATUS_CSUMNOTREADY = 1 << 3
+TP_STATUS_VLAN_VALID = 1 << 4
+AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata
+SO_RCVBUFFORCE = 33
+RECEIVE_BUFFER_OCTETS = 16 << 20
+LARGEST_FRAME_OCTETS = 1 << 17
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardFrame:
+    """A frame that the node sent."""
+
+    device: str
+    """Port of the node."""
+    monotonic_ns: int
+    frame: bytes
+
+
+class Tap:
+    """Must be made, and used for sending, inside the helper namespace."""
+
+    def __init__(self, far_of_port: Mapping[str, str]) -> None:
+        """Listen on the far ends; `far_of_port` maps a port to its far end's name."""
+        self._far_of_port = dict(far_of_port)
+        self._socket = socket.socket(
+            socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(ETH_P_ALL)
+        )
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER_OCTETS)
+        self._socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        self._port_of_far = {far: port for port, far in far_of_port.items()}
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def send(self, device: str, frame: bytes) -> None:
+        """Send a frame so that it enters the node at its port `device`."""
+        try:
+            self._socket.sendto(frame, (self._far_of_port[device], 0))
+        except KeyError:
+            known = ", ".join(self._far_of_port)
+            raise KernelError(f"{device} is no port of the node; ports are {known}") from None
+        except OSError as error:
+            # A far end that is down or too small is the node's own doing (carrier off): the
+            # frame is lost, as on a cut wire.
+            if error.errno not in {100, 90}:  # ENETDOWN, EMSGSIZE
+                raise
+
+    def heard(self) -> list[HeardFrame]:
+        """Return the frames that came since the last time, in order."""
+        frames: list[HeardFrame] = []
+        while True:
+            try:
+                frame, ancillary, _, address = self._socket.recvmsg(LARGEST_FRAME_OCTETS, 64)
+            except BlockingIOError:
+                return frames
+            except OSError as error:
+                if error.errno == 100:  # ENETDOWN: a far end went down
+                    continue
+                raise
+            port = self._port_of_far.get(address[0])
+            if port is not None:
+                frames.append(
+                    HeardFrame(
+                        device=port,
+                        monotonic_ns=time.monotonic_ns(),
+                        frame=_whole_frame(frame, ancillary),
+                    )
+                )
+
+
+def _whole_frame(frame: bytes, ancillary: list[tuple[int, int, bytes]]) -> bytes:
+    """Put the 802.1Q tag back that the kernel keeps beside the frame."""
+    for level, kind, data in ancillary:
+        if level != SOL_PACKET or kind != PACKET_AUXDATA:
+            continue
+        status, _, _, _, _, vlan_tci, vlan_ethertype = AUXDATA.unpack_from(data)
+        assert not status & TP_STATUS_CSUMNOTREADY, "a port left a checksum to the hardware"
+        if status & TP_STATUS_VLAN_VALID:
+            tag = struct.pack("!HH", vlan_ethertype or 0x8100, vlan_tci)
+            return frame[:12] + tag + frame[12:]
+    return frame
