@@ -1,0 +1,270 @@
+"""A running node: namespaces with their devices, addresses, rules and tables, on one clock.
+
+Theory of operation: `build_node` turns a `NodeSpec` into one `Net` per namespace. A device whose
+other end is not part of the node is a port: frames enter there with `Node.receive` and leave there
+into the packet's `Fate`. Namespaces share clock, kernel log and packet numbers, so that what
+happens in a pod and on its node has one order.
+"""
+
+from __future__ import annotations
+
+
+from netemu.clock import Clock
+from netemu.entropy import Entropy
+from netemu.errors import UsageError
+from netemu.events import Sink
+from netemu.ip.br_netfilter import br_netfilter_init
+from netemu.ip.fib import Fib
+from netemu.ip.neighbour import NeighbourTable
+from netemu.ip.output import ip_send_packet
+from netemu.ip.sockets import Sockets
+from netemu.ip.stack import inet_init
+from netemu.link.bridge import Bridge
+from netemu.link.device import receive_frame
+from netemu.link.loopback import Loopback
+from netemu.link.port import Port
+from netemu.link.veth import Veth
+from netemu.net import Net, PacketIds
+from netemu.netfilter.conntrack.core import nf_ct_netns_get
+from netemu.netfilter.conntrack.table import Conntrack
+from netemu.netfilter.hook import Family
+from netemu.netfilter.xtables.model import Rule, Ruleset
+from netemu.netfilter.xtables.table import register_table
+from netemu.ruleset import parse_ruleset
+from netemu.sim.spec import LinkSpec, NamespaceSpec, NodeSpec
+from netemu.sim.wiring import device_key, find_wires, port_keys
+from netemu.skb import Device, Fate
+from netemu.sysctl import Sysctl
+
+KERNEL_HZ = {"6.18": 250, "6.1": 250}
+"""Kernel profiles and their jiffies per second."""
+
+BRIDGE_KINDS = frozenset({"bridge"})
+
+WITHOUT_OWN_CODE = {
+    "vxlan": "frames leave it without their VXLAN header",
+    "vlan": "frames leave it without their 802.1Q tag",
+    "macvlan": "it does not reach the other devices of its parent",
+    "ipvlan": "it does not reach the other devices of its parent",
+    "bond": "it stands for all its slaves",
+    "tun": "frames carry an Ethernet header here",
+    "wireguard": "frames leave it unencrypted",
+    "ipip": "packets leave it without their outer header",
+    "gre": "packets leave it without their outer header",
+    "dummy": "what is sent there is shown instead of lost",
+}
+"""Device kinds that stand as a plain port, and what that changes."""
+
+
+class Namespace:
+    """One namespace of a node: its `Net`, its spec and its rules."""
+
+    __slots__ = ("loaded_packets", "net", "ruleset", "spec")
+
+    def __init__(self, net: Net, spec: NamespaceSpec, ruleset: Ruleset | None) -> None:
+        """Keep the parts."""
+        self.net = net
+        self.spec = spec
+        self.ruleset = ruleset
+        """IPv4 rules with their counters; None when the namespace has none."""
+        self.loaded_packets: dict[int, int] = {}
+        """id of a rule -> its packet counter as loaded."""
+
+    def was_hit(self, rule: Rule) -> bool:
+        """Return whether a packet matched `rule` since the rules were loaded."""
+        return rule.packets != self.loaded_packets[id(rule)]
+
+
+class Node:
+    """A node that frames can be sent through."""
+
+    __slots__ = ("clock", "kernel", "log", "namespaces", "notes", "ports", "seed", "spec")
+
+    def __init__(self, spec: NodeSpec, *, seed: int, kernel: str, clock: Clock) -> None:
+        """Make a node without namespaces; use `build_node`."""
+        self.spec = spec
+        self.seed = seed
+        self.kernel = kernel
+        self.clock = clock
+        self.log: list[str] = []
+        """Kernel log lines."""
+        self.namespaces: dict[str, Namespace] = {}
+        """By name; the main one is ""."""
+        self.ports: dict[str, Port] = {}
+        """Devices where frames enter and leave, as `DEV` or `NS/DEV`."""
+        self.notes: list[str] = list(spec.notes)
+
+    @property
+    def main(self) -> Namespace:
+        """The main namespace."""
+        return self.namespaces[""]
+
+    def set_sink(self, sink: Sink | None) -> None:
+        """Tell every event of every namespace to `sink`; None stops telling."""
+        for namespace in self.namespaces.values():
+            namespace.net.sink = sink
+
+    def find_device(self, name: str) -> tuple[Namespace, Device]:
+        """Return the namespace and device of `DEV` or `NS/DEV`.
+
+        Raises UsageError when there is none.
+        """
+        space, device_name = self._split(name)
+        device = space.net.devices.get(device_name)
+        if device is None:
+            known = ", ".join(sorted(self.device_names()))
+            message = f"the node has no device {name!r}; it has {known}"
+            raise UsageError(message)
+        return space, device
+
+    def device_names(self) -> list[str]:
+        """Return all devices as `DEV` or `NS/DEV`, the main namespace first."""
+        return [
+            device_key(space.spec.name, device)
+            for space in self.namespaces.values()
+            for device in space.net.devices
+        ]
+
+    def receive(self, device_name: str, frame: bytes) -> Fate:
+        """Let a frame enter at a device now, and run what that sets off at this instant."""
+        space, device = self.find_device(device_name)
+        fate = space.net.new_fate()
+        receive_frame(space.net, device, frame, fate=fate)
+        self.clock.run_soon()
+        return fate
+
+    def send_local(self, packet: bytes, namespace: str = "", *, mark: int = 0) -> Fate:
+        """Let a namespace itself send an IP packet, as a raw socket with IP_HDRINCL does."""
+        net = self.namespaces[namespace].net
+        fate = net.new_fate()
+        ip_send_packet(net, packet, mark=mark, fate=fate)
+        self.clock.run_soon()
+        return fate
+
+    def run_until(self, when_ns: int) -> None:
+        """Let time pass."""
+        self.clock.run_until(when_ns)
+
+    def assume_neighbours(self) -> None:
+        """Give a made-up MAC to every neighbour that nobody answers for."""
+        for namespace in self.namespaces.values():
+            namespace.net.generic(NeighbourTable).assume_neighbours = True
+
+    def _split(self, name: str) -> tuple[Namespace, str]:
+        space_name, slash, device_name = name.rpartition("/")
+        if not slash:
+            return self.main, name
+        space = self.namespaces.get(space_name)
+        if space is None:
+            known = ", ".join(sorted(filter(None, self.namespaces))) or "none"
+            message = f"the node has no namespace {space_name!r}; it has {known}"
+            raise UsageError(message)
+        return space, device_name
+
+
+def build_node(spec: NodeSpec, *, seed: int = 0, kernel: str = "6.18", start_ns: int = 0) -> Node:
+    """Build a node whose clock stands at `start_ns` (since 1970).
+
+    Raises UsageError for an unknown kernel profile, RulesetError for rules that would not load.
+    """
+    hz = KERNEL_HZ.get(kernel)
+    if hz is None:
+        message = f"no kernel profile {kernel!r}; there are {', '.join(KERNEL_HZ)}"
+        raise UsageError(message)
+    node = Node(spec, seed=seed, kernel=kernel, clock=Clock(start_ns, hz))
+    packet_ids = PacketIds()
+    for part in spec.namespaces():
+        net = Net(
+            name=part.name,
+            clock=node.clock,
+            entropy=Entropy(seed, part.name),
+            sysctl=Sysctl(part.sysctls),
+            packet_ids=packet_ids,
+            kernel=kernel,
+            log=node.log,
+        )
+        node.namespaces[part.name] = Namespace(net, part, None)
+    _make_devices(node)
+    for space in node.namespaces.values():
+        _fill_namespace(space)
+    return node
+
+
+def _make_devices(node: Node) -> None:
+    ports = set(port_keys(node.spec))
+    for space in node.namespaces.values():
+        if not any(link.name == "lo" for link in space.spec.links):
+            Loopback(space.net)
+        for link in sorted(space.spec.links, key=lambda link: link.ifindex):
+            _make_device(node, space, link, is_port=device_key(space.spec.name, link.name) in ports)
+    _connect_pairs(node)
+    for space in node.namespaces.values():
+        _enslave(space)
+
+
+def _make_device(node: Node, space: Namespace, link: LinkSpec, *, is_port: bool) -> None:
+    net = space.net
+    name = device_key(space.spec.name, link.name)
+    if link.kind == "loopback" or link.name == "lo":
+        Loopback(net, name=link.name, ifindex=link.ifindex, mtu=link.mtu, up=link.up)
+        return
+    if link.kind in BRIDGE_KINDS:
+        Bridge.from_spec(net, link)
+        return
+    if not is_port:
+        Veth(
+            net, name=link.name, ifindex=link.ifindex, mac=link.mac, mtu=link.mtu,
+            up=link.up, noarp=link.noarp,
+        )  # fmt: skip
+        return
+    if link.kind in WITHOUT_OWN_CODE:
+        node.notes.append(f"{name} ({link.kind}) stands as a port: {WITHOUT_OWN_CODE[link.kind]}")
+    port = Port(
+        net, name=link.name, ifindex=link.ifindex, mac=link.mac, mtu=link.mtu,
+        up=link.up, kind=link.kind, noarp=link.noarp,
+    )  # fmt: skip
+    port.carrier = link.carrier
+    node.ports[name] = port
+
+
+def _connect_pairs(node: Node) -> None:
+    for wire in find_wires(node.spec):
+        ends = []
+        for namespace, link in (wire.one, wire.other):
+            device = node.namespaces[namespace].net.devices[link.name]
+            assert isinstance(device, Veth)
+            ends.append(device)
+        ends[0].connect(ends[1])
+
+
+def _enslave(space: Namespace) -> None:
+    for link in sorted(space.spec.links, key=lambda link: link.ifindex):
+        if not link.master:
+            continue
+        bridge = space.net.devices.get(link.master)
+        if isinstance(bridge, Bridge):
+            bridge.add_port(space.net.devices[link.name], link.port)
+    for bridge in space.net.devices.values():
+        if isinstance(bridge, Bridge):
+            bridge.load([entry for entry in space.spec.fdb if entry.bridge == bridge.name])
+
+
+def _fill_namespace(space: Namespace) -> None:
+    net, spec = space.net, space.spec
+    inet_init(net)
+    br_netfilter_init(net)
+    net.generic(Fib).load(spec)
+    net.generic(NeighbourTable).load(spec.neighbours)
+    net.generic(Sockets).load(spec.sockets)
+    if spec.rules4 is not None:
+        ruleset = parse_ruleset(
+            spec.rules4.text, spec.rules4.name, family=Family.IPV4, backend=spec.backend
+        )
+        space.ruleset = ruleset
+        for table in ruleset.tables:
+            register_table(net, table)
+            for chain in table.chains.values():
+                space.loaded_packets.update((id(rule), rule.packets) for rule in chain.rules)
+    if spec.conntrack is not None:
+        nf_ct_netns_get(net)
+        net.generic(Conntrack).load(spec.conntrack.text, spec.conntrack.name)

@@ -1,0 +1,231 @@
+"""Captures through a node: what came in is injected, what went out is compared.
+
+Theory of operation: `Replay.feed` takes captured frames in order of time. A frame that entered the
+node is injected at its device when the simulated clock has reached its time stamp. A frame that
+the node itself sent is an expectation: it is matched with an equal frame that netemu sent out of
+the same device, whichever of the two comes first. What remains unmatched at the end is the
+difference between capture and netemu.
+
+A frame entered the node if the capture says so (pcapng direction, SLL packet type); else if its
+source MAC is none of the node's own, is not known behind another port of the same bridge, and
+netemu did not just send the very same frame there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+
+from netemu.events import Event, FrameSent, Stamp
+from netemu.link.bridge import Bridge
+from netemu.link.device import complete_frame
+from netemu.netfilter.conntrack.connection import Connection
+from netemu.netfilter.conntrack.text import connection_text
+from netemu.sim.node import Namespace, Node
+from netemu.sim.wiring import device_key
+from netemu.skb import Device, Fate, Skb
+
+ENTERED = "in"
+"""`CapturedAt.direction` of a frame that came into the node; `out` is the other one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapturedAt:
+    """One captured frame with its place in the node."""
+
+    time_ns: int
+    device: str
+    """`DEV` or `NS/DEV`."""
+    frame: bytes
+    """Ethernet frame."""
+    file: str
+    index: int
+    """Number in its file, from 1."""
+    direction: str = ""
+    """`in`, `out`, or empty when the capture does not say."""
+    truncated: bool = False
+    """Whether snaplen cut it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Injected:
+    """A frame that was sent through the node, and its fate so far."""
+
+    source: CapturedAt
+    fate: Fate
+    connection: str = ""
+    """Its conntrack entry once it was through, as conntrack -L prints it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentAt:
+    """A frame that netemu sent out of a device."""
+
+    time_ns: int
+    device: str
+    frame: bytes
+    cause: int
+    """packet_id of the packet."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Comparison:
+    """The node's own output against the capture of it."""
+
+    met: int = 0
+    unmet: list[CapturedAt] = field(default_factory=list)
+    """Captured as sent by the node, but not sent by netemu."""
+    extra: list[SentAt] = field(default_factory=list)
+    """Sent by netemu out of a captured device while the capture ran, but not captured."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether every captured frame was sent, and no other."""
+        return not self.unmet and not self.extra
+
+
+class Replay:
+    """One run of captured frames through a node."""
+
+    __slots__ = (
+        "_expected",
+        "_last_seen_ns",
+        "_own_macs",
+        "_sent",
+        "captured_devices",
+        "injected",
+        "met",
+        "node",
+        "notes",
+        "sent",
+    )
+
+    def __init__(self, node: Node, captured_devices: set[str]) -> None:
+        """Watch `captured_devices` (of `DEV` or `NS/DEV`) for what the node sends there."""
+        self.node = node
+        self.captured_devices = captured_devices
+        self.injected: list[Injected] = []
+        self.sent: dict[str, list[SentAt]] = {name: [] for name in node.ports}
+        """Every frame that left, by port."""
+        self.met = 0
+        self.notes: dict[str, int] = {}
+        """What was noticed on the way, and how often."""
+        self._expected: dict[tuple[str, bytes], deque[CapturedAt]] = {}
+        self._sent: dict[tuple[str, bytes], deque[SentAt]] = {}
+        self._last_seen_ns: dict[str, int] = {}
+        self._own_macs = {
+            device.mac
+            for space in node.namespaces.values()
+            for device in space.net.devices.values()
+            if any(device.mac)
+        }
+        self._watch()
+
+    def feed(self, item: CapturedAt) -> Injected | None:
+        """Take the next captured frame; return what was injected, if it was."""
+        self.node.run_until(item.time_ns)
+        self._last_seen_ns[item.device] = item.time_ns
+        if self._entered(item):
+            return self._inject(item)
+        self._expect(item)
+        return None
+
+    def finish(self, until_ns: int) -> Comparison:
+        """Let time pass until `until_ns`, then say how the output compares."""
+        self.node.run_until(until_ns)
+        unmet = [item for queue in self._expected.values() for item in queue]
+        extra = [item for queue in self._sent.values() for item in queue]
+        unmet.sort(key=lambda item: item.time_ns)
+        extra = [item for item in extra if self._was_captured(item)]
+        extra.sort(key=lambda item: item.time_ns)
+        return Comparison(met=self.met, unmet=unmet, extra=extra)
+
+    def note_lines(self) -> list[str]:
+        """Return what was noticed on the way, a sentence each with its count."""
+        return [f"{text} ({count})" for text, count in self.notes.items()]
+
+    def _was_captured(self, item: SentAt) -> bool:
+        last = self._last_seen_ns.get(item.device)
+        return last is not None and item.time_ns <= last
+
+    def _inject(self, item: CapturedAt) -> Injected:
+        space, device = self.node.find_device(item.device)
+        if item.truncated:
+            fate = space.net.new_fate()
+            fate.drop_reason = "CAPTURE_TRUNCATED"
+        else:
+            if len(item.frame) > device.mtu + 18:
+                self._note(f"frames over the MTU of {item.device} (merged by GRO) are taken whole")
+            fate = self.node.receive(item.device, item.frame)
+        connection = fate.connection
+        text = connection_text(connection) if isinstance(connection, Connection) else ""
+        injected = Injected(source=item, fate=fate, connection=text)
+        self.injected.append(injected)
+        return injected
+
+    def _expect(self, item: CapturedAt) -> None:
+        key = (item.device, complete_frame(item.frame))
+        queue = self._sent.get(key)
+        if queue:
+            queue.popleft()
+            self.met += 1
+            return
+        self._expected.setdefault(key, deque()).append(item)
+
+    def _entered(self, item: CapturedAt) -> bool:
+        if item.direction:
+            return item.direction == ENTERED
+        source = item.frame[6:12]
+        if source in self._own_macs:
+            return False
+        space, device = self.node.find_device(item.device)
+        if self._known_behind_other_port(space, device, source):
+            return False
+        return not self._sent.get((item.device, complete_frame(item.frame)))
+
+    def _known_behind_other_port(self, space: Namespace, device: Device, source: bytes) -> bool:
+        bridge = device.master
+        if not isinstance(bridge, Bridge):
+            return False
+        known = bridge.port_of(source)
+        return known is not None and known is not device
+
+    def _watch(self) -> None:
+        for name, port in self.node.ports.items():
+            port.on_frame = partial(self._port_sent, name)
+        inner = [name for name in self.captured_devices if name not in self.node.ports]
+        if inner:
+            self._watch_inner(set(inner))
+
+    def _port_sent(self, name: str, skb: Skb, frame: bytes) -> None:
+        self.note_sent(name, frame, skb.fate.packet_id)
+
+    def _watch_inner(self, names: set[str]) -> None:
+        """Listen to the events of devices that are no ports, such as a bridge."""
+
+        def sink(stamp: Stamp, event: Event) -> None:
+            if isinstance(event, FrameSent) and not event.port:
+                name = device_key(stamp.node, event.device)
+                if name in names:
+                    self.note_sent(name, event.frame, stamp.packet_id)
+
+        self.node.set_sink(sink)
+
+    def note_sent(self, name: str, frame: bytes, packet_id: int) -> None:
+        """Take note of a frame that the node sent out of a device."""
+        sent = SentAt(time_ns=self.node.clock.now_ns, device=name, frame=frame, cause=packet_id)
+        if name in self.sent:
+            self.sent[name].append(sent)
+        if name not in self.captured_devices:
+            return
+        key = (name, complete_frame(frame))
+        queue = self._expected.get(key)
+        if queue:
+            queue.popleft()
+            self.met += 1
+            return
+        self._sent.setdefault(key, deque()).append(sent)
+
+    def _note(self, text: str) -> None:
+        self.notes[text] = self.notes.get(text, 0) + 1

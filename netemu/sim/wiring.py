@@ -1,0 +1,77 @@
+"""How the devices of a node hang together: names, pairs, and ends that lie outside.
+
+Kernel: net/core/rtnetlink.c (IFLA_LINK, IFLA_LINK_NETNSID), drivers/net/veth.c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netemu.sim.spec import LinkSpec, NamespaceSpec, NodeSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """A veth pair with both ends inside the node."""
+
+    one: tuple[str, LinkSpec]
+    """Namespace and device."""
+    other: tuple[str, LinkSpec]
+
+
+def device_key(namespace: str, device: str) -> str:
+    """Return DEV, or NS/DEV for another namespace than the main one."""
+    return f"{namespace}/{device}" if namespace else device
+
+
+def split_device(key: str) -> tuple[str, str]:
+    """Return namespace and device of a key.
+
+    >>> split_device("pod-a/eth0"), split_device("eth0")
+    (('pod-a', 'eth0'), ('', 'eth0'))
+    """
+    namespace, _, device = key.rpartition("/")
+    return namespace, device
+
+
+def find_wires(node: NodeSpec) -> list[Wire]:
+    """Return the veth pairs whose two ends the node holds, each once."""
+    by_index = {
+        (space.name, link.ifindex): link for space in node.namespaces() for link in space.links
+    }
+    wires: list[Wire] = []
+    seen: set[tuple[str, int]] = set()
+    for space in node.namespaces():
+        for link in space.links:
+            if link.kind != "veth" or not link.peer_ifindex or (space.name, link.ifindex) in seen:
+                continue
+            there = _peer_namespace(space, link)
+            peer = None if there is None else by_index.get((there, link.peer_ifindex))
+            if there is None or peer is None or peer is link or peer.kind != "veth":
+                continue
+            if peer.peer_ifindex not in {0, link.ifindex} or (there, peer.ifindex) in seen:
+                continue
+            seen |= {(space.name, link.ifindex), (there, peer.ifindex)}
+            wires.append(Wire(one=(space.name, link), other=(there, peer)))
+    return wires
+
+
+def _peer_namespace(space: NamespaceSpec, link: LinkSpec) -> str | None:
+    if link.peer_netnsid is None:
+        return space.name
+    return space.netns_ids.get(link.peer_netnsid)
+
+
+def port_keys(node: NodeSpec) -> list[str]:
+    """Return the devices whose other ends are outside the node."""
+    inside = {
+        (name, link.ifindex) for wire in find_wires(node) for name, link in (wire.one, wire.other)
+    }
+    return [
+        device_key(space.name, link.name)
+        for space in node.namespaces()
+        for link in space.links
+        if link.kind not in {"bridge", "loopback"}
+        and link.name != "lo"
+        and (space.name, link.ifindex) not in inside
+    ]
