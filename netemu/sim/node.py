@@ -8,7 +8,6 @@ happens in a pod and on its node has one order.
 
 from __future__ import annotations
 
-
 from netemu.clock import Clock
 from netemu.entropy import Entropy
 from netemu.errors import UsageError

@@ -15,8 +15,8 @@ from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.xtables.model import Rule
 from netemu.ruleset import print_ruleset
 from netemu.sim.node import Namespace, Node
-from netemu.sim.wiring import device_key
 from netemu.sim.replay import Comparison, Injected, Replay
+from netemu.sim.wiring import device_key
 
 
 def state_files(node: Node) -> dict[str, str]:
