@@ -14,6 +14,7 @@ from enum import IntFlag
 from typing import Protocol, runtime_checkable
 
 from netemu.net import Net
+from netemu.netfilter.hook import HookState
 from netemu.skb import ETH_HLEN, Device, Skb
 from netemu.wire.address import format_address, format_mac
 from netemu.wire.icmp import NR_ICMP_TYPES, IcmpType
@@ -91,6 +92,24 @@ def nf_log_ip_packet(
 ) -> None:
     """Write the line of an IPv4 packet to the kernel log."""
     net.printk(skb, packet_text(skb, in_device, out_device, logflags, prefix))
+
+
+def bound_logger(net: Net) -> bool:
+    """Return whether TRACE and conntrack reach the kernel log in this namespace.
+
+    nf_log_syslog binds itself unless net.netfilter.nf_log.2 names something else; LOG does not ask.
+    """
+    return net.sysctl.values.get("net.netfilter.nf_log.2", "nf_log_ipv4") == "nf_log_ipv4"
+
+
+def syslog_net_init(net: Net) -> None:
+    """Take the messages of conntrack about single packets (log_invalid)."""
+
+    def nf_log_packet(skb: Skb, state: HookState, prefix: str) -> None:
+        if bound_logger(net):
+            nf_log_ip_packet(net, skb, state.in_device, state.out_device, DEFAULT_MASK, prefix)
+
+    net.nf_log_packet = nf_log_packet
 
 
 def packet_text(
