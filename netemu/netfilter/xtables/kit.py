@@ -279,6 +279,8 @@ class Target(Extension, Generic[Info]):
     """Makes what `apply` gets; called once for every rule."""
     apply: Callable[[Info, Skb, XtParam], Verdict | None]
     """Returns None to go on with the next rule (XT_CONTINUE)."""
+    standard: Verdict | None = None
+    """Set for the built-in targets ACCEPT, DROP, QUEUE and RETURN, which need no `apply`."""
     attach: Callable[[Net, Info], None] | None = None
 
     def bind(self, settings: Settings) -> BoundTarget:
@@ -289,6 +291,7 @@ class Target(Extension, Generic[Info]):
             apply=cast("TargetFunction", self.apply),
             settings=self.build(settings),
             text=f"-j {self.name} {options}" if options else f"-j {self.name}",
+            standard=self.standard,
             attach=cast("AttachFunction | None", self.attach),
             declaration=self,
         )
