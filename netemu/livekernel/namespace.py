@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from netemu.errors import KernelError
 
@@ -96,7 +97,7 @@ class Namespace:
             os.close(self.fd)
             self.fd = -1
 
-    def __enter__(self) -> Namespace:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -11,9 +11,10 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Self
 
 from netemu.livekernel import kmsg
 from netemu.livekernel.build import BuiltNode
@@ -68,7 +69,7 @@ class LiveNode:
         """Devices at which frames enter and leave."""
         return self._built.ports
 
-    def __enter__(self) -> LiveNode:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,10 +113,9 @@ class LiveNode:
         ):
             raw.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            try:
+            # No route, or a hook dropped it: that is seen in counters and frames.
+            with suppress(OSError):
                 raw.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
-            except OSError:
-                pass  # no route, or a hook dropped it: seen in counters and frames
         return self.hear()
 
     def hear(self) -> list[tuple[str, bytes]]:

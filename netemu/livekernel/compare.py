@@ -1,0 +1,173 @@
+"""Names the first difference between what the kernel did and what netemu did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from netemu.livekernel.case import Case, InputFrame, Result
+from netemu.livekernel.frametext import describe_frame
+from netemu.livekernel.masks import Masks
+
+TIMEOUT_TOLERANCE_S = 1
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The first thing that is not equal."""
+
+    kind: str
+    """`frames`, `log`, `rules`, `conntrack`, `neigh` or `fdb`."""
+    where: str
+    """Device or namespace."""
+    detail: str
+    """Lines for people: what the kernel did, what netemu did."""
+
+    def __str__(self) -> str:
+        """Return several lines."""
+        place = f" of {self.where}" if self.where else ""
+        return f"{self.kind}{place} differ\n{self.detail}"
+
+
+def masks_of(case: Case) -> Masks:
+    """Return what is left out when results of `case` are compared."""
+    frames = [item.frame for item in case.inputs if isinstance(item, InputFrame)]
+    frames += [
+        bytes(12) + b"\x08\x00" + item.packet
+        for item in case.inputs
+        if not isinstance(item, InputFrame)
+    ]
+    listeners = [
+        (socket.address, socket.port)
+        for space in case.node.namespaces()
+        for socket in space.sockets or []
+        if socket.protocol == "tcp"
+    ]
+    return Masks(frames, listeners)
+
+
+def differences(case: Case, kernel: Result, netemu: Result) -> Iterator[Difference]:
+    """Yield what differs, one item per kind and place, the most telling kind first."""
+    masks = masks_of(case)
+    yield from _frames(masks, kernel, netemu)
+    found = _first_unequal(
+        [masks.log_line(line) for line in kernel.log],
+        [masks.log_line(line) for line in netemu.log],
+        str,
+    )
+    if found:
+        yield Difference(kind="log", where="", detail=found)
+    for where in kernel.rules:
+        found = _first_unequal(
+            kernel.rules[where].splitlines(), netemu.rules.get(where, "").splitlines(), str
+        )
+        if found:
+            yield Difference(kind="rules", where=where, detail=found)
+    for where, rows in kernel.conntrack.items():
+        found = _conntrack(rows, netemu.conntrack.get(where, []))
+        if found:
+            yield Difference(kind="conntrack", where=where, detail=found)
+    for kind, ours, theirs in (
+        ("neigh", kernel.neighbours, netemu.neighbours),
+        ("fdb", kernel.fdb, netemu.fdb),
+    ):
+        for where, rows in ours.items():
+            found = _unordered(_rows(kind, rows), _rows(kind, theirs.get(where, [])))
+            if found:
+                yield Difference(kind=kind, where=where, detail=found)
+
+
+def first_difference(case: Case, kernel: Result, netemu: Result) -> Difference | None:
+    """Return the first difference, None when all is equal."""
+    return next(differences(case, kernel, netemu), None)
+
+
+def _frames(masks: Masks, kernel: Result, netemu: Result) -> Iterator[Difference]:
+    for port, sent in kernel.frames.items():
+        found = _first_unequal(
+            [masks.frame(item.frame) for item in sent],
+            [masks.frame(item.frame) for item in netemu.frames.get(port, [])],
+            describe_frame,
+        )
+        if found:
+            yield Difference(kind="frames", where=port, detail=found)
+    for port in netemu.frames.keys() - kernel.frames.keys():
+        yield Difference(kind="frames", where=port, detail="netemu has this port, the kernel not")
+
+
+def _first_unequal(
+    kernel: Sequence[Item], netemu: Sequence[Item], show: Callable[[Item], str]
+) -> str:
+    """Say where two sequences part; "" when they are equal."""
+    for number, (ours, theirs) in enumerate(zip(kernel, netemu, strict=False), 1):
+        if ours != theirs:
+            return (
+                f"number {number} of {len(kernel)} (netemu: of {len(netemu)})\n"
+                f"  kernel: {show(ours)}\n  netemu: {show(theirs)}"
+            )
+    if len(kernel) > len(netemu):
+        missing = kernel[len(netemu)]
+        return (
+            f"number {len(netemu) + 1} of {len(kernel)}\n"
+            f"  kernel: {show(missing)}\n  netemu: nothing more"
+        )
+    if len(netemu) > len(kernel):
+        extra = netemu[len(kernel)]
+        return (
+            f"number {len(kernel) + 1}\n  kernel: nothing more\n"
+            f"  netemu: {show(extra)} (of {len(netemu)})"
+        )
+    return ""
+
+
+def _unordered(kernel: Sequence[str], netemu: Sequence[str]) -> str:
+    missing = list(kernel)
+    extra: list[str] = []
+    for row in netemu:
+        if row in missing:
+            missing.remove(row)
+        else:
+            extra.append(row)
+    if not missing and not extra:
+        return ""
+    lines = [f"  only kernel: {row}" for row in missing] + [
+        f"  only netemu: {row}" for row in extra
+    ]
+    return "\n".join(lines)
+
+
+_TIMEOUT = re.compile(r"^(\S+ +\d+ )(\d+) ")
+_USE = re.compile(r" use=\d+$")
+
+
+def _split_row(row: str) -> tuple[str, int]:
+    """Return a connection without timeout and reference count, and its timeout."""
+    text = _USE.sub("", row.strip())
+    found = _TIMEOUT.match(text)
+    if not found:
+        return text, 0
+    return found[1] + text[found.end() :], int(found[2])
+
+
+def _conntrack(kernel: Sequence[str], netemu: Sequence[str]) -> str:
+    ours = sorted(_split_row(row) for row in kernel if row.strip())
+    theirs = sorted(_split_row(row) for row in netemu if row.strip())
+    found = _unordered([text for text, _ in ours], [text for text, _ in theirs])
+    if found:
+        return found
+    for (text, timeout_s), (_, other_s) in zip(ours, theirs, strict=True):
+        if abs(timeout_s - other_s) > TIMEOUT_TOLERANCE_S:
+            return f"timeout of {text}\n  kernel: {timeout_s}\n  netemu: {other_s}"
+    return ""
+
+
+def _rows(kind: str, rows: Sequence[str]) -> list[str]:
+    """Return rows that are comparable: the kernel's own multicast FDB entries are left out."""
+    kept = [" ".join(row.split()) for row in rows if row.strip()]
+    if kind == "fdb":
+        kept = [row for row in kept if " master " in f"{row} "]
+    return sorted(kept)
