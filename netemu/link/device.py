@@ -140,6 +140,23 @@ def skb_checksum_help(skb: Skb) -> None:
         set16(skb.data, start + field, check or 0xFFFF)
 
 
+def complete_frame(frame: bytes) -> bytes:
+    """Return a captured frame with its L4 checksum completed, if only the bare sum stands there."""
+    if len(frame) < ETH_HLEN:
+        return frame
+    skb = Skb(frame[ETH_HLEN:], protocol=get16(frame, 12), fate=Fate(packet_id=0))
+    skb.mac_header = frame[:ETH_HLEN]
+    tagged = skb.protocol in _VLAN_PROTOCOLS
+    if tagged and not skb_vlan_untag(skb):
+        return frame
+    found = _l4_segment(skb.data, skb.protocol, 0)
+    if found is None or get16(skb.data, found[0] + found[2]) != fold(found[3]):
+        return frame
+    skb.ip_summed = Checksum.PARTIAL
+    skb_checksum_help(skb)
+    return frame_of(skb)
+
+
 def skb_vlan_untag(skb: Skb) -> bool:
     """Move an 802.1Q tag from the packet to `skb.vlan_tci`; False when it is cut short."""
     if skb.vlan_tci is not None:
