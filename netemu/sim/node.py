@@ -208,7 +208,10 @@ def _make_device(node: Node, space: Namespace, link: LinkSpec, *, is_port: bool)
         Loopback(net, name=link.name, ifindex=link.ifindex, mtu=link.mtu, up=link.up)
         return
     if link.kind in BRIDGE_KINDS:
-        Bridge.from_spec(net, link)
+        Bridge(
+            net, name=link.name, ifindex=link.ifindex, mac=link.mac, mtu=link.mtu,
+            up=link.up, options=link.bridge,
+        )  # fmt: skip
         return
     if not is_port:
         Veth(
@@ -245,7 +248,7 @@ def _enslave(space: Namespace) -> None:
             bridge.add_port(space.net.devices[link.name], link.port)
     for bridge in space.net.devices.values():
         if isinstance(bridge, Bridge):
-            bridge.load([entry for entry in space.spec.fdb if entry.bridge == bridge.name])
+            bridge.load_fdb([entry for entry in space.spec.fdb if entry.bridge == bridge.name])
 
 
 def _fill_namespace(space: Namespace) -> None:

@@ -21,7 +21,7 @@ from netemu.events import Event, FrameSent, Stamp
 from netemu.link.bridge import Bridge
 from netemu.link.device import complete_frame
 from netemu.netfilter.conntrack.connection import Connection
-from netemu.netfilter.conntrack.text import connection_text
+from netemu.netfilter.conntrack.table import Conntrack
 from netemu.sim.node import Namespace, Node
 from netemu.sim.wiring import device_key
 from netemu.skb import Device, Fate, Skb
@@ -159,7 +159,9 @@ class Replay:
                 self._note(f"frames over the MTU of {item.device} (merged by GRO) are taken whole")
             fate = self.node.receive(item.device, item.frame)
         connection = fate.connection
-        text = connection_text(connection) if isinstance(connection, Connection) else ""
+        text = ""
+        if isinstance(connection, Connection):
+            text = space.net.generic(Conntrack).text(connection)
         injected = Injected(source=item, fate=fate, connection=text)
         self.injected.append(injected)
         return injected
@@ -188,8 +190,8 @@ class Replay:
         bridge = device.master
         if not isinstance(bridge, Bridge):
             return False
-        known = bridge.port_of(source)
-        return known is not None and known is not device
+        known = bridge.fdb.find(source, 0)
+        return known is not None and known.port is not None and known.port.device is not device
 
     def _watch(self) -> None:
         for name, port in self.node.ports.items():

@@ -41,7 +41,7 @@ def _namespace_files(space: Namespace) -> dict[str, str]:
         )
     bridges = [device for device in net.devices.values() if isinstance(device, Bridge)]
     if bridges:
-        files["fdb"] = "".join(bridge.text() for bridge in bridges)
+        files["fdb"] = "".join(bridge.fdb_text() for bridge in bridges)
     return files
 
 
