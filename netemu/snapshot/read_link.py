@@ -1,0 +1,88 @@
+"""`ip -d link show` and `bridge -j -d link show` into LinkSpec.
+
+Tool: iproute2 ip/ipaddress.c (print_linkinfo), ip/iplink_bridge.c, ip/iplink_bridge_slave.c. A peer
+in the same namespace is printed by name (`link`), one elsewhere by number (`link_index`) with the
+local id of its namespace (`link_netnsid`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from netemu.sim.spec import LinkSpec
+from netemu.snapshot.document import Document
+from netemu.snapshot.records import LinkRecord, Options
+from netemu.snapshot.text_link import link_records
+from netemu.snapshot.values import STP_STATES, mac_of
+
+_NOT_OPTIONS = {"ifindex", "link", "ifname", "flags", "mtu", "master", "link_index"}
+
+
+def read_links(document: Document) -> list[LinkSpec]:
+    """Return the devices in order of ifindex."""
+    records = document.decode(list[LinkRecord]) if document.is_json else link_records(document)
+    return specs_of([record for record in records if record.ifname])
+
+
+def specs_of(records: Sequence[LinkRecord]) -> list[LinkSpec]:
+    """Return link records as specs, ends of pairs resolved to numbers."""
+    index_of = {record.ifname: record.ifindex for record in records}
+    masters = {record.master for record in records}
+    specs = [_spec(record, index_of, masters) for record in records]
+    return sorted(specs, key=lambda spec: spec.ifindex)
+
+
+def _spec(record: LinkRecord, index_of: dict[str, int], masters: set[str]) -> LinkSpec:
+    info = record.linkinfo
+    return LinkSpec(
+        name=record.ifname,
+        ifindex=record.ifindex,
+        kind=_kind(record, masters),
+        mac=mac_of(record.address),
+        mtu=record.mtu,
+        up="UP" in record.flags,
+        carrier="NO-CARRIER" not in record.flags,
+        noarp="NOARP" in record.flags,
+        master=record.master,
+        peer_ifindex=record.link_index or index_of.get(record.link or "", 0),
+        peer_netnsid=record.link_netnsid,
+        bridge=numbers_of(info.info_data) if info.info_kind == "bridge" else {},
+        port=numbers_of(info.info_slave_data) if info.info_slave_kind == "bridge" else {},
+    )
+
+
+def _kind(record: LinkRecord, masters: set[str]) -> str:
+    if record.linkinfo.info_kind:
+        return record.linkinfo.info_kind
+    if record.link_type == "loopback" or "LOOPBACK" in record.flags:
+        return "loopback"
+    # Without details (`ip -j addr`) the only trace of a bridge is that others name it as master.
+    return "bridge" if record.ifname in masters else ""
+
+
+def numbers_of(options: Options) -> dict[str, int]:
+    """Return the whole numbers and switches among bridge options, STP states by number."""
+    found: dict[str, int] = {}
+    for name, value in options.items():
+        if name == "state" and value in STP_STATES:
+            found[name] = STP_STATES.index(str(value))
+        elif isinstance(value, int):
+            found[name] = int(value)
+    return found
+
+
+def read_bridge_links(document: Document, links: list[LinkSpec]) -> list[LinkSpec]:
+    """Return `links` with port options from `bridge -j -d link` where they had none."""
+    options = {
+        str(record.get("ifname")): {
+            name: value for name, value in record.items() if name not in _NOT_OPTIONS
+        }
+        for record in document.decode(list[Options])
+    }
+    return [
+        replace(link, port=numbers_of(options[link.name]))
+        if link.name in options and link.master and not link.port
+        else link
+        for link in links
+    ]

@@ -1,0 +1,84 @@
+"""`ip -j neigh show` and `bridge -j fdb show` into NeighbourSpec and FdbSpec.
+
+Tool: iproute2 ip/ipneigh.c (print_neigh), bridge/fdb.c (print_fdb). Of an FDB only entries of a
+bridge count (`master`, or the bridge device itself without `self`): `self` entries are a NIC's
+address filters or a VXLAN's own table.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from netemu.sim.spec import FdbSpec, NeighbourSpec
+from netemu.snapshot.document import BadValueError, Document
+from netemu.snapshot.records import FdbRecord, NeighbourRecord
+from netemu.snapshot.text_neigh import fdb_records, neighbour_records
+from netemu.snapshot.values import address_of, mac_of
+
+NUD_STATES = frozenset(
+    {
+        "NONE",
+        "INCOMPLETE",
+        "REACHABLE",
+        "STALE",
+        "DELAY",
+        "PROBE",
+        "FAILED",
+        "NOARP",
+        "PERMANENT",
+    }
+)
+"""What ip(8) prints of include/uapi/linux/neighbour.h NUD_*."""
+
+
+def read_neighbours(document: Document) -> list[NeighbourSpec]:
+    """Return the entries in printed order; proxy entries are not neighbours."""
+    found: list[NeighbourSpec] = []
+    json = document.is_json
+    records = document.decode(list[NeighbourRecord]) if json else neighbour_records(document)
+    for index, record in enumerate(records):
+        if not record.dst or record.proxy is not msgspec.UNSET:
+            continue
+        try:
+            found.append(_neighbour(record))
+        except ValueError as error:
+            raise document.record_error(index, error) from None
+    return found
+
+
+def _neighbour(record: NeighbourRecord) -> NeighbourSpec:
+    state = record.state[0] if record.state else "NONE"
+    if state not in NUD_STATES:
+        message = f"{state!r} is no neighbour state"
+        raise BadValueError(message, state)
+    return NeighbourSpec(
+        device=record.dev,
+        address=address_of(record.dst),
+        mac=mac_of(record.lladdr) if record.lladdr else b"",
+        state=state,
+    )
+
+
+def read_fdb(document: Document) -> list[FdbSpec]:
+    """Return the entries of bridges in printed order."""
+    found: list[FdbSpec] = []
+    json = document.is_json
+    records = document.decode(list[FdbRecord]) if json else fdb_records(document)
+    for index, record in enumerate(records):
+        if not record.mac or not record.master:
+            continue
+        mac = mac_of(record.mac)
+        if not mac:
+            raise document.record_error(
+                index, BadValueError(f"{record.mac!r} is no MAC address", record.mac)
+            )
+        found.append(
+            FdbSpec(
+                bridge=record.master,
+                device=record.ifname,
+                mac=mac,
+                state=record.state,
+                vlan=record.vlan,
+            )
+        )
+    return found

@@ -1,0 +1,71 @@
+"""`sysctl -a`, `ss -Htuln` and `ip netns list-id`: the files that are simple lines.
+
+Tools: procps sysctl.c, iproute2 misc/ss.c and ip/ipnetns.c.
+"""
+
+from __future__ import annotations
+
+import re
+
+from netemu.sim.spec import SocketSpec
+from netemu.snapshot.change import dotted
+from netemu.snapshot.document import Document
+from netemu.snapshot.records import NetnsRecord
+from netemu.snapshot.values import address_of
+
+_NSID_LINE = re.compile(r"^nsid (?P<id>\d+)(?: .*?\(iproute2 netns name: (?P<name>[^)]+)\))?")
+
+LISTENING = {"tcp": "LISTEN", "udp": "UNCONN"}
+"""State column of sockets that take packets from anybody."""
+
+
+def read_sysctls(document: Document) -> dict[str, str]:
+    """Return parameters by dotted name, dots within device names as slashes.
+
+    A key that is printed in path form (`net/ipv4/conf/eth0.5/rp_filter`) is turned round.
+    """
+    found: dict[str, str] = {}
+    for line in document.text.splitlines():
+        key, separator, value = line.partition("=")
+        if not separator:
+            continue
+        found[dotted(key.strip())] = value.strip()
+    return found
+
+
+def read_sockets(document: Document) -> list[SocketSpec]:
+    """Return the listening TCP and UDP sockets in printed order."""
+    found: list[SocketSpec] = []
+    for number, line in enumerate(document.text.splitlines(), 1):
+        words = line.split()
+        if len(words) < 5 or LISTENING.get(words[0]) != words[1]:
+            continue
+        try:
+            found += _sockets(words[0], words[4])
+        except ValueError as error:
+            raise document.line_error(number, str(error), words[4]) from None
+    return found
+
+
+def _sockets(protocol: str, local: str) -> list[SocketSpec]:
+    host, _, port_text = local.rpartition(":")
+    port = int(port_text)
+    host, _, device = host.partition("%")
+    bracketed, host = host.startswith("["), host.strip("[]")
+    device = device.rstrip("]")
+    if host == "*" and not bracketed:
+        # An IPv6 socket without IPV6_V6ONLY: it takes IPv4 packets too.
+        return [
+            SocketSpec(protocol=protocol, address=any_address, port=port, device=device)
+            for any_address in (bytes(4), bytes(16))
+        ]
+    return [SocketSpec(protocol=protocol, address=address_of(host), port=port, device=device)]
+
+
+def read_netns_ids(document: Document) -> dict[int, str]:
+    """Return names by local namespace id; ids without a name are left out."""
+    if document.is_json:
+        records = document.decode(list[NetnsRecord])
+        return {record.nsid: record.name for record in records if record.name}
+    matches = (_NSID_LINE.match(line) for line in document.text.splitlines())
+    return {int(found["id"]): found["name"] for found in matches if found and found["name"]}

@@ -1,0 +1,115 @@
+"""The files of one namespace into a NamespaceSpec."""
+
+from __future__ import annotations
+
+from netemu.sim.spec import LinkSpec, NamespaceSpec, TextFile
+from netemu.snapshot.document import Document
+from netemu.snapshot.items import ITEM
+from netemu.snapshot.read_addr import device_records, read_addresses
+from netemu.snapshot.read_link import read_bridge_links, read_links, specs_of
+from netemu.snapshot.read_neigh import read_fdb, read_neighbours
+from netemu.snapshot.read_plain import read_netns_ids, read_sockets, read_sysctls
+from netemu.snapshot.read_route import Routes
+from netemu.snapshot.read_rules import Choice, choose, gather
+from netemu.snapshot.source import Tree
+
+NEVER_EMPTY = frozenset({"link", "addr", "sysctl"})
+"""Items whose command always prints something: an empty file is a failed command."""
+
+RULE_KEYS = ("save4", "legacy4", "nft4")
+
+
+class SpaceReader:
+    """Reads one namespace of a tree; `notes` collects what it has to say."""
+
+    def __init__(self, tree: Tree, name: str, backend: str | None) -> None:
+        """Take the namespace `name` ("" is the main one) of `tree`."""
+        self.tree = tree
+        self.name = name
+        self.backend = backend
+        self.notes: list[str] = []
+
+    def document(self, key: str) -> Document | None:
+        """Return the best file of an item, None when there is none."""
+        item = ITEM[key]
+        file = self.tree.find(self.name, item.names)
+        if file is None:
+            return None
+        text = file.text()
+        if key in NEVER_EMPTY and not text.strip():
+            return None
+        return Document(name=file.path, text=text, command=item.command)
+
+    def text_file(self, key: str) -> TextFile | None:
+        """Return an item's text for a reader of its own."""
+        document = self.document(key)
+        return TextFile(name=document.name, text=document.text) if document else None
+
+    def lacks(self, key: str) -> bool:
+        """Return whether the item is missing in all its forms."""
+        keys = RULE_KEYS if key == "save4" else (key,)
+        return all(self.document(each) is None for each in keys)
+
+    def describes_devices(self) -> bool:
+        """Return whether devices are known."""
+        return not (self.lacks("link") and self.lacks("addr"))
+
+    def choice(self) -> Choice:
+        """Return the rules to evaluate, or raise when that would be a guess."""
+        where = f"{self.tree.name}/netns/{self.name}" if self.name else self.tree.name
+        return choose(gather(self.text_file), backend=self.backend, where=where)
+
+    def read(self) -> NamespaceSpec:
+        """Return everything that the files say."""
+        choice = self.choice()
+        self._note(choice.notes)
+        space = NamespaceSpec(
+            name=self.name,
+            links=self._links(),
+            rules4=choice.rules4,
+            rules6=choice.rules6,
+            backend=choice.backend,
+            ipset=self.text_file("ipset"),
+            ipvs=self.text_file("ipvs"),
+            conntrack=self.text_file("conntrack"),
+        )
+        if document := self.document("addr"):
+            space.addresses = read_addresses(document)
+        if document := self.document("neigh"):
+            space.neighbours = read_neighbours(document)
+        if document := self.document("fdb"):
+            space.fdb = read_fdb(document)
+        if document := self.document("sysctl"):
+            space.sysctls = read_sysctls(document)
+        if document := self.document("sockets"):
+            space.sockets = read_sockets(document)
+        if document := self.document("netns"):
+            space.netns_ids = read_netns_ids(document)
+        self._read_routes(space)
+        return space
+
+    def _links(self) -> list[LinkSpec]:
+        if document := self.document("link"):
+            links = read_links(document)
+        elif document := self.document("addr"):
+            links = specs_of([record for record in device_records(document) if record.ifname])
+        else:
+            return []
+        if document := self.document("bridge_link"):
+            links = read_bridge_links(document, links)
+        return links
+
+    def _read_routes(self, space: NamespaceSpec) -> None:
+        routes = Routes()
+        if document := self.document("route"):
+            space.routes = routes.read_routes(document)
+        if document := self.document("rule"):
+            space.policy_rules = routes.read_rules(document)
+        self._note(routes.notes)
+        if routes.tables.foreign:
+            names = ", ".join(routes.tables.foreign)
+            self._note([f"routing tables {names} are named by the node's own rt_tables file"])
+
+    def _note(self, sentences: tuple[str, ...] | list[str]) -> None:
+        prefix = f"netns/{self.name}: " if self.name else ""
+        self.notes += [prefix + sentence for sentence in sentences]
