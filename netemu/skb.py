@@ -168,12 +168,16 @@ class Fate:
     decided_by: RulePlace | None = None
     """The rule that dropped, rejected, queued or last accepted the packet."""
     rules_visited: int = 0
+    merged: Fate | None = None
+    """The packet that this fragment became a part of; it decides."""
     connection: object | None = None
     """The conntrack entry that the packet belongs to (netfilter/conntrack/connection.py)."""
 
     @property
     def verdict(self) -> str:
         """One of ACCEPT DROP REJECT QUEUE STOLEN."""
+        if self.merged is not None:
+            return self.merged.verdict
         if self.frames or self.delivered_to:
             return "ACCEPT"
         if self.reject_type:
@@ -185,6 +189,8 @@ class Fate:
     @property
     def reason(self) -> str:
         """Why it ended so: a drop reason, the reject type, or empty."""
+        if self.merged is not None:
+            return self.merged.reason
         verdict = self.verdict
         if verdict == "REJECT":
             return self.reject_type
@@ -200,6 +206,7 @@ class Skb:
         "device",
         "dst",
         "fate",
+        "frag_list",
         "frag_max_size",
         "gso",
         "ignore_df",
@@ -254,6 +261,8 @@ class Skb:
         self.ipvs_property = False
         self.frag_max_size = 0
         """IPCB(skb)->frag_max_size, octets."""
+        self.frag_list: list[int] | None = None
+        """Payload octets of each fragment that the packet was put together from."""
         self.ip_flags = 0
         """IPCB(skb)->flags."""
         self.options: object | None = None
