@@ -1,0 +1,284 @@
+"""Classifying a packet: which connection, which state; and confirming new entries.
+
+Kernel: net/netfilter/nf_conntrack_core.c, net/netfilter/nf_conntrack_proto.c.
+
+Theory of operation: `nf_conntrack_in` runs at PREROUTING and OUTPUT. It finds the entry of the
+packet's tuple or makes one, lets the protocol judge the packet, and hangs the entry on the skb. A
+new entry belongs to its packet alone until `nf_confirm`, at the end of INPUT and POSTROUTING, puts
+it into the table; a packet that is dropped on the way leaves no entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from netemu.events import ConnectionConfirmed, ConnectionCreated, ConntrackLookup
+from netemu.net import Net
+from netemu.netfilter.conntrack import generic, gre, icmp, tcp, udp
+from netemu.netfilter.conntrack.connection import (
+    IPS_CONFIRMED,
+    IPS_DYING,
+    IPS_EXPECTED,
+    IPS_FIXED_TIMEOUT,
+    IPS_NAT_CLASH,
+    IPS_NAT_DONE_MASK,
+    IPS_SEEN_REPLY,
+    IPS_TEMPLATE,
+    ORIGINAL,
+    REPLY,
+    Connection,
+    Counter,
+    CtInfo,
+    Zone,
+    ctinfo_direction,
+    nf_ct_get,
+    nf_ct_set,
+    state_word,
+)
+from netemu.netfilter.conntrack.judgement import Judgement
+from netemu.netfilter.conntrack.table import Conntrack, acct_update
+from netemu.netfilter.conntrack.tuple import Tuple, get_l4proto, get_tuple, invert_tuple
+from netemu.netfilter.conntrack.zones import nf_ct_zone_tmpl
+from netemu.netfilter.hook import HookState, Verdict
+from netemu.skb import Skb
+from netemu.wire.ipv4 import (
+    IPPROTO_GRE,
+    IPPROTO_ICMP,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    IPPROTO_UDPLITE,
+)
+
+PacketFunction = Callable[[Net, Connection, Skb, int, CtInfo, HookState], Judgement]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L4Proto:
+    """How a protocol is tracked (struct nf_conntrack_l4proto)."""
+
+    packet: PacketFunction
+    allow_clash: bool = False
+
+
+TCP_PROTO: Final = L4Proto(packet=tcp.nf_conntrack_tcp_packet)
+UDP_PROTO: Final = L4Proto(packet=udp.nf_conntrack_udp_packet, allow_clash=True)
+UDPLITE_PROTO: Final = L4Proto(packet=udp.nf_conntrack_udplite_packet, allow_clash=True)
+ICMP_PROTO: Final = L4Proto(packet=icmp.nf_conntrack_icmp_packet)
+GRE_PROTO: Final = L4Proto(packet=gre.nf_conntrack_gre_packet)
+GENERIC_PROTO: Final = L4Proto(packet=generic.generic_packet, allow_clash=True)
+
+_PROTOCOLS: Final = {
+    IPPROTO_TCP: TCP_PROTO,
+    IPPROTO_UDP: UDP_PROTO,
+    IPPROTO_ICMP: ICMP_PROTO,
+    IPPROTO_UDPLITE: UDPLITE_PROTO,
+    IPPROTO_GRE: GRE_PROTO,
+}
+
+
+def nf_ct_l4proto_find(net: Net, protocol: int) -> L4Proto:
+    """Return how a protocol is tracked."""
+    return _PROTOCOLS.get(protocol, GENERIC_PROTO)
+
+
+def nf_conntrack_in(net: Net, skb: Skb, state: HookState) -> Verdict:
+    """Classify a packet (hook function at CONNTRACK priority)."""
+    if net.sink is None:
+        return _classify(net, net.generic(Conntrack), skb, state)
+    table = net.generic(Conntrack)
+    table.note = ""
+    table.packet = skb
+    verdict = _classify(net, table, skb, state)
+    table.packet = None
+    connection, ctinfo = nf_ct_get(skb)
+    direction = ""
+    if connection is not None:
+        direction = "REPLY" if ctinfo_direction(ctinfo) else "ORIGINAL"
+    net.tell(
+        skb,
+        ConntrackLookup(
+            state=state_word(connection, ctinfo),
+            direction=direction,
+            connection=table.text(connection) if connection is not None else "",
+            note=table.note,
+        ),
+    )
+    if connection is not None and connection.status == 0 and ctinfo == CtInfo.NEW:
+        net.tell(skb, ConnectionCreated(connection=table.text(connection)))
+    return verdict
+
+
+def _classify(net: Net, table: Conntrack, skb: Skb, state: HookState) -> Verdict:
+    """Kernel: nf_conntrack_in."""
+    template = None
+    if skb.nfct is not None or skb.ctinfo == CtInfo.UNTRACKED:
+        template, ctinfo = nf_ct_get(skb)
+        if template is None or not template.status & IPS_TEMPLATE:
+            return Verdict.ACCEPT
+        skb.nfct = None
+        skb.ctinfo = 0
+    protocol, transport_offset = get_l4proto(skb.data)
+    if not transport_offset:
+        return Verdict.ACCEPT
+    if protocol == IPPROTO_ICMP:
+        if not icmp.nf_conntrack_icmpv4_error(net, template, skb, transport_offset, state):
+            return Verdict.ACCEPT
+        if skb.nfct is not None:
+            return Verdict.ACCEPT
+    while True:
+        verdict = resolve_normal_ct(net, table, template, skb, transport_offset, protocol)
+        if verdict != Verdict.ACCEPT:
+            return verdict
+        connection, ctinfo = nf_ct_get(skb)
+        if connection is None:
+            return Verdict.ACCEPT
+        judgement = nf_ct_l4proto_find(net, protocol).packet(
+            net, connection, skb, transport_offset, ctinfo, state
+        )
+        if judgement is Judgement.VALID:
+            if ctinfo == CtInfo.ESTABLISHED_REPLY:
+                connection.status |= IPS_SEEN_REPLY
+            return Verdict.ACCEPT
+        nf_ct_set(skb, None, CtInfo.ESTABLISHED)
+        skb.fate.connection = None
+        if judgement is Judgement.INVALID:
+            return Verdict.ACCEPT
+        if judgement is Judgement.DROP:
+            return Verdict.DROP
+
+
+def resolve_normal_ct(
+    net: Net,
+    table: Conntrack,
+    template: Connection | None,
+    skb: Skb,
+    transport_offset: int,
+    protocol: int,
+) -> Verdict:
+    """Find or make the entry of a packet and attach it; DROP when the table is full."""
+    tuple_ = get_tuple(skb.data, 0, transport_offset, protocol, dccp=net.kernel == "6.1")
+    if tuple_ is None:
+        return Verdict.ACCEPT
+    zone = nf_ct_zone_tmpl(template, skb)
+    found = table.find(tuple_, zone)
+    if found is None:
+        reply = invert_tuple(tuple_)
+        if reply is None:
+            return Verdict.ACCEPT
+        created = init_conntrack(net, table, skb, tuple_, reply, zone)
+        if created is None:
+            return Verdict.DROP
+        nf_ct_set(skb, created, CtInfo.NEW)
+        return Verdict.ACCEPT
+    connection, direction = found
+    if direction == REPLY:
+        ctinfo = CtInfo.ESTABLISHED_REPLY
+    elif connection.status & IPS_SEEN_REPLY:
+        ctinfo = CtInfo.ESTABLISHED
+    else:
+        ctinfo = CtInfo.RELATED if connection.status & IPS_EXPECTED else CtInfo.NEW
+    nf_ct_set(skb, connection, ctinfo)
+    return Verdict.ACCEPT
+
+
+def init_conntrack(
+    net: Net, table: Conntrack, skb: Skb, original: Tuple, reply: Tuple, zone: Zone
+) -> Connection | None:
+    """Make an entry; None when the table is full."""
+    sysctl = net.sysctl
+    limit = sysctl.get("net.netfilter.nf_conntrack_max")
+    if limit and table.count + 1 > limit and not table.early_drop():
+        net.printk(skb, "nf_conntrack: nf_conntrack: table full, dropping packet")
+        return None
+    connection = Connection(original, reply, zone)
+    if sysctl.get("net.netfilter.nf_conntrack_acct"):
+        connection.counters = (Counter(), Counter())
+    return connection
+
+
+def nf_confirm(net: Net, skb: Skb, state: HookState) -> Verdict:
+    """Put a packet's new entry into the table (hook function at priority LAST)."""
+    connection, ctinfo = nf_ct_get(skb)
+    if connection is None or connection.status & (IPS_CONFIRMED | IPS_TEMPLATE):
+        return Verdict.ACCEPT
+    if ctinfo_direction(ctinfo) != ORIGINAL:
+        return Verdict.ACCEPT
+    table = net.generic(Conntrack)
+    if connection.status & IPS_DYING:
+        return Verdict.DROP
+    zone = connection.zone
+    clash = table.find_confirmed(connection.original, zone, ORIGINAL)
+    if clash is None:
+        clash = table.find_confirmed(connection.reply, zone, REPLY)
+    if clash is not None:
+        return nf_ct_resolve_clash(net, table, skb, clash)
+    connection.timeout += net.clock.jiffies
+    if net.sysctl.get("net.netfilter.nf_conntrack_timestamp"):
+        connection.start_ns = net.clock.now_ns
+    table.insert(connection)
+    if net.sink is not None:
+        net.tell(skb, ConnectionConfirmed(connection=table.text(connection)))
+    return Verdict.ACCEPT
+
+
+def nf_ct_resolve_clash(net: Net, table: Conntrack, skb: Skb, winner: Connection) -> Verdict:
+    """Handle an entry whose tuple another one took meanwhile."""
+    loser, _ = nf_ct_get(skb)
+    assert loser is not None
+    if not nf_ct_l4proto_find(net, winner.protocol).allow_clash:
+        return Verdict.DROP
+    if _merge_clash(table, skb, winner):
+        return Verdict.ACCEPT
+    taken = table.find_confirmed(loser.reply, loser.zone, REPLY)
+    if taken is not None:
+        return Verdict.ACCEPT if _merge_clash(table, skb, taken) else Verdict.DROP
+    loser.timeout = net.clock.jiffies + net.clock.hz
+    loser.status |= IPS_FIXED_TIMEOUT | IPS_NAT_CLASH
+    table.insert_reply(loser)
+    return Verdict.ACCEPT
+
+
+def _merge_clash(table: Conntrack, skb: Skb, winner: Connection) -> bool:
+    """Let the packet belong to the entry that won, if that does no harm (__nf_ct_resolve_clash)."""
+    loser, ctinfo = nf_ct_get(skb)
+    assert loser is not None
+    if winner.status & IPS_DYING:
+        return False
+    same = (winner.original, winner.reply, winner.zone) == (loser.original, loser.reply, loser.zone)
+    if winner.status & IPS_NAT_DONE_MASK and not same:
+        return False
+    if loser.counters is not None:
+        octets = loser.counters[ctinfo_direction(ctinfo)].octets
+        acct_update(winner, ctinfo, octets)
+    nf_ct_set(skb, winner, ctinfo)
+    return True
+
+
+def nf_conntrack_tuple_taken(net: Net, tuple_: Tuple, ignored: Connection) -> bool:
+    """Return whether another connection has this tuple, in either direction.
+
+    A connection with the same original tuple does not count: it is the same flow, and
+    nf_ct_resolve_clash will deal with it.
+    """
+    found = net.generic(Conntrack).find(tuple_, ignored.zone)
+    if found is None or found[0] is ignored:
+        return False
+    return found[0].original != ignored.original
+
+
+def nf_conntrack_attach(net: Net, skb: Skb, cause: Skb) -> None:
+    """Give a packet made about `cause` (an ICMP error, a RST) the connection of its cause."""
+    connection, ctinfo = nf_ct_get(cause)
+    if connection is None and ctinfo != CtInfo.UNTRACKED:
+        return
+    reply = ctinfo_direction(ctinfo) == ORIGINAL
+    nf_ct_set(skb, connection, CtInfo.RELATED_REPLY if reply else CtInfo.RELATED)
+
+
+def nf_ct_set_closing(net: Net, skb: Skb) -> None:
+    """Close the TCP connection of a packet that is answered with a RST."""
+    connection, _ = nf_ct_get(skb)
+    if connection is not None and connection.protocol == IPPROTO_TCP:
+        tcp.nf_conntrack_tcp_set_closing(net, connection)

@@ -1,0 +1,263 @@
+"""The conntrack table of one namespace.
+
+Kernel: net/netfilter/nf_conntrack_core.c.
+
+Theory of operation: `_by_tuple` maps (tuple, zone id) to (connection, direction), both directions
+of every confirmed entry; it stands for the kernel's hash table. Entries expire lazily: whoever
+meets one whose time has come removes it, as the kernel does; the kernel's gc worker, which removes
+the rest sooner or later, shows only in dumps, and those skip expired entries anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from netemu.events import ConnectionDestroyed
+from netemu.net import Net
+from netemu.netfilter.conntrack.connection import (
+    DEFAULT_ZONE,
+    IPS_ASSURED,
+    IPS_CONFIRMED,
+    IPS_DYING,
+    IPS_FIXED_TIMEOUT,
+    IPS_NAT_CLASH,
+    IPS_SRC_NAT_DONE,
+    ORIGINAL,
+    REPLY,
+    Connection,
+    Counter,
+    CtInfo,
+    Zone,
+    ctinfo_direction,
+)
+from netemu.netfilter.conntrack.text import connection_text, parse_connections
+from netemu.netfilter.conntrack.tuple import Tuple
+from netemu.skb import Skb
+
+EVICTION_RANGE: Final = 8
+"""Buckets that early drop looks at (NF_CT_EVICTION_RANGE)."""
+
+Entry = tuple[Connection, int]
+Key = tuple[Tuple, int]
+
+
+class Conntrack:
+    """The connections of one namespace (struct nf_conntrack_net and its part of the hash)."""
+
+    __slots__ = (
+        "_by_tuple",
+        "_connections",
+        "_last_number",
+        "by_source",
+        "count",
+        "net",
+        "note",
+        "packet",
+    )
+
+    def __init__(self, net: Net) -> None:
+        """Start empty; found by `net.generic(Conntrack)`."""
+        self.net = net
+        self._by_tuple: dict[Key, Entry] = {}
+        self._connections: dict[Connection, None] = {}
+        self._last_number = 0
+        self.by_source: dict[tuple[bytes, int, int, int], list[Connection]] = {}
+        """nf_nat's hash by original source (address, part, protocol, zone id); latest first.
+
+        The kernel has unconfirmed entries there too; they belong to packets in flight, of which
+        there is one at a time here.
+        """
+        self.count = 0
+        """Confirmed entries."""
+        self.note = ""
+        """What log_invalid would say about the packet at hand."""
+        self.packet: Skb | None = None
+        """The packet at hand, so that removing an expired entry can be told."""
+
+    def __len__(self) -> int:
+        """Return the number of entries that a dump would show."""
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[Connection]:
+        """Go through the entries that a dump shows, oldest first; expired ones are removed."""
+        for connection in list(self._connections):
+            if self.expired(connection):
+                nf_ct_delete(self.net, connection, "timeout")
+            elif not connection.status & IPS_NAT_CLASH:
+                yield connection
+
+    def expired(self, connection: Connection) -> bool:
+        """Return whether the time of a confirmed entry has come (nf_ct_is_expired)."""
+        return connection.timeout <= self.net.clock.jiffies
+
+    def expires_s(self, connection: Connection) -> int:
+        """Return the whole seconds that an entry has left (nf_ct_expires / HZ)."""
+        clock = self.net.clock
+        left = connection.timeout
+        if connection.status & IPS_CONFIRMED:
+            left -= clock.jiffies
+        return max(left, 0) // clock.hz
+
+    def find(self, tuple_: Tuple, zone: Zone = DEFAULT_ZONE) -> Entry | None:
+        """Return the live entry of a tuple and its direction (nf_conntrack_find_get)."""
+        zone_id = zone.id_in(ORIGINAL)
+        found = self._find(tuple_, zone, zone_id)
+        if found is None and zone.id:
+            other_id = zone.id_in(REPLY)
+            if other_id != zone_id:
+                found = self._find(tuple_, zone, other_id)
+        return found
+
+    def _find(self, tuple_: Tuple, zone: Zone, zone_id: int) -> Entry | None:
+        """Kernel: ____nf_conntrack_find."""
+        found = self._by_tuple.get((tuple_, zone_id))
+        if found is None:
+            return None
+        connection, direction = found
+        if connection.timeout <= self.net.clock.jiffies:
+            nf_ct_delete(self.net, connection, "timeout")
+            return None
+        if connection.zone is not zone and connection.zone.id_in(direction) != zone.id_in(
+            direction
+        ):
+            return None
+        return found
+
+    def find_confirmed(self, tuple_: Tuple, zone: Zone, direction: int) -> Connection | None:
+        """Return the live entry that stands in the way of a tuple of that direction."""
+        found = self._find(tuple_, zone, zone.id_in(direction))
+        return found[0] if found is not None else None
+
+    def insert(self, connection: Connection) -> None:
+        """Put both directions in and mark the entry confirmed (__nf_conntrack_hash_insert).
+
+        Where both tuples are the same (a socket connected to itself), the reply is found, since it
+        goes in last, at the head of the bucket.
+        """
+        zone = connection.zone
+        self._by_tuple[connection.original, zone.id_in(ORIGINAL)] = (connection, ORIGINAL)
+        self.insert_reply(connection)
+
+    def insert_reply(self, connection: Connection) -> None:
+        """Put only the reply direction in; alone it is how a clash is resolved."""
+        zone_id = connection.zone.id_in(REPLY)
+        self._by_tuple[connection.reply, zone_id] = (connection, REPLY)
+        self._connections[connection] = None
+        self._last_number += 1
+        connection.number = self._last_number
+        connection.status |= IPS_CONFIRMED
+        if connection.status & IPS_SRC_NAT_DONE:
+            self.by_source.setdefault(source_key(connection), []).insert(0, connection)
+        self.count += 1
+
+    def remove(self, connection: Connection) -> None:
+        """Take an entry out (clean_from_lists and nf_ct_destroy)."""
+        if connection not in self._connections:
+            return
+        del self._connections[connection]
+        self.count -= 1
+        for direction, tuple_ in ((ORIGINAL, connection.original), (REPLY, connection.reply)):
+            key = (tuple_, connection.zone.id_in(direction))
+            found = self._by_tuple.get(key)
+            if found is not None and found[0] is connection:
+                del self._by_tuple[key]
+        self.forget_source(connection)
+
+    def forget_source(self, connection: Connection) -> None:
+        """Take an entry out of the hash by source (nf_nat_cleanup_conntrack)."""
+        key = source_key(connection)
+        bucket = self.by_source.get(key)
+        if bucket is not None and connection in bucket:
+            bucket.remove(connection)
+            if not bucket:
+                del self.by_source[key]
+
+    def early_drop(self) -> bool:
+        """Kill entries that were never assured to make room; False when there are none.
+
+        Differs from Linux: there the victims share one of 8 buckets with the newcomer, whose
+        number hangs on a key drawn at boot. Here the oldest candidate goes.
+        """
+        for connection in list(self._connections):
+            if self.expired(connection):
+                nf_ct_delete(self.net, connection, "timeout")
+            elif not connection.status & (IPS_ASSURED | IPS_DYING):
+                nf_ct_delete(self.net, connection, "early drop")
+                return True
+        return False
+
+    def dump(self) -> str:
+        """Return the table as `conntrack -L` prints it, in order of creation."""
+        return "".join(f"{self.text(connection)}\n" for connection in self)
+
+    def text(self, connection: Connection, *, extended: bool = False) -> str:
+        """Return one entry as `conntrack -L` prints it; extended as with `-o extended`."""
+        return connection_text(connection, self.expires_s(connection), extended=extended)
+
+    def load(self, text: str, file: str = "conntrack") -> None:
+        """Add the entries of `conntrack -L` text, plain, extended or as in /proc.
+
+        Raises SnapshotError with the place of what cannot be read. The entries are as after
+        `conntrack -I`: confirmed, without TCP window data.
+        """
+        clock = self.net.clock
+        sysctl = self.net.sysctl
+        for parsed in parse_connections(text, file):
+            connection = parsed.connection
+            if (connection.original, connection.zone.id_in(ORIGINAL)) in self._by_tuple:
+                continue
+            if (connection.reply, connection.zone.id_in(REPLY)) in self._by_tuple:
+                continue
+            connection.timeout = clock.jiffies + parsed.expires_s * clock.hz
+            if sysctl.get("net.netfilter.nf_conntrack_acct") and connection.counters is None:
+                connection.counters = (Counter(), Counter())
+            self.insert(connection)
+
+
+def source_key(connection: Connection) -> tuple[bytes, int, int, int]:
+    """Return the key of nf_nat's hash by source (hash_by_src)."""
+    original = connection.original
+    zone = connection.zone
+    zone_id = zone.id if zone.directions == DEFAULT_ZONE.directions else 0
+    return original.src, original.src_part, original.protocol, zone_id
+
+
+def nf_ct_delete(net: Net, connection: Connection, why: str, skb: Skb | None = None) -> bool:
+    """Remove an entry; False when it is already dying."""
+    if connection.status & IPS_DYING:
+        return False
+    table = net.generic(Conntrack)
+    skb = skb or table.packet
+    if net.sink is not None and skb is not None:
+        net.tell(skb, ConnectionDestroyed(connection=table.text(connection), why=why))
+    connection.status |= IPS_DYING
+    table.remove(connection)
+    return True
+
+
+def nf_ct_kill_acct(net: Net, connection: Connection, ctinfo: CtInfo, skb: Skb, why: str) -> bool:
+    """Count the packet, then remove its entry."""
+    acct_update(connection, ctinfo, len(skb.data))
+    return nf_ct_delete(net, connection, why, skb)
+
+
+def acct_update(connection: Connection, ctinfo: int, octets: int) -> None:
+    """Count one packet (nf_ct_acct_update)."""
+    counters = connection.counters
+    if counters is not None:
+        counter = counters[ctinfo_direction(ctinfo)]
+        counter.packets += 1
+        counter.octets += octets
+
+
+def nf_ct_refresh_acct(
+    net: Net, connection: Connection, ctinfo: CtInfo, skb: Skb, timeout: int
+) -> None:
+    """Restart the timeout (in jiffies) and count the packet."""
+    if not connection.status & IPS_FIXED_TIMEOUT:
+        if connection.status & IPS_CONFIRMED:
+            timeout += net.clock.jiffies
+        connection.timeout = timeout
+    if connection.counters is not None:
+        acct_update(connection, ctinfo, len(skb.data))

@@ -1,0 +1,95 @@
+"""Where NAT may map to.
+
+Kernel: include/uapi/linux/netfilter/nf_nat.h (struct nf_nat_range2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from netemu.netfilter.conntrack.tuple import Tuple
+from netemu.netfilter.hook import Hook
+from netemu.wire.ipv4 import (
+    IPPROTO_DCCP,
+    IPPROTO_GRE,
+    IPPROTO_ICMP,
+    IPPROTO_SCTP,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    IPPROTO_UDPLITE,
+)
+
+MAP_IPS: Final = 1
+PROTO_SPECIFIED: Final = 2
+PROTO_RANDOM: Final = 4
+PERSISTENT: Final = 8
+PROTO_RANDOM_FULLY: Final = 16
+PROTO_OFFSET: Final = 32
+NETMAP: Final = 64
+PROTO_RANDOM_ALL: Final = PROTO_RANDOM | PROTO_RANDOM_FULLY
+"""NF_NAT_RANGE_*."""
+
+KEYED_PROTOCOLS: Final = frozenset(
+    {
+        IPPROTO_TCP,
+        IPPROTO_UDP,
+        IPPROTO_UDPLITE,
+        IPPROTO_SCTP,
+        IPPROTO_DCCP,
+        IPPROTO_GRE,
+    }
+)
+"""Protocols whose port or key a range may restrict (l4proto_in_range)."""
+
+
+class Manip(IntEnum):
+    """What NAT changes (enum nf_nat_manip_type)."""
+
+    SRC = 0
+    DST = 1
+
+    @property
+    def word(self) -> str:
+        """`src` or `dst`."""
+        return "dst" if self else "src"
+
+
+def hook_to_manip(hook: Hook) -> Manip:
+    """Return what is changed at a hook (HOOK2MANIP)."""
+    return Manip.SRC if hook in (Hook.POSTROUTING, Hook.INPUT) else Manip.DST
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatRange:
+    """Addresses and ports that NAT may choose from."""
+
+    flags: int = 0
+    """NF_NAT_RANGE_* bits of this module."""
+    min_address: bytes = b""
+    max_address: bytes = b""
+    min_part: int = 0
+    """Lowest port, ICMP id or GRE key."""
+    max_part: int = 0
+    base_part: int = 0
+    """First port of the incoming range, for a port shift (PROTO_OFFSET)."""
+
+
+def l4proto_in_range(tuple_: Tuple, manip: Manip, low: int, high: int) -> bool:
+    """Return whether the part that NAT may change lies within; true for protocols without."""
+    if tuple_.protocol == IPPROTO_ICMP:
+        return low <= tuple_.src_part <= high
+    if tuple_.protocol in KEYED_PROTOCOLS:
+        part = tuple_.dst_part if manip else tuple_.src_part
+        return low <= part <= high
+    return True
+
+
+def nf_in_range(tuple_: Tuple, range_: NatRange) -> bool:
+    """Return whether a source mapping to `tuple_` obeys the range."""
+    if range_.flags & MAP_IPS and not range_.min_address <= tuple_.src <= range_.max_address:
+        return False
+    if not range_.flags & PROTO_SPECIFIED:
+        return True
+    return l4proto_in_range(tuple_, Manip.SRC, range_.min_part, range_.max_part)
