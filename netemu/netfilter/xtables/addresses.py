@@ -1,0 +1,224 @@
+"""Kinds of values that name an address, a network, a MAC address or a device.
+
+Kernel: none; xtables_numeric_to_ipaddr, xtables_numeric_to_ipmask, xtables_ipparse_multiple,
+xtables_parse_interface and XTTYPE_HOST, HOSTMASK, PLENMASK, ETHERMAC of libxtables.
+
+iptables reads IPv4 addresses its own way: every part is a number of strtoul(3), and missing parts
+are zero (`10.1` is 10.1.0.0, `010.0x1` is 8.1.0.0). Host names are not resolved here: a rule must
+mean the same on every machine.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from netemu.errors import RulesetError
+from netemu.netfilter.hook import Family
+from netemu.netfilter.xtables.kinds import Kind, OptionCall, c_integer, octets_of, shape
+from netemu.wire.address import format_address, format_mac, mask_of, parse_address, parse_mac
+
+IFNAMSIZ = 16
+"""Octets of a device name with its closing NUL (include/uapi/linux/if.h)."""
+
+_PLAIN = re.compile(
+    r"(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """An address under a mask, both of the family's length."""
+
+    address: bytes
+    """Already masked."""
+    mask: bytes
+
+
+def ipv4_octets(text: str, *, whole: bool = False) -> bytes | None:
+    """Read an IPv4 address as xtables_numeric_to_ipaddr does; `whole` asks for all four parts.
+
+    >>> ipv4_octets("10.1").hex(), ipv4_octets("10.0.0.256")
+    ('0a010000', None)
+    """
+    plain = _PLAIN.fullmatch(text)
+    if plain is None and shape("DOTTED").fullmatch(text) is None:
+        return None
+    numbers = [int(part) for part in plain.groups()] if plain else _odd_parts(text)
+    if max(numbers) > 0xFF or (whole and len(numbers) < 4):
+        return None
+    return bytes(numbers).ljust(4, b"\0")
+
+
+def _odd_parts(text: str) -> list[int]:
+    return [c_integer(part) for part in text.split(".")]
+
+
+def ipv6_octets(text: str) -> bytes | None:
+    """Read an IPv6 address as inet_pton does."""
+    if shape("IPV6").fullmatch(text) is None:
+        return None
+    try:
+        packed = parse_address(text)
+    except ValueError:
+        return None
+    return packed if len(packed) == 16 else None
+
+
+def address_octets(text: str, family: Family) -> bytes | None:
+    """Read an address of one family; None when it is none."""
+    return ipv6_octets(text) if family == Family.IPV6 else ipv4_octets(text)
+
+
+def octets_in(family: Family) -> int:
+    """Return how many octets an address of the family has."""
+    return 16 if family == Family.IPV6 else 4
+
+
+def mask_octets(text: str, family: Family) -> bytes | None:
+    """Read a mask: a prefix length, or an address used as a mask (parse_ipmask)."""
+    octets = octets_in(family)
+    if text.isascii() and text.isdigit() and (text == "0" or text[0] != "0"):
+        length = int(text)
+        return mask_of(length, octets) if length <= octets * 8 else None
+    dotted = ipv6_octets(text) if octets == 16 else ipv4_octets(text, whole=True)
+    if dotted is not None or shape("NUMBER").fullmatch(text) is None:
+        return dotted
+    length = c_integer(text)
+    return mask_of(length, octets) if length <= octets * 8 else None
+
+
+def prefix_length(mask: bytes) -> int | None:
+    """Return the prefix length of a contiguous mask, None for any other.
+
+    >>> prefix_length(bytes([255, 255, 240, 0])), prefix_length(bytes([255, 0, 255, 0]))
+    (20, None)
+    """
+    bits = len(mask) * 8
+    number = int.from_bytes(mask, "big")
+    host = number ^ ((1 << bits) - 1)
+    return None if host & (host + 1) else bits - host.bit_length()
+
+
+def under_mask(address: bytes, mask: bytes) -> bytes:
+    """Return the address with the bits outside the mask cleared."""
+    masked = int.from_bytes(address, "big") & int.from_bytes(mask, "big")
+    return masked.to_bytes(len(address), "big")
+
+
+def read_network(text: str, family: Family) -> Network:
+    """Read `ADDRESS[/MASK]` as `-s` does; a zero mask makes the address irrelevant."""
+    address_text, slash, mask_text = text.rpartition("/")
+    if not slash:
+        address_text = text
+        mask: bytes | None = b"\xff" * octets_in(family)
+    else:
+        mask = mask_octets(mask_text, family)
+        if mask is None:
+            raise RulesetError(f"invalid mask `{mask_text}' specified; {_MASKS[family]}")
+    if not any(mask or b""):
+        return Network(bytes(octets_in(family)), bytes(octets_in(family)))
+    address = address_octets(address_text, family)
+    if address is None:
+        raise RulesetError(
+            f"host/network `{address_text}' not found; names are not resolved, "
+            f"write an {_NAMES[family]} address"
+        )
+    assert mask is not None
+    return Network(under_mask(address, mask), mask)
+
+
+_NAMES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
+_MASKS = {
+    Family.IPV4: "a prefix length of 0-32 or a dotted mask would do",
+    Family.IPV6: "a prefix length of 0-128 would do",
+}
+
+
+def show_network(address: bytes, mask: bytes) -> str:
+    """Print as `-s` is printed: a prefix length, or the mask itself when it has gaps."""
+    length = prefix_length(mask)
+    return f"{format_address(address)}/{format_address(mask) if length is None else length}"
+
+
+class Host(Kind[bytes]):
+    """One address (XTTYPE_HOST)."""
+
+    def read(self, text: str, call: OptionCall) -> bytes:
+        """Convert; names are not resolved."""
+        address = address_octets(text, call.family)
+        if address is None:
+            raise RulesetError(
+                f"host/network `{text}' not found; names are not resolved, "
+                f"write an {_NAMES[call.family]} address"
+            )
+        return address
+
+    def show(self, value: bytes) -> str:
+        """Print the address."""
+        return format_address(value)
+
+
+class HostMask(Kind[Network]):
+    """An address with a mask or prefix length (XTTYPE_HOSTMASK)."""
+
+    def __init__(self, *, hide_host_mask: bool = False, keep_host_bits: bool = False) -> None:
+        """`hide_host_mask` prints a single host without `/32`."""
+        self.hide_host_mask = hide_host_mask
+        self.keep_host_bits = keep_host_bits
+
+    def read(self, text: str, call: OptionCall) -> Network:
+        """Convert both halves."""
+        network = read_network(text, call.family)
+        if self.keep_host_bits and any(network.mask):
+            address = address_octets(text.rpartition("/")[0] or text, call.family)
+            assert address is not None
+            return Network(address, network.mask)
+        return network
+
+    def show(self, value: Network) -> str:
+        """Print address and mask."""
+        if self.hide_host_mask and all(octet == 0xFF for octet in value.mask):
+            return format_address(value.address)
+        return show_network(value.address, value.mask)
+
+
+class Mac(Kind[bytes]):
+    """A MAC address (XTTYPE_ETHERMAC)."""
+
+    terminal = "MAC"
+
+    def refusal(self, text: str, call: OptionCall) -> str:
+        """Word it as xtopt_parse_ethermac does."""
+        return f"Invalid MAC address specified: `{text}'; six octets in hexadecimal would do"
+
+    def read(self, text: str, call: OptionCall) -> bytes:
+        """Convert six octets."""
+        return parse_mac(text)
+
+    def show(self, value: bytes) -> str:
+        """Print with leading zeros."""
+        return format_mac(value)
+
+
+class Interface(Kind[str]):
+    """A device name, `+` at its end for any that begins so (xtables_parse_interface)."""
+
+    terminal = "INTERFACE"
+
+    def read(self, text: str, call: OptionCall) -> str:
+        """Check the length in octets."""
+        check_interface(text)
+        return text
+
+    def show(self, value: str) -> str:
+        """Print as written; never quoted."""
+        return value
+
+
+def check_interface(name: str) -> None:
+    """Refuse a name that does not fit."""
+    if len(octets_of(name)) + 1 > IFNAMSIZ:
+        raise RulesetError(
+            f"interface name `{name}' must be shorter than IFNAMSIZ ({IFNAMSIZ - 1})"
+        )
