@@ -14,7 +14,7 @@ from functools import partial
 
 from netemu.ip.fragment import DefragUser, ip_defrag
 from netemu.net import Net
-from netemu.netfilter.conntrack.connection import IPS_TEMPLATE, CtInfo, nf_ct_get
+from netemu.netfilter.conntrack.connection import CtInfo, ctinfo_direction, nf_ct_get
 from netemu.netfilter.conntrack.core import nf_confirm, nf_conntrack_attach, nf_conntrack_in
 from netemu.netfilter.hook import Family, Hook, HookState, Priority, Verdict
 from netemu.skb import Skb
@@ -53,19 +53,25 @@ def nf_ct_netns_get(net: Net) -> None:
 def ipv4_conntrack_defrag(net: Net, skb: Skb, state: HookState) -> Verdict:
     """Gather fragments, so that conntrack and the tables see whole packets."""
     connection, ctinfo = nf_ct_get(skb)
-    if connection is not None and not connection.status & IPS_TEMPLATE:
-        return Verdict.ACCEPT
-    if ctinfo == CtInfo.UNTRACKED and connection is None:
+    if connection is None and ctinfo == CtInfo.UNTRACKED:
         return Verdict.ACCEPT
     if not skb.data[6] & 0x3F and not skb.data[7]:
         return Verdict.ACCEPT
-    return ip_defrag(net, skb, nf_ct_defrag_user(skb, state))
+    if not ip_defrag(net, skb, nf_ct_defrag_user(skb, state)):
+        return Verdict.STOLEN
+    # The sender's DF was meant for its fragments; see ip_fragment.
+    skb.ignore_df = True
+    return Verdict.ACCEPT
 
 
-def nf_ct_defrag_user(skb: Skb, state: HookState) -> DefragUser:
-    """Return whose fragments these are, so that they do not mix."""
-    if skb.nf_bridge is not None:
-        return DefragUser.CONNTRACK_BRIDGE_IN
+def nf_ct_defrag_user(skb: Skb, state: HookState) -> int:
+    """Return whose fragments these are, so that hooks and zones do not mix."""
+    connection, ctinfo = nf_ct_get(skb)
+    zone_id = 0
+    if connection is not None:
+        zone_id = connection.zone.id_in(ctinfo_direction(ctinfo))
+    if skb.nf_bridge is not None and skb.nf_bridge.in_prerouting:
+        return DefragUser.CONNTRACK_BRIDGE_IN + zone_id
     if state.hook == Hook.PREROUTING:
-        return DefragUser.CONNTRACK_IN
-    return DefragUser.CONNTRACK_OUT
+        return DefragUser.CONNTRACK_IN + zone_id
+    return DefragUser.CONNTRACK_OUT + zone_id

@@ -272,8 +272,6 @@ def _hashed_address(
     for index, (least, most) in enumerate(bounds):
         first = 0 if full_range else least
         distance = 0xFFFFFFFF if full_range else (most - least + 1) & 0xFFFFFFFF
-            (0, 0xFFFFFFFF) if full_range else (least, (most - least + 1) & 0xFFFFFFFF)
-        )
         word = (first + reciprocal_scale(value, distance)) & 0xFFFFFFFF
         chosen += word.to_bytes(4, "big")
         if word != most:
