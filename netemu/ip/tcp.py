@@ -1,0 +1,108 @@
+"""TCP for us: a listener answers, whatever else gets a RST.
+
+Kernel: net/ipv4/tcp_ipv4.c (tcp_v4_rcv, tcp_v4_send_reset). RFC 9293.
+"""
+
+from __future__ import annotations
+
+from netemu.ip.fib_table import Errno, Flow, RouteType
+from netemu.ip.icmp import ip4_reply_mark
+from netemu.ip.output import ip_local_out, route_of
+from netemu.ip.route import ip_route_output_key
+from netemu.net import Net, kfree_skb_reason, skb_made
+from netemu.skb import ETH_P_IP, Checksum, PacketType, Skb
+from netemu.wire.checksum import internet_checksum, pseudo_header_sum
+from netemu.wire.ipv4 import IPPROTO_TCP, IPv4, build_ipv4
+from netemu.wire.tcp import MIN_HEADER_LEN, TCP, Flag, build_tcp
+
+
+def tcp_v4_rcv(net: Net, skb: Skb) -> None:
+    """Take a segment."""
+    reason = _check_segment(skb)
+    if reason:
+        kfree_skb_reason(net, skb, reason)
+        return
+    tcp_v4_send_reset(net, skb)
+    port = TCP(skb.data, skb.transport_offset).dst_port
+    kfree_skb_reason(net, skb, "NO_SOCKET", f"nobody listens on tcp port {port}")
+
+
+def _check_segment(skb: Skb) -> str:
+    """Return why the segment cannot be used, or empty."""
+    if skb.pkt_type != PacketType.HOST:
+        return "NOT_SPECIFIED"
+    start = skb.transport_offset
+    length = len(skb.data) - start
+    if length < MIN_HEADER_LEN:
+        return "NOT_SPECIFIED"
+    segment = TCP(skb.data, start)
+    if segment.data_offset < MIN_HEADER_LEN:
+        return "PKT_TOO_SMALL"
+    if segment.data_offset > length:
+        return "NOT_SPECIFIED"
+    if skb.ip_summed in {Checksum.UNNECESSARY, Checksum.PARTIAL}:
+        return ""
+    header = IPv4(skb.data)
+    pseudo = pseudo_header_sum(header.src, header.dst, IPPROTO_TCP, length)
+    return "TCP_CSUM" if internet_checksum(skb.data[start:], pseudo) else ""
+
+
+def tcp_v4_send_reset(net: Net, skb: Skb) -> None:
+    """Answer a segment that belongs to no connection (RFC 9293 section 3.5.2)."""
+    start = skb.transport_offset
+    segment = TCP(skb.data, start)
+    flags = segment.flags
+    if flags & Flag.RST or route_of(skb).kind != RouteType.LOCAL:
+        return
+    header = IPv4(skb.data)
+    seq = ack = 0
+    answer_flags = int(Flag.RST)
+    if flags & Flag.ACK:
+        seq = segment.ack
+    else:
+        payload_len = len(skb.data) - start - segment.data_offset
+        phantom = bool(flags & Flag.SYN) + bool(flags & Flag.FIN)
+        ack = segment.seq + phantom + payload_len
+        answer_flags |= Flag.ACK
+    answer = build_tcp(
+        src=header.dst,
+        dst=header.src,
+        src_port=segment.dst_port,
+        dst_port=segment.src_port,
+        seq=seq,
+        ack=ack,
+        flags=answer_flags,
+    )
+    ip_send_unicast_reply(net, skb, answer, "tcp rst")
+
+
+def ip_send_unicast_reply(net: Net, skb: Skb, segment: bytearray, what: str) -> None:
+    """Send a segment back to where `skb` came from: DF, id 0, the TOS of the request."""
+    header = IPv4(skb.data)
+    mark = ip4_reply_mark(net, skb)
+    flow = Flow(
+        daddr=header.src,
+        saddr=header.dst,
+        mark=mark,
+        tos=header.tos,
+        protocol=IPPROTO_TCP,
+        src_port=TCP(segment).src_port,
+        dst_port=TCP(segment).dst_port,
+    )
+    route = ip_route_output_key(net, flow, skb)
+    if isinstance(route, Errno):
+        return
+    packet = build_ipv4(
+        src=flow.saddr,
+        dst=flow.daddr,
+        protocol=IPPROTO_TCP,
+        payload=segment,
+        ttl=net.sysctl.get("net.ipv4.ip_default_ttl"),
+        tos=header.tos & 0xFC,
+        dont_fragment=True,
+    )
+    reply = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=skb.fate))
+    reply.mark = mark
+    reply.dst = route
+    skb_made(net, reply, what)
+    ip_local_out(net, reply)

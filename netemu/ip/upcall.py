@@ -1,0 +1,32 @@
+"""Where the lower half of the IP layer reports an error: ICMP, once it is there.
+
+Fragmentation and option processing send ICMP errors, and ICMP sends through them; the kernel
+resolves that circle by linking, here `icmp.py` puts its function in at start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from netemu.net import Net
+from netemu.skb import Skb
+
+IcmpSend = Callable[[Net, Skb, int, int, int], None]
+
+
+class Upcalls:
+    """The functions of the upper half, per namespace."""
+
+    __slots__ = ("icmp_send",)
+
+    def __init__(self, net: Net) -> None:
+        """Start without ICMP: errors are silent until inet_init."""
+        del net
+        self.icmp_send: IcmpSend | None = None
+
+
+def report_error(net: Net, skb: Skb, icmp_type: int, code: int, info: int) -> None:
+    """Send an ICMP error about `skb` (icmp_send)."""
+    send = net.generic(Upcalls).icmp_send
+    if send is not None:
+        send(net, skb, icmp_type, code, info)
