@@ -2,7 +2,7 @@
 
 `tuple` names one direction of a connection, `connection` is the entry, `table` holds the entries
 of a namespace, `core` classifies a packet and confirms its entry, one file per protocol knows the
-protocol's states, `text` reads and writes what conntrack(8) prints, `hooks` registers it all.
+protocol's states, `text` reads and writes what conntrack(8) prints.
 
 Decision: an entry is found through one dict keyed by (tuple, zone id), not through a hash table
 with the kernel's siphash, whose key is drawn at boot. Price: the order of a bucket, which the

@@ -1,7 +1,7 @@
 """Network address translation on top of conntrack.
 
-`core` chooses a connection's new tuple, `proto` and `icmp` rewrite packets, `masquerade` and
-`redirect` choose the address, `hooks` registers it all and calls the nat tables' chains.
+`core` binds connections and asks the nat tables, `unique_tuple` chooses, `proto` and `icmp`
+rewrite packets, `masquerade` and `redirect` choose the address.
 
 A connection is translated by what its two tuples say: its reply tuple is the inverse of what its
 packets look like after translation, so answers are recognised and translated back without a rule.

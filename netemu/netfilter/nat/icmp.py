@@ -21,9 +21,8 @@ from netemu.netfilter.conntrack.connection import (
 from netemu.netfilter.conntrack.judgement import nf_ip_checksum_bad
 from netemu.netfilter.conntrack.tuple import half_text, inverse
 from netemu.netfilter.hook import Hook
-from netemu.netfilter.nat.core import status_bit
 from netemu.netfilter.nat.proto import nf_nat_ipv4_manip_pkt
-from netemu.netfilter.nat.range import Manip, hook_to_manip
+from netemu.netfilter.nat.range import Manip, hook_to_manip, status_bit
 from netemu.skb import Checksum, Skb
 from netemu.wire.address import format_address
 from netemu.wire.checksum import internet_checksum

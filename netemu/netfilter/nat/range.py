@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from netemu.netfilter.conntrack.connection import (
+    IPS_DST_NAT,
+    IPS_NAT_MASK,
+    IPS_SRC_NAT,
+    ORIGINAL,
+)
 from netemu.netfilter.conntrack.tuple import Tuple
 from netemu.netfilter.hook import Hook
 from netemu.wire.ipv4 import (
@@ -59,6 +65,12 @@ class Manip(IntEnum):
 def hook_to_manip(hook: Hook) -> Manip:
     """Return what is changed at a hook (HOOK2MANIP)."""
     return Manip.SRC if hook in (Hook.POSTROUTING, Hook.INPUT) else Manip.DST
+
+
+def status_bit(manip: Manip, direction: int) -> int:
+    """Return the status bit that says that packets of a direction are changed there."""
+    bit = IPS_DST_NAT if manip else IPS_SRC_NAT
+    return bit if direction == ORIGINAL else bit ^ IPS_NAT_MASK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
