@@ -73,7 +73,7 @@ TRACE_MAY_IMPORT = {"netemu.errors", "netemu.events", "netemu.wire", "netemu.tra
 
 NEVER_WORDS = {"pkt", "nic", "cam", "session", "algorithm", "utils", "context", "flow"}
 """The glossary's "never" column, as far as it is one word of a class or function name."""
-KERNEL_NAMES = re.compile(r"flowi|fib_lookup|ip_route_|pkt_to_tuple|pkt_type|update_flow|_flow_key")
+KERNEL_NAMES = re.compile(r"flowi|manip_pkt|fib_lookup|ip_route_|pkt_to_tuple|pkt_type|update_flow|_flow_key")
 """Names that the kernel gave; they stay."""
 
 
