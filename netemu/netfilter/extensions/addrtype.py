@@ -1,0 +1,123 @@
+"""What kind of address a packet's source or destination is: match `addrtype`.
+
+Kernel: net/netfilter/xt_addrtype.c (addrtype_mt_v1), net/ipv4/fib_frontend.c (inet_dev_addr_type).
+
+Only the local routing table is asked: LOCAL is every address of this node, on any of its devices;
+whatever that table does not know is UNICAST, reachable or not.
+"""
+
+from __future__ import annotations
+
+from netemu.errors import RulesetError
+from netemu.ip.fib import inet_dev_addr_type
+from netemu.net import Net
+from netemu.netfilter.xtables.abbreviated import AbbreviatedList
+from netemu.netfilter.xtables.kit import Match, Option, Settings
+from netemu.netfilter.xtables.param import XtParam
+from netemu.skb import Device, Skb
+
+TYPES = {
+    name: 1 << number
+    for number, name in enumerate(
+        (
+            "UNSPEC",
+            "UNICAST",
+            "LOCAL",
+            "BROADCAST",
+            "ANYCAST",
+            "MULTICAST",
+            "BLACKHOLE",
+            "UNREACHABLE",
+            "PROHIBIT",
+            "THROW",
+            "NAT",
+            "XRESOLVE",
+        )
+    )
+}
+"""RTN_* as bits (include/uapi/linux/rtnetlink.h)."""
+
+
+class Addrtype:
+    """struct xt_addrtype_info_v1."""
+
+    __slots__ = ("dest", "invert_dest", "invert_source", "limit_in", "limit_out", "source")
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the options apart."""
+        self.source = settings.get("src-type", int, 0)
+        self.invert_source = settings.inverted("src-type")
+        self.dest = settings.get("dst-type", int, 0)
+        self.invert_dest = settings.inverted("dst-type")
+        self.limit_in = "limit-iface-in" in settings
+        self.limit_out = "limit-iface-out" in settings
+
+    def device(self, param: XtParam) -> Device | None:
+        """Return the device whose addresses alone count."""
+        if self.limit_in:
+            return param.in_device
+        return param.out_device if self.limit_out else None
+
+
+def addrtype_mt(info: Addrtype, skb: Skb, param: XtParam) -> bool:
+    """Look both addresses up."""
+    device = info.device(param)
+    data = skb.data
+    if info.source:
+        found = _bit(param.net, device, bytes(data[12:16]))
+        if bool(info.source & found) == info.invert_source:
+            return False
+    if info.dest:
+        found = _bit(param.net, device, bytes(data[16:20]))
+        return bool(info.dest & found) != info.invert_dest
+    return True
+
+
+def _bit(net: Net, device: Device | None, address: bytes) -> int:
+    return 1 << inet_dev_addr_type(net, device, address)
+
+
+def describe_addrtype(info: Addrtype, skb: Skb, param: XtParam) -> str:
+    """Say what the addresses are that the rule asks for."""
+    device = info.device(param)
+    names = {bit: name for name, bit in TYPES.items()}
+    parts = []
+    for word, wanted, at in (("source", info.source, 12), ("destination", info.dest, 16)):
+        if wanted:
+            kind = names[_bit(param.net, device, bytes(skb.data[at : at + 4]))]
+            parts.append(f"{word} is {kind}")
+    return ", ".join(parts)
+
+
+def _check_addrtype(settings: Settings) -> None:
+    if "src-type" not in settings and "dst-type" not in settings:
+        raise RulesetError("addrtype: you must specify --src-type or --dst-type")
+
+
+_LIST = AbbreviatedList(TYPES, bad='addrtype: bad type "%s"')
+
+MATCHES = (
+    Match(
+        name="addrtype",
+        kernel="xt_addrtype.c",
+        duty="Compares what kind of address source or destination is to this node.",
+        options=(
+            Option("src-type", _LIST, invertible=True),
+            Option("dst-type", _LIST, invertible=True),
+            Option(
+                "limit-iface-in",
+                excludes=("limit-iface-out",),
+                help="Only addresses of the input device are LOCAL.",
+            ),
+            Option(
+                "limit-iface-out",
+                excludes=("limit-iface-in",),
+                help="Only addresses of the output device are LOCAL.",
+            ),
+        ),
+        check=_check_addrtype,
+        build=Addrtype,
+        evaluate=addrtype_mt,
+        describe=describe_addrtype,
+    ),
+)

@@ -1,0 +1,324 @@
+"""What conntrack knows of the packet's connection: matches `conntrack` and `state`.
+
+Kernel: net/netfilter/xt_conntrack.c (conntrack_mt, revision 3).
+
+Without a connection only the state test counts: the packet is INVALID or UNTRACKED, and every other
+option of the match is passed over. So `-m conntrack --ctproto tcp` never matches such a packet, and
+`-m conntrack --ctstate INVALID --ctproto tcp` matches one of any protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from netemu.errors import RulesetError
+from netemu.net import Net
+from netemu.netfilter.conntrack.connection import (
+    IPS_CONFIRMED,
+    IPS_DST_NAT,
+    IPS_SRC_NAT,
+    Connection,
+    CtInfo,
+    ctinfo_direction,
+    nf_ct_get,
+    state_word,
+)
+from netemu.netfilter.conntrack.core import nf_ct_netns_get
+from netemu.netfilter.conntrack.table import Conntrack
+from netemu.netfilter.xtables.abbreviated import AbbreviatedList
+from netemu.netfilter.xtables.addresses import HostMask, Network
+from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Span, UnsignedRange
+from netemu.netfilter.xtables.kit import Match, Option, Settings
+from netemu.netfilter.xtables.names import protocol_number
+from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.ports import PORT_MAX, TRANSPORTS, parse_port
+from netemu.skb import Skb
+
+INVALID = 1 << 0
+STATE_BIT = {
+    CtInfo.ESTABLISHED: 1 << 1,
+    CtInfo.RELATED: 1 << 2,
+    CtInfo.NEW: 1 << 3,
+    CtInfo.ESTABLISHED_REPLY: 1 << 1,
+    CtInfo.RELATED_REPLY: 1 << 2,
+    CtInfo.UNTRACKED: 1 << 2,
+}
+"""XT_CONNTRACK_STATE_BIT: 1 << (ctinfo % IP_CT_IS_REPLY + 1)."""
+SNAT = 1 << 6
+DNAT = 1 << 7
+UNTRACKED = 1 << 8
+
+STATES = {
+    "INVALID": INVALID,
+    "NEW": 1 << 3,
+    "ESTABLISHED": 1 << 1,
+    "RELATED": 1 << 2,
+    "UNTRACKED": UNTRACKED,
+}
+SHOWN_STATES = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED")
+STATUSES = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED": 8}
+
+
+class ConntrackPorts(Kind[Span]):
+    """`port`, `low:high`, `:high` or `low:`; the ends may stand in any order (XTTYPE_PORTRC)."""
+
+    terminal = "PORT_RANGE"
+    may_be_empty = True
+
+    def read(self, text: str, call: OptionCall) -> Span:
+        """Fill an absent end with the limit."""
+        transport = TRANSPORTS.get(call.protocol, "")
+        first, colon, last = text.partition(":")
+        low = parse_port(first, transport) if first or not colon else 0
+        if not colon:
+            return Span(low, low)
+        return Span(low, parse_port(last, transport) if last else PORT_MAX)
+
+    def show(self, value: Span) -> str:
+        """Print a single port alone."""
+        return str(value.low) if value.low == value.high else f"{value.low}:{value.high}"
+
+
+class ProtocolNumber(Kind[int]):
+    """A protocol by name or number, printed as a number (XTTYPE_PROTOCOL)."""
+
+    def read(self, text: str, call: OptionCall) -> int:
+        """Look names up in small letters."""
+        number = int(text) if text.isascii() and text.isdigit() else protocol_number(text.lower())
+        if number is None or number > 0xFF:
+            raise RulesetError(f'unknown protocol "{text}" specified')
+        return number
+
+    def show(self, value: int) -> str:
+        """Print the number."""
+        return str(value)
+
+
+class Direction(Kind[str]):
+    """ORIGINAL or REPLY, in any case."""
+
+    def read(self, text: str, call: OptionCall) -> str:
+        """Return the word in capitals."""
+        if text.upper() not in {"ORIGINAL", "REPLY"}:
+            raise RulesetError(
+                f'conntrack: Bad value for "--ctdir" option: "{text}"; ORIGINAL or REPLY would do'
+            )
+        return text.upper()
+
+    def show(self, value: str) -> str:
+        """Print the word."""
+        return value
+
+
+Test = Callable[[Connection, XtParam, int], bool]
+"""Whether one option other than the state holds, inversion included; the int is the direction."""
+
+
+class ConntrackMatch:
+    """struct xt_conntrack_mtinfo3."""
+
+    __slots__ = ("invert_state", "state_mask", "tests")
+
+    def __init__(self, settings: Settings) -> None:
+        """List the tests in the kernel's order."""
+        name = "ctstate" if "ctstate" in settings else "state"
+        self.state_mask = settings.get(name, int)
+        """None when no state was asked for."""
+        self.invert_state = settings.inverted(name)
+        self.tests = tuple(_tests(settings))
+
+
+def _tests(settings: Settings) -> list[Test]:
+    tests: list[Test] = []
+    if "ctdir" in settings:
+        wanted = 1 if settings.need("ctdir", str) == "REPLY" else 0
+        tests.append(lambda connection, param, direction: direction == wanted)
+    for name, pick_address in _ADDRESSES.items():
+        if name in settings:
+            tests.append(_address_test(settings, name, pick_address))
+    if "ctproto" in settings:
+        tests.append(_protocol_test(settings))
+    for name, pick_part in _PARTS.items():
+        if name in settings:
+            tests.append(_part_test(settings, name, pick_part))
+    if "ctstatus" in settings:
+        tests.append(_status_test(settings))
+    if "ctexpire" in settings:
+        tests.append(_expire_test(settings))
+    return tests
+
+
+_ADDRESSES: dict[str, Callable[[Connection], bytes]] = {
+    "ctorigsrc": lambda connection: connection.original.src,
+    "ctorigdst": lambda connection: connection.original.dst,
+    "ctreplsrc": lambda connection: connection.reply.src,
+    "ctrepldst": lambda connection: connection.reply.dst,
+}
+
+_PARTS: dict[str, Callable[[Connection], int]] = {
+    "ctorigsrcport": lambda connection: connection.original.src_part,
+    "ctorigdstport": lambda connection: connection.original.dst_part,
+    "ctreplsrcport": lambda connection: connection.reply.src_part,
+    "ctrepldstport": lambda connection: connection.reply.dst_part,
+}
+"""Of ICMP the source part is the id and the destination part type * 256 + code."""
+
+
+def _address_test(settings: Settings, name: str, pick: Callable[[Connection], bytes]) -> Test:
+    network = settings.need(name, Network)
+    mask = int.from_bytes(network.mask, "big")
+    wanted = int.from_bytes(network.address, "big") & mask
+    invert = settings.inverted(name)
+    return lambda connection, param, direction: (
+        (int.from_bytes(pick(connection), "big") & mask == wanted) != invert
+    )
+
+
+def _protocol_test(settings: Settings) -> Test:
+    protocol = settings.need("ctproto", int)
+    invert = settings.inverted("ctproto")
+    return lambda connection, param, direction: (connection.protocol == protocol) != invert
+
+
+def _part_test(settings: Settings, name: str, pick: Callable[[Connection], int]) -> Test:
+    span = settings.need(name, Span)
+    invert = settings.inverted(name)
+    return lambda connection, param, direction: (
+        (span.low <= pick(connection) <= span.high) != invert
+    )
+
+
+def _status_test(settings: Settings) -> Test:
+    mask = settings.need("ctstatus", int)
+    invert = settings.inverted("ctstatus")
+    return lambda connection, param, direction: bool(connection.status & mask) != invert
+
+
+def _expire_test(settings: Settings) -> Test:
+    span = settings.need("ctexpire", Span)
+    invert = settings.inverted("ctexpire")
+
+    def test(connection: Connection, param: XtParam, direction: int) -> bool:
+        return (span.low <= expires_s(param.net, connection) <= span.high) != invert
+
+    return test
+
+
+def expires_s(net: Net, connection: Connection) -> int:
+    """Return the whole seconds left; of an entry not yet in the table the kernel makes 0.
+
+    Its timeout is still a length of time then, which nf_ct_expires takes for a moment long gone.
+    """
+    if not connection.status & IPS_CONFIRMED:
+        return 0
+    return net.generic(Conntrack).expires_s(connection)
+
+
+def conntrack_mt(info: ConntrackMatch, skb: Skb, param: XtParam) -> bool:
+    """Compare state, then direction, addresses, protocol, ports, status and time left."""
+    connection, ctinfo = nf_ct_get(skb)
+    if info.state_mask is not None:
+        bits = state_bits(connection, ctinfo)
+        if bool(info.state_mask & bits) == info.invert_state:
+            return False
+    if connection is None:
+        return info.state_mask is not None
+    direction = ctinfo_direction(ctinfo)
+    return all(test(connection, param, direction) for test in info.tests)
+
+
+def state_bits(connection: Connection | None, ctinfo: CtInfo) -> int:
+    """Return the bits that `--ctstate` is compared with."""
+    if connection is None:
+        return UNTRACKED if ctinfo == CtInfo.UNTRACKED else INVALID
+    bits = STATE_BIT[ctinfo]
+    if connection.status & IPS_SRC_NAT:
+        bits |= SNAT
+    if connection.status & IPS_DST_NAT:
+        bits |= DNAT
+    return bits
+
+
+def describe_conntrack(info: ConntrackMatch, skb: Skb, param: XtParam) -> str:
+    """Say the state and, where there is one, the connection."""
+    connection, ctinfo = nf_ct_get(skb)
+    state = state_word(connection, ctinfo)
+    if connection is None or not info.tests:
+        return state
+    return f"{state} {param.net.generic(Conntrack).text(connection)}"
+
+
+def attach_conntrack(net: Net, info: ConntrackMatch) -> None:
+    """Begin to track connections (conntrack_mt_check)."""
+    nf_ct_netns_get(net)
+
+
+def _check_conntrack(settings: Settings) -> None:
+    if not settings.given:
+        raise RulesetError("conntrack: At least one option is required")
+
+
+_HOST = HostMask(hide_host_mask=True, keep_host_bits=True)
+
+MATCHES = (
+    Match(
+        name="conntrack",
+        kernel="xt_conntrack.c",
+        duty="Compares what conntrack knows of the packet's connection.",
+        options=(
+            Option(
+                "ctstate",
+                AbbreviatedList(
+                    {**STATES, "SNAT": SNAT, "DNAT": DNAT},
+                    shown=(*SHOWN_STATES, "SNAT", "DNAT"),
+                    bad='Bad ctstate "%s"',
+                ),
+                invertible=True,
+                help="What the packet is to its connection; SNAT and DNAT look at the connection.",
+            ),
+            Option("ctproto", ProtocolNumber(), invertible=True),
+            Option("ctorigsrc", _HOST, invertible=True, help="Source of the original direction."),
+            Option("ctorigdst", _HOST, invertible=True, help="Destination before any DNAT."),
+            Option("ctreplsrc", _HOST, invertible=True, help="Who answers: the DNATed address."),
+            Option("ctrepldst", _HOST, invertible=True, help="Where answers go: after SNAT."),
+            Option("ctorigsrcport", ConntrackPorts(), invertible=True),
+            Option("ctorigdstport", ConntrackPorts(), invertible=True),
+            Option("ctreplsrcport", ConntrackPorts(), invertible=True),
+            Option("ctrepldstport", ConntrackPorts(), invertible=True),
+            Option(
+                "ctstatus",
+                AbbreviatedList(
+                    STATUSES,
+                    shown=("EXPECTED", "SEEN_REPLY", "ASSURED", "CONFIRMED"),
+                    bad='Bad ctstatus "%s"',
+                    none="NONE",
+                ),
+                invertible=True,
+            ),
+            Option("ctexpire", UnsignedRange(U32_MAX), invertible=True, help="Whole seconds left."),
+            Option("ctdir", Direction(), help="Direction of this packet."),
+        ),
+        check=_check_conntrack,
+        build=ConntrackMatch,
+        evaluate=conntrack_mt,
+        attach=attach_conntrack,
+        describe=describe_conntrack,
+    ),
+    Match(
+        name="state",
+        kernel="xt_conntrack.c",
+        duty="Compares what the packet is to its connection: the old name of conntrack --ctstate.",
+        options=(
+            Option(
+                "state",
+                AbbreviatedList(STATES, shown=SHOWN_STATES, bad='Bad state "%s"'),
+                invertible=True,
+                mandatory=True,
+            ),
+        ),
+        build=ConntrackMatch,
+        evaluate=conntrack_mt,
+        attach=attach_conntrack,
+        describe=describe_conntrack,
+    ),
+)

@@ -1,0 +1,111 @@
+"""The bridge ports of a bridged packet: match `physdev`.
+
+Kernel: net/netfilter/xt_physdev.c (physdev_mt, physdev_mt_check).
+
+The port that a frame came in by is known from PREROUTING on; the port that it leaves by only in
+FORWARD and POSTROUTING, and only for a frame that is bridged, not routed. A packet that never
+crossed a bridge matches when every option used is inverted.
+"""
+
+from __future__ import annotations
+
+from netemu.errors import RulesetError
+from netemu.netfilter.xtables.addresses import Interface
+from netemu.netfilter.xtables.kit import Match, Option, Settings
+from netemu.netfilter.xtables.param import XtParam
+from netemu.skb import NfBridge, Skb
+
+
+class Physdev:
+    """struct xt_physdev_info; of each option None, or whether it is inverted."""
+
+    __slots__ = ("in_name", "invert_in", "invert_out", "is_bridged", "is_in", "is_out", "out_name")
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the options apart."""
+        self.in_name = settings.get("physdev-in", str)
+        self.invert_in = settings.inverted("physdev-in")
+        self.out_name = settings.get("physdev-out", str)
+        self.invert_out = settings.inverted("physdev-out")
+        self.is_in = _flag(settings, "physdev-is-in")
+        self.is_out = _flag(settings, "physdev-is-out")
+        self.is_bridged = _flag(settings, "physdev-is-bridged")
+
+
+def _flag(settings: Settings, name: str) -> bool | None:
+    """Return what the flag must be, None when it is not asked for."""
+    return not settings.inverted(name) if name in settings else None
+
+
+def physdev_mt(info: Physdev, skb: Skb, param: XtParam) -> bool:
+    """Compare the ports that br_netfilter noted."""
+    bridge = skb.nf_bridge
+    if bridge is None:
+        return _all_inverted(info)
+    in_name, out_name = _names(bridge)
+    if info.is_bridged is not None and bool(out_name) != info.is_bridged:
+        return False
+    if info.is_in is not None and bool(in_name) != info.is_in:
+        return False
+    if info.is_out is not None and bool(out_name) != info.is_out:
+        return False
+    if info.in_name is not None and in_name:
+        if ifname_matches(in_name, info.in_name) == info.invert_in:
+            return False
+    if info.out_name is None:
+        return True
+    # An unknown output port is no match, inverted or not; an unknown input port is passed over.
+    return bool(out_name) and ifname_matches(out_name, info.out_name) != info.invert_out
+
+
+def _all_inverted(info: Physdev) -> bool:
+    if info.in_name is not None and not info.invert_in:
+        return False
+    if info.out_name is not None and not info.invert_out:
+        return False
+    return not (info.is_in or info.is_out or info.is_bridged)
+
+
+def _names(bridge: NfBridge) -> tuple[str, str]:
+    return (
+        bridge.physindev.name if bridge.physindev is not None else "",
+        bridge.physoutdev.name if bridge.physoutdev is not None else "",
+    )
+
+
+def ifname_matches(name: str, wanted: str) -> bool:
+    """Compare device names; a `+` at the end stands for anything (ifname_compare_aligned)."""
+    return name.startswith(wanted[:-1]) if wanted.endswith("+") else name == wanted
+
+
+def describe_physdev(info: Physdev, skb: Skb, param: XtParam) -> str:
+    """Say the ports."""
+    if skb.nf_bridge is None:
+        return "not bridged"
+    in_name, out_name = _names(skb.nf_bridge)
+    return f"in port {in_name or 'unknown'}, out port {out_name or 'unknown'}"
+
+
+def _check_physdev(settings: Settings) -> None:
+    if not settings.given:
+        raise RulesetError("PHYSDEV: no physdev option specified")
+
+
+MATCHES = (
+    Match(
+        name="physdev",
+        kernel="xt_physdev.c",
+        duty="Compares the bridge ports that a bridged packet came in by and leaves by.",
+        options=(
+            Option("physdev-is-in", invertible=True, help="It came in by a bridge port."),
+            Option("physdev-in", Interface(), invertible=True),
+            Option("physdev-is-out", invertible=True, help="It leaves by a bridge port."),
+            Option("physdev-out", Interface(), invertible=True),
+            Option("physdev-is-bridged", invertible=True, help="It is bridged, not routed."),
+        ),
+        check=_check_physdev,
+        build=Physdev,
+        evaluate=physdev_mt,
+        describe=describe_physdev,
+    ),
+)
