@@ -36,6 +36,8 @@ class Item:
     """What does not work without it, as the end of a sentence; empty when nothing is lost."""
     collect: bool = True
     """Whether `netemu snapshot` runs it."""
+    partial: bool = False
+    """Whether output is worth keeping although the command failed."""
 
     @property
     def name(self) -> str:
@@ -126,6 +128,7 @@ ITEMS: tuple[Item, ...] = (
     Item(
         key="sysctl",
         command="sysctl -a",
+        partial=True,
         disables="every kernel parameter has its default: forwarding is off",
     ),
     Item(

@@ -141,7 +141,7 @@ def read_tree(
     return NodeSpec(
         main=spaces[0],
         others=spaces[1:],
-        notes=[*_lack_notes(readers, spaces), *notes],
+        notes=[*lacks_of(readers, spaces), *notes],
         source=tree.name,
     )
 
@@ -170,7 +170,7 @@ def _from_rules_only(
     return node
 
 
-def _lack_notes(readers: list[SpaceReader], spaces: list[NamespaceSpec]) -> list[str]:
+def lacks_of(readers: list[SpaceReader], spaces: list[NamespaceSpec]) -> list[str]:
     """Return one sentence per lacking file, naming the namespaces that lack it."""
     read = {space.name: space for space in spaces}
     present = [reader for reader in readers if reader.name in read]
