@@ -7,6 +7,8 @@ started from an FNV-1a hash of seed, node and use. Thus a draw for NAT never shi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 _MASK64 = (1 << 64) - 1
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 _FNV_OFFSET = 0xCBF29CE484222325
@@ -43,6 +45,28 @@ class Stream:
         return (self.u32() * bound) >> 32
 
 
+class Script(Stream):
+    """A stream that plays given 31-bit values, then zeros: one branch of a run's chances."""
+
+    __slots__ = ("_at", "_values")
+
+    def __init__(self, values: Sequence[int]) -> None:
+        """Play `values` in order."""
+        super().__init__(0)
+        self._values = values
+        self._at = 0
+
+    def u32(self) -> int:
+        """Play the next value."""
+        at = self._at
+        self._at = at + 1
+        return self._values[at] if at < len(self._values) else 0
+
+    def u64(self) -> int:
+        """Play the next value in the upper half, where `u32` of a stream draws from."""
+        return self.u32() << 32
+
+
 class Entropy:
     """The streams of one node, made on first use."""
 
@@ -63,3 +87,7 @@ class Entropy:
                 state = ((state ^ byte) * _FNV_PRIME) & _MASK64
             found = self._streams[use] = Stream(state)
         return found
+
+    def play(self, use: str, script: Script) -> None:
+        """Let `script` stand for the stream of one use; namespaces may share one."""
+        self._streams[use] = script
