@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from netemu.livekernel.case import Case, InputFrame, Result
+from netemu.livekernel.draws import Draws
 from netemu.livekernel.frametext import describe_frame
 from netemu.livekernel.masks import Masks
 
@@ -35,27 +36,29 @@ class Difference:
 
 def masks_of(case: Case) -> Masks:
     """Return what is left out when results of `case` are compared."""
-    frames = [item.frame for item in case.inputs if isinstance(item, InputFrame)]
-    frames += [
-        bytes(12) + b"\x08\x00" + item.packet
-        for item in case.inputs
-        if not isinstance(item, InputFrame)
-    ]
     listeners = [
         (socket.address, socket.port)
         for space in case.node.namespaces()
         for socket in space.sockets or []
         if socket.protocol == "tcp"
     ]
-    return Masks(frames, listeners)
+    return Masks(input_frames(case), listeners)
+
+
+def input_frames(case: Case) -> list[bytes]:
+    """Return all that enters as frames; a packet that the node sends gets an empty header."""
+    return [
+        item.frame if isinstance(item, InputFrame) else bytes(12) + b"\x08\x00" + item.packet
+        for item in case.inputs
+    ]
 
 
 def differences(case: Case, kernel: Result, netemu: Result) -> Iterator[Difference]:
     """Yield what differs, one item per kind and place, the most telling kind first."""
-    masks = masks_of(case)
-    yield from _frames(masks, kernel, netemu)
+    masks, draws = masks_of(case), Draws(input_frames(case))
+    yield from _frames(masks, draws, kernel, netemu)
     found = _first_unequal(
-        [masks.log_line(line) for line in kernel.log],
+        [draws.text(masks.log_line(line)) for line in kernel.log],
         [masks.log_line(line) for line in netemu.log],
         str,
     )
@@ -68,7 +71,8 @@ def differences(case: Case, kernel: Result, netemu: Result) -> Iterator[Differen
         if found:
             yield Difference(kind="rules", where=where, detail=found)
     for where, rows in kernel.conntrack.items():
-        found = _conntrack(rows, netemu.conntrack.get(where, []))
+        translated = [draws.text(row) for row in rows]
+        found = _conntrack(translated, netemu.conntrack.get(where, []))
         if found:
             yield Difference(kind="conntrack", where=where, detail=found)
     for kind, ours, theirs in (
@@ -86,13 +90,16 @@ def first_difference(case: Case, kernel: Result, netemu: Result) -> Difference |
     return next(differences(case, kernel, netemu), None)
 
 
-def _frames(masks: Masks, kernel: Result, netemu: Result) -> Iterator[Difference]:
+def _frames(masks: Masks, draws: Draws, kernel: Result, netemu: Result) -> Iterator[Difference]:
+    pairs: dict[str, tuple[list[bytes], list[bytes]]] = {}
     for port, sent in kernel.frames.items():
-        found = _first_unequal(
-            [masks.frame(item.frame) for item in sent],
-            [masks.frame(item.frame) for item in netemu.frames.get(port, [])],
-            describe_frame,
-        )
+        ours = [masks.frame(item.frame) for item in sent]
+        theirs = [masks.frame(item.frame) for item in netemu.frames.get(port, [])]
+        pairs[port] = (ours, theirs)
+        for one, other in zip(ours, theirs, strict=False):
+            draws.learn(one, other)
+    for port, (ours, theirs) in pairs.items():
+        found = _first_unequal([draws.translate(frame) for frame in ours], theirs, describe_frame)
         if found:
             yield Difference(kind="frames", where=port, detail=found)
     for port in netemu.frames.keys() - kernel.frames.keys():
@@ -171,3 +178,30 @@ def _rows(kind: str, rows: Sequence[str]) -> list[str]:
     if kind == "fdb":
         kept = [row for row in kept if " master " in f"{row} "]
     return sorted(kept)
+
+
+class Follower:
+    """Makes the frames of a recorded run fit a second run, which may draw other numbers."""
+
+    def __init__(self, case: Case, expected: Result | None) -> None:
+        """Take the case and what its recorded run sent; None leaves the frames as they are."""
+        self._masks = masks_of(case)
+        self._draws = Draws(input_frames(case))
+        self._expected = expected
+        self._count: dict[str, int] = {}
+
+    def heard(self, frames: Iterable[tuple[str, bytes]]) -> None:
+        """Pair frames that the second run sent with those of the first."""
+        if self._expected is None:
+            return
+        for port, frame in frames:
+            number = self._count.get(port, 0)
+            self._count[port] = number + 1
+            recorded = self._expected.frames.get(port, [])
+            if number < len(recorded):
+                first = self._masks.frame(recorded[number].frame)
+                self._draws.learn(first, self._masks.frame(frame))
+
+    def translate(self, frame: bytes) -> bytes:
+        """Return an input frame as the second run needs it."""
+        return self._draws.translate(frame)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from netemu.livekernel.case import Case, InputFrame, LocalPacket, OutputFrame, Result, split_device
+from netemu.livekernel.case import Case, InputFrame, OutputFrame, Result, split_device
+from netemu.livekernel.compare import Follower
 from netemu.livekernel.ruletext import canonical_rules
 from netemu.sim.node import Node, build_node
 from netemu.sim.spec import NodeSpec
@@ -33,12 +34,12 @@ class EmulatedNode:
     def send(self, device: str, frame: bytes) -> list[tuple[str, bytes]]:
         """Let a frame enter the node; return what left, as (port, frame)."""
         self.node.receive(device, frame)
-        return self._take()
+        return self.take()
 
     def send_local(self, namespace: str, packet: bytes, mark: int = 0) -> list[tuple[str, bytes]]:
         """Let the node send a packet itself; return what left, as (port, frame)."""
         self.node.send_local(packet, namespace, mark=mark)
-        return self._take()
+        return self.take()
 
     def result(self) -> Result:
         """Collect the state as it is now."""
@@ -66,21 +67,30 @@ class EmulatedNode:
         self._frames[name].append(OutputFrame(time_ns=time_ns, frame=frame))
         self._new.append((name, frame))
 
-    def _take(self) -> list[tuple[str, bytes]]:
+    def take(self) -> list[tuple[str, bytes]]:
+        """Return the frames that left since the last time, as (port, frame)."""
         new, self._new = self._new, []
         return new
 
 
-def emulate_case(case: Case, *, seed: int = 0, kernel: str = "6.18") -> Result:
-    """Run a case through netemu."""
+def emulate_case(
+    case: Case, expected: Result | None = None, *, seed: int = 0, kernel: str = "6.18"
+) -> Result:
+    """Run a case through netemu.
+
+    `expected` is what the kernel did in the run that the frames were recorded from: where it drew
+    numbers at random, frames that answer them are made to answer netemu's draws instead.
+    """
     emulated = EmulatedNode(case.node, seed=seed, kernel=kernel)
+    follower = Follower(case, expected)
     for item in case.inputs:
         emulated.run_until(item.time_ns)
+        follower.heard(emulated.take())
         if isinstance(item, InputFrame):
-            emulated.send(item.device, item.frame)
+            sent = emulated.send(item.device, follower.translate(item.frame))
         else:
-            assert isinstance(item, LocalPacket)
-            emulated.send_local(item.namespace, item.packet, item.mark)
+            sent = emulated.send_local(item.namespace, item.packet, item.mark)
+        follower.heard(sent)
     last_ns = case.inputs[-1].time_ns if case.inputs else 0
     emulated.run_until(last_ns + case.until_ns)
     return emulated.result()

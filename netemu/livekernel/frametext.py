@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from netemu.livekernel.masks import PROTO_ICMP, PROTO_TCP, network_offset
+from netemu.livekernel.masks import PROTO_ICMP, PROTO_TCP, PROTO_UDP, network_offset
 from netemu.wire.address import format_address, format_mac
 from netemu.wire.fields import get16, get32
 
-PROTO_UDP = 17
 ETHERTYPE_ARP = 0x0806
 FLAGS = "FSRPAUEC"
 

@@ -17,6 +17,8 @@ from netemu.wire.fields import get16, set16
 MASKS = {
     "ip-id": "identification of packets without DF that the node makes itself",
     "tcp-isn": "first sequence number and time stamp of a SYN+ACK that a listening socket sends",
+    "nat-port": "port numbers and ICMP ids that NAT draws (see draws.py): they may differ, but one"
+    " number of one run must stand for one number of the other everywhere",
     "use": "reference count of a connection",
     "order": "rows of conntrack, neighbours and FDB stand in order of random hashes",
     "time": "timeouts of connections may differ by a second, since real time passes",
@@ -27,6 +29,7 @@ ETHERTYPE_IPV4 = 0x0800
 ETHERTYPE_8021Q = 0x8100
 PROTO_ICMP = 1
 PROTO_TCP = 6
+PROTO_UDP = 17
 ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
 DF = 0x4000
 SYN_ACK = 0x12
@@ -46,22 +49,9 @@ def network_offset(frame: bytes) -> int | None:
 
 
 def known_ids(frames: Iterable[bytes]) -> set[int]:
-    """Return the identifications that came in, quoted ones included: those are not random."""
-    ids: set[int] = set()
-    for frame in frames:
-        start = network_offset(frame)
-        if start is None:
-            continue
-        ids.add(get16(frame, start + 4))
-        header = (frame[start] & 15) * 4
-        inner = start + header + 8
-        if (
-            frame[start + 9] == PROTO_ICMP
-            and len(frame) >= inner + 6
-            and frame[start + header] in ICMP_ERRORS
-        ):
-            ids.add(get16(frame, inner + 4))
-    return ids
+    """Return the identifications that came in: those are not random."""
+    starts = ((frame, network_offset(frame)) for frame in frames)
+    return {get16(frame, start + 4) for frame, start in starts if start is not None}
 
 
 class Masks:

@@ -19,6 +19,7 @@ from typing import Self
 from netemu.livekernel import kmsg
 from netemu.livekernel.build import BuiltNode
 from netemu.livekernel.case import Case, InputFrame, LocalPacket, OutputFrame, Result
+from netemu.livekernel.compare import Follower
 from netemu.livekernel.namespace import require_kernel, run_tool
 from netemu.livekernel.ruletext import canonical_rules
 from netemu.livekernel.tap import Tap
@@ -89,11 +90,13 @@ class LiveNode:
         """Return how long the case has run."""
         return time.monotonic_ns() - self._start_ns
 
-    def wait_until(self, time_ns: int) -> None:
-        """Wait for a moment of the case, listening meanwhile."""
+    def wait_until(self, time_ns: int) -> list[tuple[str, bytes]]:
+        """Wait for a moment of the case; return what left meanwhile, as (port, frame)."""
+        heard: list[tuple[str, bytes]] = []
         while (left_ns := time_ns - self.now_ns()) > 0:
             time.sleep(min(left_ns / 1e9, 0.05))
-            self.hear()
+            heard += self.hear()
+        return heard
 
     def send(self, device: str, frame: bytes) -> list[tuple[str, bytes]]:
         """Let a frame enter the node; return what left, as (port, frame)."""
@@ -154,16 +157,20 @@ def _collect(space: NamespaceSpec, result: Result) -> None:
         result.fdb[space.name] = run_tool(["bridge", "fdb", "show"]).splitlines()
 
 
-def run_case(case: Case) -> Result:
-    """Run a case through the live kernel, frames at the moments that it says."""
+def run_case(case: Case, expected: Result | None = None) -> Result:
+    """Run a case through the live kernel, frames at the moments that it says.
+
+    `expected` as in `emulator.emulate_case`: an earlier run, whose random draws the frames answer.
+    """
+    follower = Follower(case, expected)
     with kernel_lock(), LiveNode(case.node) as live:
         live.start()
         for item in case.inputs:
-            live.wait_until(item.time_ns)
+            follower.heard(live.wait_until(item.time_ns))
             if isinstance(item, InputFrame):
-                live.send(item.device, item.frame)
+                follower.heard(live.send(item.device, follower.translate(item.frame)))
             else:
-                live.send_local(item.namespace, item.packet, item.mark)
+                follower.heard(live.send_local(item.namespace, item.packet, item.mark))
         last_ns = case.inputs[-1].time_ns if case.inputs else 0
         live.wait_until(last_ns + case.until_ns)
         return live.result()

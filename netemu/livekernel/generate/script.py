@@ -30,6 +30,8 @@ FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 MSS = bytes((2, 4, 5, 0xB4))
 SYN_OPTIONS = MSS + bytes((4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7))
 MOST_INPUTS = 60
+LARGEST_HEADER_OCTETS = 18
+"""Ethernet header and 802.1Q tag: what a device takes above its MTU (is_skb_forwardable)."""
 
 
 class Player(Protocol):
@@ -80,6 +82,9 @@ class Script:
         """Every frame that came out."""
         self.by_mac = {host.mac: host for host in world.hosts}
         self.entered: list[tuple[str, bytes]] = []
+        self.mtu = {link.name: link.mtu for link in world.main.links}
+        self.own_seqs: set[int] = set()
+        """First sequence numbers that machines outside chose for their SYN+ACK."""
 
     def play(self) -> None:
         """Send everything."""
@@ -89,7 +94,8 @@ class Script:
             flow = dice.pick(waiting)
             if dice.chance(12):
                 self._interlude()
-            self._step(flow)
+            if flow.steps:
+                self._step(flow)
             if not flow.steps:
                 waiting.remove(flow)
 
@@ -97,6 +103,8 @@ class Script:
 
     def _send(self, port: str, frame: bytes) -> None:
         if port not in self.world.mac_at or self.sent >= 2 * MOST_INPUTS or len(frame) < 14:
+            return
+        if len(frame) > self.mtu[port] + LARGEST_HEADER_OCTETS:
             return
         self.sent += 1
         self.entered.append((port, frame))
@@ -162,6 +170,14 @@ class Script:
                     get32(frame, segment + 4) + length + bool(flags & SYN) + bool(flags & FIN)
                 ) & 0xFFFFFFFF
                 flow.seen.ack = get32(frame, segment + 8)
+                if (
+                    flags & (SYN | ACK) == SYN | ACK
+                    and get32(frame, segment + 4) not in self.own_seqs
+                ):
+                    # A socket of the node answered, with a random sequence number. What follows
+                    # would acknowledge it; only a reset does not.
+                    last = [lambda flow=flow: self._tcp(flow, RST)]
+                    flow.steps = last if self.dice.chance(50) else []
 
     def _answer_packet(self, packet: bytes) -> bytes | None:
         dice = self.dice
@@ -201,8 +217,10 @@ class Script:
                 return packets.tcp_packet(
                     header, *ports, seq=0, ack=after, flags=RST | ACK, window=0
                 )
+            seq = dice.u32()
+            self.own_seqs.add(seq)
             return packets.tcp_packet(
-                header, *ports, seq=dice.u32(), ack=after, flags=SYN | ACK,
+                header, *ports, seq=seq, ack=after, flags=SYN | ACK,
                 options=SYN_OPTIONS if len(body) > 28 else MSS,
             )  # fmt: skip
         if flags & FIN:

@@ -1,0 +1,134 @@
+"""Ports and ICMP ids that NAT drew at random: which of one run stands for which of another.
+
+Kernel: net/netfilter/nf_nat_core.c (nf_nat_l4proto_unique_tuple).
+
+Theory of operation: two runs of one case are played side by side. When the n-th frames of a port
+are equal but for one port number (or ICMP id) that no frame brought along, the two numbers stand
+for each other from then on, one for one. Frames that answer a drawn number are translated before
+they enter the second run; results are translated before they are compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from netemu.livekernel.masks import (
+    ICMP_ERRORS,
+    PROTO_ICMP,
+    PROTO_TCP,
+    PROTO_UDP,
+    network_offset,
+)
+from netemu.wire.checksum import csum_replace2
+from netemu.wire.fields import get16, set16
+
+CHECKSUM_AT = {PROTO_TCP: 16, PROTO_UDP: 6, PROTO_ICMP: 2}
+ECHO_TYPES = frozenset({0, 8, 13, 14, 15, 16, 17, 18})
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a number that NAT may have drawn stands in a frame."""
+
+    protocol: int
+    offset: int
+    checks: tuple[int, ...]
+    """Offsets of the checksums that cover it."""
+
+
+def _places(frame: bytes) -> list[_Place]:
+    start = network_offset(frame)
+    if start is None or get16(frame, start + 6) & 0x1FFF:
+        return []
+    segment = start + (frame[start] & 15) * 4
+    found = _of_segment(frame, frame[start + 9], segment, ())
+    inner = segment + 8
+    if (
+        frame[start + 9] == PROTO_ICMP
+        and len(frame) >= inner + 28
+        and frame[segment] in ICMP_ERRORS
+        and frame[inner] >> 4 == 4
+    ):
+        inner_segment = inner + (frame[inner] & 15) * 4
+        found += _of_segment(frame, frame[inner + 9], inner_segment, (segment + 2,))
+    return found
+
+
+def _of_segment(frame: bytes, protocol: int, segment: int, outer: tuple[int, ...]) -> list[_Place]:
+    if protocol not in CHECKSUM_AT or len(frame) < segment + 8:
+        return []
+    check = segment + CHECKSUM_AT[protocol]
+    covered = (check, *outer) if len(frame) >= check + 2 else outer
+    if protocol == PROTO_UDP and not get16(frame, check):
+        covered = outer
+    if protocol == PROTO_ICMP:
+        if frame[segment] not in ECHO_TYPES:
+            return []
+        return [_Place(protocol, segment + 4, covered)]
+    return [_Place(protocol, segment, covered), _Place(protocol, segment + 2, covered)]
+
+
+class Draws:
+    """What stands for what: numbers of the first run and of the second."""
+
+    def __init__(self, inputs: Iterable[bytes]) -> None:
+        """Take the frames that enter: the numbers that they come from are not drawn."""
+        self._second: dict[tuple[int, int], int] = {}
+        self._taken: set[tuple[int, int]] = set()
+        self._known: set[tuple[int, int]] = set()
+        for frame in inputs:
+            for place in _places(frame)[:1]:
+                self._known.add((place.protocol, get16(frame, place.offset)))
+
+    def learn(self, first: bytes, second: bytes) -> None:
+        """Look at the frames that the two runs sent at the same place."""
+        if len(first) != len(second) or first == second:
+            return
+        for place in _places(first):
+            one, other = get16(first, place.offset), get16(second, place.offset)
+            key = (place.protocol, one)
+            if one == other or key in self._second:
+                continue
+            if {key, (place.protocol, other)} & self._known or (
+                place.protocol,
+                other,
+            ) in self._taken:
+                continue
+            self._second[key] = other
+            self._taken.add((place.protocol, other))
+
+    def translate(self, frame: bytes) -> bytes:
+        """Return a frame of the first run as it would be in the second."""
+        if not self._second:
+            return frame
+        data = bytearray(frame)
+        for place in _places(frame):
+            old = get16(frame, place.offset)
+            new = self._second.get((place.protocol, old))
+            if new is None:
+                continue
+            set16(data, place.offset, new)
+            self._fix(data, place, old, new)
+        return bytes(data)
+
+    @staticmethod
+    def _fix(data: bytearray, place: _Place, old: int, new: int) -> None:
+        if not place.checks:
+            return
+        before = get16(data, place.checks[0])
+        after = csum_replace2(before, old, new)
+        set16(data, place.checks[0], after)
+        for outer in place.checks[1:]:
+            # The quoted checksum and the quoted number cancel each other out in the outer one,
+            # but for which of the two zeros is written: compute it, so as not to depend on that.
+            check = csum_replace2(get16(data, outer), old, new)
+            set16(data, outer, csum_replace2(check, before, after))
+
+    def text(self, line: str) -> str:
+        """Return a log line or a connection of the first run as it would be in the second."""
+        for (protocol, one), other in self._second.items():
+            names = r"\b(SPT|DPT|sport|dport)" if protocol != PROTO_ICMP else r"(CODE=\d+ ID|\bid)"
+            line = re.sub(rf"{names}={one}\b", f"\\1=\x00{other}", line)
+        return line.replace("\x00", "")
