@@ -5,14 +5,14 @@ Kernel: net/ipv4/af_inet.c (inet_init, ip_packet_type).
 
 from __future__ import annotations
 
-from netemu.ip.arp import arp_rcv
+from netemu.ip.arp import arp_init
 from netemu.ip.neighbour import NeighbourTable
 
 from netemu.ip.icmp import icmp_send, ipv4_link_failure
 from netemu.ip.input import ip_rcv
 from netemu.ip.upcall import Upcalls
 from netemu.net import Net, kfree_skb_reason
-from netemu.skb import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, Skb
+from netemu.skb import ETH_P_IP, ETH_P_IPV6, Skb
 
 
 def inet_init(net: Net) -> None:
@@ -20,7 +20,7 @@ def inet_init(net: Net) -> None:
     net.generic(Upcalls).icmp_send = icmp_send
     net.generic(NeighbourTable).link_failure = lambda skb: ipv4_link_failure(net, skb)
     net.packet_handlers[ETH_P_IP] = lambda skb: ip_rcv(net, skb)
-    net.packet_handlers[ETH_P_ARP] = lambda skb: arp_rcv(net, skb)
+    arp_init(net)
     net.packet_handlers[ETH_P_IPV6] = lambda skb: _ipv6_rcv(net, skb)
 
 
