@@ -3,8 +3,9 @@
 Kernel: net/ipv4/icmp.c. RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3.2.
 
 Differs from Linux: errors, redirects and "fragmentation needed" that the node receives are taken
-and change nothing, since no path MTU and no redirected route is kept; PROBE messages (RFC 8335)
-are discarded, as with the kernel's default.
+and change nothing, since no path MTU and no redirected route is kept. An echo reply is taken, where
+the kernel has it dropped (NO_SOCKET) unless a program waits for it. PROBE messages (RFC 8335) are
+discarded in silence, which is the kernel's default, too.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ ICMP_QUOTE_LIMIT = 576
 """An error is at most so long (RFC 1812 section 4.3.2.3)."""
 
 ICMP_FRAG_NEEDED = 4
+
+ICMP_EXT_ECHO = 42
+ICMP_EXT_ECHOREPLY = 43
+"""PROBE messages (RFC 8335)."""
 
 
 def icmp_is_err(icmp_type: int) -> bool:
@@ -138,9 +143,10 @@ def _xrlim_allow(net: Net, route: Rtable, daddr: bytes, *, limited: bool) -> boo
     if not limited:
         return True
     peers = net.generic(InetPeers)
-    if not route.device.loopback:
-        clock = net.clock
-        timeout = net.sysctl.get("net.ipv4.icmp_ratelimit") * clock.hz // 1000
+    clock = net.clock
+    timeout = net.sysctl.get("net.ipv4.icmp_ratelimit") * clock.hz // 1000
+    # A limit of 0 is none; Linux 6.18 leaves the bucket alone then.
+    if timeout and not route.device.loopback:
         if not peers.get(daddr).xrlim_allow(clock.jiffies, timeout):
             return False
     peers.global_consume()
@@ -160,7 +166,8 @@ def _push_reply(  # noqa: PLR0913 - the parts of a packet
 ) -> None:
     """Put headers before an ICMP message and send it (icmp_push_reply)."""
     set16(message, CHECK, 0)
-    set16(message, CHECK, internet_checksum(message))
+    # The kernel adds up from ~0, so a message of zeros gets 0 and not 0xffff.
+    set16(message, CHECK, internet_checksum(message) % 0xFFFF)
     packet = build_ipv4(
         src=flow.saddr,
         dst=flow.daddr,
@@ -202,6 +209,9 @@ def icmp_rcv(net: Net, skb: Skb) -> None:
         kfree_skb_reason(net, skb, "NOT_SPECIFIED", "shorter than an ICMP header")
         return
     icmp_type = message[0]
+    if icmp_type in {ICMP_EXT_ECHO, ICMP_EXT_ECHOREPLY}:
+        consume_skb(net, skb, "icmp probe")
+        return
     if icmp_type > NR_ICMP_TYPES:
         kfree_skb_reason(net, skb, "UNHANDLED_PROTO", f"ICMP type {icmp_type}")
         return

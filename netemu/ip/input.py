@@ -38,6 +38,9 @@ from netemu.wire.ipv4 import (
     IPv4,
 )
 
+IPPROTO_PIM = 103
+"""Protocol independent multicast (IANA)."""
+
 ICMP_PROT_UNREACH = 2
 """Code of destination unreachable (RFC 792)."""
 
@@ -98,9 +101,11 @@ def ip_rcv_finish(net: Net, skb: Skb) -> None:
         if reason:
             kfree_skb_reason(net, skb, reason)
             return
-    if header.header_len > MIN_HEADER_LEN and not ip_rcv_options(net, skb, device):
-        kfree_skb_reason(net, skb, "NOT_SPECIFIED", "IP options")
-        return
+    if header.header_len > MIN_HEADER_LEN:
+        reason = ip_rcv_options(net, skb, device)
+        if reason:
+            kfree_skb_reason(net, skb, reason, "IP options")
+            return
     kind = route_of(skb).kind
     group = skb.pkt_type in {PacketType.BROADCAST, PacketType.MULTICAST}
     if group and kind not in {RouteType.MULTICAST, RouteType.BROADCAST}:
@@ -157,11 +162,17 @@ def _igmp_rcv(net: Net, skb: Skb) -> None:
         consume_skb(net, skb, "igmp")
 
 
+def _pim_rcv(net: Net, skb: Skb) -> None:
+    """Drop PIM, as a kernel does that routes no multicast."""
+    kfree_skb_reason(net, skb, "NOT_SPECIFIED", "no multicast routing")
+
+
 _PROTOCOLS: dict[int, Callable[[Net, Skb], None]] = {
     IPPROTO_ICMP: icmp_rcv,
     IPPROTO_IGMP: _igmp_rcv,
     IPPROTO_TCP: tcp_v4_rcv,
     IPPROTO_UDP: udp_rcv,
+    IPPROTO_PIM: _pim_rcv,
     IPPROTO_UDPLITE: udp_rcv,
 }
 """Who takes which protocol (inet_protos)."""

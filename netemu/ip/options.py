@@ -85,8 +85,11 @@ def ip_options_compile(net: Net, skb: Skb) -> bool:
     Our address and time are written into record route and timestamp at once. False means that the
     packet is bad; the parameter problem has been sent.
     """
+    compiler = _Compiler(net, skb)
+    # What was read before a fault is echoed in the parameter problem all the same.
+    skb.options = compiler.options
     try:
-        skb.options = _Compiler(net, skb).run()
+        compiler.run()
     except OptionError as error:
         kind = IcmpType.PARAMETER_PROBLEM
         report_error(net, skb, kind, 0, error.pointer << 24)
@@ -103,7 +106,7 @@ class _Compiler:
         self.data = skb.data
         self.options = IpOptions(optlen=skb.transport_offset - MIN_HEADER_LEN)
 
-    def run(self) -> IpOptions:
+    def run(self) -> None:
         """Walk over the options."""
         data = self.data
         position = MIN_HEADER_LEN
@@ -120,7 +123,6 @@ class _Compiler:
                 raise OptionError(position)
             self._one(kind, position, data[position + 1])
             position += data[position + 1]
-        return self.options
 
     def _clear_rest(self, start: int, end: int) -> None:
         for index in range(start, end):
@@ -222,14 +224,14 @@ class _Compiler:
         self.options.is_changed = True
 
 
-def ip_rcv_options(net: Net, skb: Skb, device: Device) -> bool:
-    """Process the options of a received packet; False means that it must be dropped."""
+def ip_rcv_options(net: Net, skb: Skb, device: Device) -> str:
+    """Process the options of a received packet; a drop reason, or empty."""
     if not ip_options_compile(net, skb):
-        return False
+        return "IP_INHDR"
     options = skb_options(skb)
     assert options is not None
     if not options.srr:
-        return True
+        return ""
     sysctl = net.sysctl
     if not sysctl.conf_and(device.name, "accept_source_route"):
         if sysctl.conf_or(device.name, "log_martians") and net_ratelimit(net, skb):
@@ -239,8 +241,8 @@ def ip_rcv_options(net: Net, skb: Skb, device: Device) -> bool:
                 f"IPv4: source route option {format_address(header.src)} -> "
                 f"{format_address(header.dst)}",
             )
-        return False
-    return _ip_options_rcv_srr(net, skb, device, options)
+        return "NOT_SPECIFIED"
+    return "" if _ip_options_rcv_srr(net, skb, device, options) else "NOT_SPECIFIED"
 
 
 def _ip_options_rcv_srr(net: Net, skb: Skb, device: Device, options: IpOptions) -> bool:

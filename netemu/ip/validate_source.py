@@ -17,6 +17,7 @@ from netemu.wire.ipv4 import IPPROTO_TCP, IPPROTO_UDP
 
 IP_LOCAL_SOURCE = "IP_LOCAL_SOURCE"
 IP_RPFILTER = "IP_RPFILTER"
+IP_INVALID_SOURCE = "IP_INVALID_SOURCE"
 """Drop reasons (enum skb_drop_reason)."""
 
 
@@ -32,6 +33,7 @@ _OK = SourceCheck()
 _ON_LINK = SourceCheck(on_link=True)
 _LOCAL_SOURCE = SourceCheck(IP_LOCAL_SOURCE)
 _RPFILTER = SourceCheck(IP_RPFILTER)
+_INVALID_SOURCE = SourceCheck(IP_INVALID_SOURCE)
 
 
 def fib_validate_source(
@@ -79,10 +81,11 @@ def _full_check(  # noqa: PLR0913 - the kernel's own parameters
     if not isinstance(found, FibResult):
         return last_resort
     kind = found.route.kind
-    if kind != RouteType.UNICAST and not (
-        kind == RouteType.LOCAL and net.sysctl.conf_or(device.name, "accept_local")
-    ):
-        return _LOCAL_SOURCE
+    if kind == RouteType.LOCAL:
+        if not net.sysctl.conf_or(device.name, "accept_local"):
+            return _LOCAL_SOURCE
+    elif kind != RouteType.UNICAST:
+        return _INVALID_SOURCE
     if _uses_device(found.route, device) or (kind == RouteType.LOCAL and device.loopback):
         return _ON_LINK if found.nexthop.scope >= RT_SCOPE_HOST else _OK
     if not net.generic(Addresses).of(device):

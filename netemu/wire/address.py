@@ -108,8 +108,8 @@ def ipv4_is_loopback(address: bytes) -> bool:
 
 
 def ipv4_is_zeronet(address: bytes) -> bool:
-    """Return whether it is in 0.0.0.0/8."""
-    return address[0] == 0
+    """Return whether it is 0.0.0.0; the rest of 0.0.0.0/8 is ordinary since Linux 5.3."""
+    return not any(address)
 
 
 IPV4_ANY = bytes(4)
