@@ -46,6 +46,8 @@ class CapturedAt:
     """`in`, `out`, or empty when the capture does not say."""
     truncated: bool = False
     """Whether snaplen cut it."""
+    has_macs: bool = True
+    """Whether the capture keeps both MAC addresses; cooked and raw ones do not."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,10 +91,12 @@ class Replay:
     """One run of captured frames through a node."""
 
     __slots__ = (
+        "_cut",
         "_expected",
         "_last_seen_ns",
         "_own_macs",
         "_sent",
+        "_without_macs",
         "captured_devices",
         "injected",
         "met",
@@ -113,6 +117,10 @@ class Replay:
         """What was noticed on the way, and how often."""
         self._expected: dict[tuple[str, bytes], deque[CapturedAt]] = {}
         self._sent: dict[tuple[str, bytes], deque[SentAt]] = {}
+        self._cut: list[CapturedAt] = []
+        """Expectations cut by snaplen: they are compared as far as they go."""
+        self._without_macs: set[str] = set()
+        """Devices whose captures are compared from the ethertype on."""
         self._last_seen_ns: dict[str, int] = {}
         self._own_macs = {
             device.mac
@@ -126,6 +134,8 @@ class Replay:
         """Take the next captured frame; return what was injected, if it was."""
         self.node.run_until(item.time_ns)
         self._last_seen_ns[item.device] = item.time_ns
+        if not item.has_macs and item.device not in self._without_macs:
+            self._forget_macs(item.device)
         if self._entered(item):
             return self._inject(item)
         self._expect(item)
@@ -134,7 +144,7 @@ class Replay:
     def finish(self, until_ns: int) -> Comparison:
         """Let time pass until `until_ns`, then say how the output compares."""
         self.node.run_until(until_ns)
-        unmet = [item for queue in self._expected.values() for item in queue]
+        unmet = [item for queue in self._expected.values() for item in queue] + self._cut
         extra = [item for queue in self._sent.values() for item in queue]
         unmet.sort(key=lambda item: item.time_ns)
         extra = [item for item in extra if self._was_captured(item)]
@@ -166,14 +176,52 @@ class Replay:
         self.injected.append(injected)
         return injected
 
+    def _key(self, device: str, frame: bytes) -> tuple[str, bytes]:
+        """Return what a sent and a captured frame have in common when they are the same."""
+        if device in self._without_macs:
+            return device, complete_frame(frame)[12:]
+        return device, complete_frame(frame)
+
+    def _forget_macs(self, device: str) -> None:
+        """Compare the frames of a device without their MAC addresses from now on."""
+        self._without_macs.add(device)
+        waiting = [item for key, queue in self._sent.items() if key[0] == device for item in queue]
+        for key in [key for key in self._sent if key[0] == device]:
+            del self._sent[key]
+        for item in waiting:
+            self._sent.setdefault(self._key(device, item.frame), deque()).append(item)
+
     def _expect(self, item: CapturedAt) -> None:
-        key = (item.device, complete_frame(item.frame))
+        if item.truncated:
+            self._expect_cut(item)
+            return
+        key = self._key(item.device, item.frame)
         queue = self._sent.get(key)
         if queue:
             queue.popleft()
             self.met += 1
             return
         self._expected.setdefault(key, deque()).append(item)
+
+    def _expect_cut(self, item: CapturedAt) -> None:
+        self._note("frames cut by snaplen are compared as far as they go")
+        device, start = self._key(item.device, item.frame)
+        for (name, octets), queue in self._sent.items():
+            if queue and name == device and octets.startswith(start):
+                queue.popleft()
+                self.met += 1
+                return
+        self._cut.append(item)
+
+    def _meet_cut(self, key: tuple[str, bytes]) -> bool:
+        """Meet an earlier expectation that was cut; False when there is none."""
+        for item in self._cut:
+            device, start = self._key(item.device, item.frame)
+            if device == key[0] and key[1].startswith(start):
+                self._cut.remove(item)
+                self.met += 1
+                return True
+        return False
 
     def _entered(self, item: CapturedAt) -> bool:
         if item.direction:
@@ -184,7 +232,7 @@ class Replay:
         space, device = self.node.find_device(item.device)
         if self._known_behind_other_port(space, device, source):
             return False
-        return not self._sent.get((item.device, complete_frame(item.frame)))
+        return not self._sent.get(self._key(item.device, item.frame))
 
     def _known_behind_other_port(self, space: Namespace, device: Device, source: bytes) -> bool:
         bridge = device.master
@@ -221,11 +269,13 @@ class Replay:
             self.sent[name].append(sent)
         if name not in self.captured_devices:
             return
-        key = (name, complete_frame(frame))
+        key = self._key(name, frame)
         queue = self._expected.get(key)
         if queue:
             queue.popleft()
             self.met += 1
+            return
+        if self._cut and self._meet_cut(key):
             return
         self._sent.setdefault(key, deque()).append(sent)
 
