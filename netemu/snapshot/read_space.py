@@ -12,6 +12,7 @@ from netemu.snapshot.read_plain import read_netns_ids, read_sockets, read_sysctl
 from netemu.snapshot.read_route import Routes
 from netemu.snapshot.read_rules import Choice, choose, gather
 from netemu.snapshot.source import Tree
+from netemu.snapshot.text_link import names_of_netns
 
 NEVER_EMPTY = frozenset({"link", "addr", "sysctl"})
 """Items whose command always prints something: an empty file is a failed command."""
@@ -85,6 +86,8 @@ class SpaceReader:
             space.sockets = read_sockets(document)
         if document := self.document("netns"):
             space.netns_ids = read_netns_ids(document)
+        if (document := self.document("link")) and not document.is_json:
+            space.netns_ids |= names_of_netns(document)
         self._read_routes(space)
         return space
 

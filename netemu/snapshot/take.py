@@ -150,7 +150,7 @@ def _text(data: bytes) -> str:
 def places() -> list[Place]:
     """Return the namespace we are in, then the named ones, then those of processes."""
     found = [Place(name="")]
-    seen = {_inode(Path("/proc/self/ns/net"))}
+    seen = {_inode(Path("/proc/thread-self/ns/net"))}
     for name, identity in _named():
         if identity not in seen:
             seen.add(identity)

@@ -17,6 +17,10 @@ _HEAD = re.compile(
 _ONE_LINE = re.compile(r"^(?P<index>\d+): (?P<name>\S+)\s+(?P<rest>inet6? .*)$")
 _LINK = re.compile(r"^link/(?P<type>\S+)(?: (?P<address>[0-9a-f:.]+))?")
 _NETNSID = re.compile(r"\blink-netnsid (\d+)")
+_NETNS = re.compile(r"\blink-netns (\S+)")
+
+FIRST_NAMED_ID = 1_000_000
+"""Ids given to namespaces that the text form prints by name instead of by their id."""
 _BY_NUMBER = re.compile(r"^if(\d+)$")
 
 KINDS = frozenset(
@@ -52,10 +56,17 @@ def link_records(document: Document) -> list[LinkRecord]:
     return list(device_records_text(document))
 
 
+def names_of_netns(document: Document) -> dict[int, str]:
+    """Return id -> name for namespaces that are printed as `link-netns NAME`."""
+    names = dict.fromkeys(_NETNS.findall(document.text))
+    return {FIRST_NAMED_ID + place: name for place, name in enumerate(names)}
+
+
 def device_records_text(document: Document) -> list[DeviceRecord]:
     """Return the devices of any of the three forms, with their addresses."""
     records: dict[int, DeviceRecord] = {}
     current: DeviceRecord | None = None
+    ids = {name: number for number, name in names_of_netns(document).items()}
     for number, line in enumerate(document.text.splitlines(), 1):
         if head := _HEAD.match(line):
             current = records.setdefault(int(head["index"]), _device(head))
@@ -65,6 +76,8 @@ def device_records_text(document: Document) -> list[DeviceRecord]:
             current.addr_info.append(_address(document, number, one["rest"]))
         elif current and line[:1] in " \t":
             _detail(current, document, number, line.strip())
+            if netns := _NETNS.search(line):
+                current.link_netnsid = ids[netns[1]]
         elif line.strip():
             raise document.line_error(number, "this is no line of ip(8)")
     return list(records.values())
