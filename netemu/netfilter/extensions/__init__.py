@@ -8,12 +8,35 @@ its registration. A double name is refused here, and a test compares the list wi
 
 from __future__ import annotations
 
-from netemu.netfilter.extensions import mark, statistic
+from netemu.netfilter.extensions import (
+    addrtype,
+    connmark,
+    conntrack,
+    ct,
+    log,
+    mark,
+    nat,
+    physdev,
+    recent,
+    standard,
+    statistic,
+    trace,
+)
 from netemu.netfilter.xtables.registry import Registry
 
 MODULES = (
+    addrtype,
+    connmark,
+    conntrack,
+    ct,
+    log,
     mark,
+    nat,
+    physdev,
+    recent,
+    standard,
     statistic,
+    trace,
 )
 """The extension files, in alphabetical order."""
 

@@ -1,0 +1,295 @@
+"""Where to and where from a connection is bound: targets DNAT, SNAT, MASQUERADE and REDIRECT.
+
+Kernel: net/netfilter/xt_nat.c, xt_MASQUERADE.c, xt_REDIRECT.c; libxt_NAT of iptables.
+
+The nat table is asked once for each side of a connection; what a rule binds holds for all later
+packets. `--random` draws the port, `--random-fully` differently, `--persistent` gives one client
+the same address whatever it talks to. `:8000-8009/80` shifts ports: 80 becomes 8000, 81 8001.
+"""
+
+from __future__ import annotations
+
+import re
+
+from netemu.errors import RulesetError
+from netemu.net import Net
+from netemu.netfilter.conntrack.connection import nf_ct_get
+from netemu.netfilter.conntrack.core import nf_ct_netns_get
+from netemu.netfilter.hook import Family, Hook, Verdict
+from netemu.netfilter.nat.core import nf_nat_setup_info
+from netemu.netfilter.nat.masquerade import nf_nat_masquerade_ipv4
+from netemu.netfilter.nat.range import (
+    MAP_IPS,
+    PERSISTENT,
+    PROTO_OFFSET,
+    PROTO_RANDOM,
+    PROTO_RANDOM_FULLY,
+    PROTO_SPECIFIED,
+    Manip,
+    NatRange,
+)
+from netemu.netfilter.nat.redirect import nf_nat_redirect_ipv4
+from netemu.netfilter.xtables.addresses import ipv6_octets
+from netemu.netfilter.xtables.kinds import Kind, OptionCall, c_integer
+from netemu.netfilter.xtables.kit import Option, Settings, Target
+from netemu.netfilter.xtables.names import service_port
+from netemu.netfilter.xtables.param import XtParam
+from netemu.skb import Skb
+from netemu.wire.address import format_address, parse_address
+from netemu.wire.ipv4 import IPPROTO_DCCP, IPPROTO_ICMP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
+
+PORT_PROTOCOLS = frozenset({IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_DCCP, IPPROTO_ICMP})
+"""Protocols with which iptables takes ports; of ICMP the id is meant. `! -p tcp` passes, too."""
+
+_PORTS = re.compile(r"[ \t\n\v\f\r]*\+?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+
+
+def parse_ports(text: str, call: OptionCall) -> NatRange:
+    """Read `port[-port[/base]]` (parse_ports of libxt_NAT)."""
+    if call.protocol not in PORT_PROTOCOLS:
+        raise RulesetError("Need TCP, UDP, SCTP or DCCP with port specification")
+    low, rest = _number(text)
+    if low is None:
+        port = _service(text)
+        return NatRange(flags=PROTO_SPECIFIED, min_part=port, max_part=port)
+    if not rest:
+        return NatRange(flags=PROTO_SPECIFIED, min_part=low, max_part=low)
+    if rest[0] == ":":
+        raise RulesetError("Invalid port:port syntax - use dash")
+    if rest[0] != "-":
+        raise RulesetError(f"Garbage after port value: `{rest}'")
+    high_text = rest[1:]
+    high, rest = _number(high_text)
+    if high is None:
+        raise RulesetError(f"Port `{high_text}' not valid; 0-65535 would do")
+    if high < low:
+        raise RulesetError(f"Port range `{high_text}' funky; the lower port comes first")
+    if not rest:
+        return NatRange(flags=PROTO_SPECIFIED, min_part=low, max_part=high)
+    if rest[0] != "/":
+        raise RulesetError(f"Garbage after port range: `{rest}'")
+    base, after = _number(rest[1:])
+    if base is None or base == 0 or after:
+        base = _service(rest[1:])
+    flags = PROTO_SPECIFIED | PROTO_OFFSET
+    return NatRange(flags=flags, min_part=low, max_part=high, base_part=base)
+
+
+def _number(text: str) -> tuple[int | None, str]:
+    """Return a leading port number and what follows it; None when there is none."""
+    found = _PORTS.match(text)
+    if found is None or c_integer(found[0]) > 0xFFFF:
+        return None, text
+    return c_integer(found[0]), text[found.end() :]
+
+
+def _service(text: str) -> int:
+    port = service_port(text) if text else None
+    if port is None:
+        raise RulesetError(f"Port `{text}' not valid; 0-65535 or a service name would do")
+    return port
+
+
+class NatTo(Kind[NatRange]):
+    """`[address[-address]][:port[-port[/base]]]`."""
+
+    def __init__(self, *, forget_base: bool = False) -> None:
+        """`forget_base`: revision 1 of SNAT has no room for the base of a port shift: it is 0."""
+        self.forget_base = forget_base
+
+    def read(self, text: str, call: OptionCall) -> NatRange:
+        """Read ports first, then addresses, as parse_to does."""
+        addresses, ports_text = self._split(text, call.family)
+        ports = NatRange() if ports_text is None else parse_ports(ports_text, call)
+        low = high = b""
+        flags = ports.flags
+        if addresses or ports_text is None:
+            first, dash, last = addresses.partition("-")
+            low = _address(first, call.family)
+            high = _address(last, call.family) if dash else low
+            flags |= MAP_IPS
+        return NatRange(
+            flags=flags,
+            min_address=low,
+            max_address=high,
+            min_part=ports.min_part,
+            max_part=ports.max_part,
+            base_part=0 if self.forget_base else ports.base_part,
+        )
+
+    def _split(self, text: str, family: Family) -> tuple[str, str | None]:
+        """Part addresses and ports; IPv6 addresses stand in brackets when ports follow."""
+        if family == Family.IPV4:
+            addresses, colon, ports = text.partition(":")
+            if ":" in ports:
+                raise RulesetError(f'Bad IP address "{text}"')
+            return addresses, ports if colon else None
+        if not text.startswith("["):
+            return text, None
+        addresses, bracket, ports = text[1:].partition("]")
+        if not bracket or (ports and not ports.startswith(":")):
+            raise RulesetError("Invalid address format")
+        return addresses, ports[1:] if ports else None
+
+    def show(self, value: NatRange) -> str:
+        """Print as print_range does."""
+        text = ""
+        if value.flags & MAP_IPS:
+            text = format_address(value.min_address)
+            if value.max_address != value.min_address:
+                text += f"-{format_address(value.max_address)}"
+            if len(value.min_address) == 16 and value.flags & PROTO_SPECIFIED:
+                text = f"[{text}]"
+        return f"{text}:{show_ports(value)}" if value.flags & PROTO_SPECIFIED else text
+
+
+def _address(text: str, family: Family) -> bytes:
+    """Read an address as inet_pton does."""
+    if family == Family.IPV6:
+        address = ipv6_octets(text)
+    else:
+        try:
+            address = parse_address(text)
+        except ValueError:
+            address = None
+    if address is None or (len(address) == 4) != (family == Family.IPV4):
+        raise RulesetError(f'Bad IP address "{text}"')
+    return address
+
+
+def show_ports(value: NatRange) -> str:
+    """Print `port[-port[/base]]`."""
+    text = str(value.min_part)
+    if value.max_part != value.min_part:
+        text += f"-{value.max_part}"
+    return f"{text}/{value.base_part}" if value.flags & PROTO_OFFSET else text
+
+
+class NatPorts(Kind[NatRange]):
+    """`port[-port]` of MASQUERADE and REDIRECT."""
+
+    def read(self, text: str, call: OptionCall) -> NatRange:
+        """Read the ports."""
+        return parse_ports(text, call)
+
+    def show(self, value: NatRange) -> str:
+        """Print the ports."""
+        return show_ports(value)
+
+
+_FLAGS = {
+    "random": PROTO_RANDOM,
+    "random-fully": PROTO_RANDOM_FULLY,
+    "persistent": PERSISTENT,
+}
+
+
+def build_range(settings: Settings) -> NatRange:
+    """Join what `--to-...` says with the flags (struct nf_nat_range2)."""
+    given = next((settings.given[name] for name in _TO if name in settings), None)
+    base = NatRange() if given is None else given.value
+    assert isinstance(base, NatRange)
+    flags = base.flags
+    for name, flag in _FLAGS.items():
+        if name in settings:
+            flags |= flag
+    return NatRange(
+        flags=flags,
+        min_address=base.min_address,
+        max_address=base.max_address,
+        min_part=base.min_part,
+        max_part=base.max_part,
+        base_part=base.base_part,
+    )
+
+
+_TO = ("to-destination", "to-source", "to-ports")
+
+
+def attach_nat(net: Net, range_: NatRange) -> None:
+    """Begin to track connections (xt_nat_checkentry and its like)."""
+    nf_ct_netns_get(net)
+
+
+def xt_dnat_target(range_: NatRange, skb: Skb, param: XtParam) -> Verdict | None:
+    """Bind the destination."""
+    return _setup(range_, Manip.DST, skb, param)
+
+
+def xt_snat_target(range_: NatRange, skb: Skb, param: XtParam) -> Verdict | None:
+    """Bind the source."""
+    return _setup(range_, Manip.SRC, skb, param)
+
+
+def _setup(range_: NatRange, manip: Manip, skb: Skb, param: XtParam) -> Verdict:
+    connection, _ = nf_ct_get(skb)
+    assert connection is not None
+    return nf_nat_setup_info(param.net, connection, range_, manip, skb)
+
+
+def masquerade_tg(range_: NatRange, skb: Skb, param: XtParam) -> Verdict | None:
+    """Bind the source to an address of the output device."""
+    assert param.out_device is not None
+    return nf_nat_masquerade_ipv4(param.net, skb, range_, param.out_device)
+
+
+def redirect_tg(range_: NatRange, skb: Skb, param: XtParam) -> Verdict | None:
+    """Bind the destination to this node."""
+    return nf_nat_redirect_ipv4(param.net, skb, range_, param.hook)
+
+
+_RANDOM = Option("random", help="Draws the port.")
+_RANDOM_FULLY = Option("random-fully", help="Draws the port from all of the range.")
+_PERSISTENT = Option("persistent", help="One client always gets the same address.")
+
+TARGETS = (
+    Target(
+        name="DNAT",
+        kernel="xt_nat.c",
+        duty="Binds the connection to another destination.",
+        tables=("nat",),
+        hooks=(Hook.PREROUTING, Hook.OUTPUT),
+        options=(Option("to-destination", NatTo(), mandatory=True), _RANDOM, _PERSISTENT),
+        build=build_range,
+        apply=xt_dnat_target,
+        attach=attach_nat,
+    ),
+    Target(
+        name="SNAT",
+        kernel="xt_nat.c",
+        duty="Binds the connection to another source.",
+        tables=("nat",),
+        hooks=(Hook.INPUT, Hook.POSTROUTING),
+        options=(
+            Option("to-source", NatTo(forget_base=True), mandatory=True),
+            _RANDOM,
+            _RANDOM_FULLY,
+            _PERSISTENT,
+        ),
+        build=build_range,
+        apply=xt_snat_target,
+        attach=attach_nat,
+    ),
+    Target(
+        name="MASQUERADE",
+        kernel="xt_MASQUERADE.c",
+        duty="Binds the connection to the address of the device that it leaves by.",
+        tables=("nat",),
+        hooks=(Hook.POSTROUTING,),
+        options=(Option("to-ports", NatPorts()), _RANDOM, _RANDOM_FULLY),
+        build=build_range,
+        apply=masquerade_tg,
+        attach=attach_nat,
+    ),
+    Target(
+        name="REDIRECT",
+        kernel="xt_REDIRECT.c",
+        duty="Binds the connection to this node itself.",
+        tables=("nat",),
+        hooks=(Hook.PREROUTING, Hook.OUTPUT),
+        options=(Option("to-ports", NatPorts()), _RANDOM),
+        build=build_range,
+        apply=redirect_tg,
+        attach=attach_nat,
+    ),
+)
