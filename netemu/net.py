@@ -64,6 +64,7 @@ class Net:
         "log",
         "name",
         "nf_ct_attach",
+        "nf_ct_set_closing",
         "nf_log_packet",
         "packet_handlers",
         "packet_ids",
@@ -101,6 +102,8 @@ class Net:
         """Attaches the conntrack of the second skb to the first (nf_ct_hook->attach)."""
         self.nf_log_packet: Callable[[Skb, HookState, str], None] | None = None
         """Logs a packet at level 4 behind a prefix, as LOG does (nf_log_syslog, once bound)."""
+        self.nf_ct_set_closing: Callable[[Skb], None] | None = None
+        """Closes the TCP connection of an skb that a RST answers (nf_ct_hook->set_closing)."""
         self.sink: Sink | None = None
         self.hook_name = ""
         """Hook that is running now, for event stamps."""
