@@ -42,22 +42,29 @@ def nf_l4proto_log_invalid(net: Net, skb: Skb, state: HookState, protocol: int, 
         net.nf_log_packet(skb, state, f"nf_ct_proto_{protocol}: {text} ")
 
 
-def nf_checksum_bad(skb: Skb, state: HookState, transport_offset: int, protocol: int) -> bool:
+def nf_checksum_bad(
+    skb: Skb, state: HookState, transport_offset: int, protocol: int, coverage: int = 0
+) -> bool:
     """Return whether the L4 checksum is wrong, as far as conntrack looks: at PREROUTING only."""
-    return state.hook == Hook.PREROUTING and nf_ip_checksum_bad(skb, transport_offset, protocol)
+    return state.hook == Hook.PREROUTING and nf_ip_checksum_bad(
+        skb, transport_offset, protocol, coverage
+    )
 
 
-def nf_ip_checksum_bad(skb: Skb, transport_offset: int, protocol: int) -> bool:
-    """Return whether the L4 checksum is wrong (nf_ip_checksum); a good one is remembered."""
+def nf_ip_checksum_bad(skb: Skb, transport_offset: int, protocol: int, coverage: int = 0) -> bool:
+    """Return whether the L4 checksum is wrong (nf_ip_checksum); a good one is remembered.
+
+    `coverage` counts the octets that UDP-Lite covers; 0 means all.
+    """
     if skb.ip_summed != Checksum.NONE:
         return False
     data = skb.data
-    segment = memoryview(data)[transport_offset:]
     initial = 0
     if protocol != IPPROTO_ICMP:
-        initial = pseudo_header_sum(data[12:16], data[16:20], protocol, len(segment))
-    bad = internet_checksum(segment, initial) != 0
-    segment.release()
+        length = len(data) - transport_offset
+        initial = pseudo_header_sum(data[12:16], data[16:20], protocol, length)
+    end = transport_offset + coverage if coverage else len(data)
+    bad = internet_checksum(data[transport_offset:end], initial) != 0
     if not bad:
         skb.ip_summed = Checksum.UNNECESSARY
     return bad

@@ -73,7 +73,7 @@ def nf_conntrack_udplite_packet(
     net: Net, connection: Connection, skb: Skb, offset: int, ctinfo: CtInfo, state: HookState
 ) -> Judgement:
     """Judge a UDP-Lite packet: the UDP timeouts, without the wait for a stream."""
-    fault = _udplite_error(skb, offset)
+    fault = _udplite_error(net, skb, offset, state)
     if fault:
         nf_l4proto_log_invalid(net, skb, state, IPPROTO_UDPLITE, fault)
         return Judgement.INVALID
@@ -86,7 +86,7 @@ def nf_conntrack_udplite_packet(
     return Judgement.VALID
 
 
-def _udplite_error(skb: Skb, offset: int) -> str:
+def _udplite_error(net: Net, skb: Skb, offset: int, state: HookState) -> str:
     """Return what is wrong with a UDP-Lite header (udplite_error)."""
     data = skb.data
     length = len(data) - offset
@@ -97,4 +97,10 @@ def _udplite_error(skb: Skb, offset: int) -> str:
         return "invalid checksum coverage"
     if not data[offset + 6] and not data[offset + 7]:
         return "checksum missing"
+    # The kernel puts UDP's number into the pseudo header, so right checksums are refused (asked
+    # of 6.18).
+    if net.sysctl.get("net.netfilter.nf_conntrack_checksum") and nf_checksum_bad(
+        skb, state, offset, IPPROTO_UDP, coverage
+    ):
+        return "bad checksum"
     return ""
