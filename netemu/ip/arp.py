@@ -21,7 +21,7 @@ from netemu.ip.devinet import (
     inet_select_addr,
 )
 from netemu.ip.fib import inet_addr_type
-from netemu.ip.fib_table import Errno, Flow, RouteType
+from netemu.ip.fib_table import Errno, Flowi4, RouteType
 from netemu.ip.neighbour import Neighbour, NeighbourProtocol, NeighbourTable, Nud
 from netemu.ip.route import ip_route_input, ip_route_output_key, skb_rtable
 from netemu.ip.rtable import Rtable
@@ -368,7 +368,7 @@ def arp_ignore(net: Net, device: Device, sip: bytes, tip: bytes) -> bool:
 
 def arp_filter(net: Net, sip: bytes, tip: bytes, device: Device) -> bool:
     """Return whether a reply to the asker would leave by another device than the question's."""
-    route = ip_route_output_key(net, Flow(daddr=sip, saddr=tip))
+    route = ip_route_output_key(net, Flowi4(daddr=sip, saddr=tip))
     return isinstance(route, Errno) or route.device is not device
 
 

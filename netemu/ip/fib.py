@@ -38,7 +38,7 @@ from netemu.ip.fib_table import (
     FibResult,
     FibRoute,
     FibTable,
-    Flow,
+    Flowi4,
     Nexthop,
     RouteType,
     nexthop_scope,
@@ -60,7 +60,7 @@ __all__ = [
     "Fib",
     "FibResult",
     "FibRoute",
-    "Flow",
+    "Flowi4",
     "RouteType",
     "fib_lookup",
     "fib_result_prefsrc",
@@ -173,7 +173,7 @@ class Fib:
         if self._merged is not None and route.table in {RT_TABLE_LOCAL, RT_TABLE_MAIN}:
             self._merged.insert(route)
 
-    def lookup(self, flow: Flow, *, ignore_linkstate: bool = False) -> FibResult | Errno:
+    def lookup(self, flow: Flowi4, *, ignore_linkstate: bool = False) -> FibResult | Errno:
         """Return the route for `flow` or why there is none (fib_lookup)."""
         net = self._net
         if self._merged is None:
@@ -193,7 +193,7 @@ class Fib:
         if self._merged is not None:
             # The local table is an alias of the common trie, main's routes included.
             table = self._merged
-        return None if table is None else table.lookup(self._net, Flow(daddr=address))
+        return None if table is None else table.lookup(self._net, Flowi4(daddr=address))
 
     def table_of(self, result: FibResult) -> FibTable:
         """Return the table in which a result was found."""
@@ -271,7 +271,7 @@ def _priority(rule: PolicyRuleSpec) -> int:
     return rule.priority
 
 
-def fib_lookup(net: Net, flow: Flow, *, ignore_linkstate: bool = False) -> FibResult | Errno:
+def fib_lookup(net: Net, flow: Flowi4, *, ignore_linkstate: bool = False) -> FibResult | Errno:
     """Return the route for `flow` or why there is none."""
     return net.generic(Fib).lookup(flow, ignore_linkstate=ignore_linkstate)
 
@@ -309,7 +309,7 @@ def _nexthop_source(net: Net, route: FibRoute, nexthop: Nexthop) -> bytes:
     return inet_select_addr(net, nexthop.device, gateway, route.scope)
 
 
-def fib_select_path(net: Net, result: FibResult, flow: Flow) -> None:
+def fib_select_path(net: Net, result: FibResult, flow: Flowi4) -> None:
     """Choose a nexthop and fill in the source of an output flow (fib_select_path)."""
     if not flow.oif and len(result.route.nexthops) > 1:
         fib_select_multipath(net, result, fib_multipath_hash(net, flow), flow.saddr)
@@ -317,7 +317,7 @@ def fib_select_path(net: Net, result: FibResult, flow: Flow) -> None:
         flow.saddr = fib_result_prefsrc(net, result)
 
 
-def fib_multipath_hash(net: Net, flow: Flow) -> int:
+def fib_multipath_hash(net: Net, flow: Flowi4) -> int:
     """Return 31 bits that stay the same for a flow.
 
     net.ipv4.fib_multipath_hash_policy 0 hashes the addresses, others the ports as well.

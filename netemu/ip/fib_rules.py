@@ -5,7 +5,7 @@ Kernel: net/core/fib_rules.c, net/ipv4/fib_rules.c.
 
 from __future__ import annotations
 
-from netemu.ip.fib_table import IPTOS_RT_MASK, Errno, FibResult, FibTable, Flow
+from netemu.ip.fib_table import IPTOS_RT_MASK, Errno, FibResult, FibTable, Flowi4
 from netemu.net import Net
 from netemu.sim.spec import PolicyRuleSpec
 from netemu.wire.address import in_prefix
@@ -56,7 +56,7 @@ def fib_rules_lookup(
     net: Net,
     rules: list[PolicyRuleSpec],
     tables: dict[int, FibTable],
-    flow: Flow,
+    flow: Flowi4,
     *,
     ignore_linkstate: bool = False,
 ) -> FibResult | Errno:
@@ -94,7 +94,7 @@ def _act(
     net: Net,
     rule: PolicyRuleSpec,
     tables: dict[int, FibTable],
-    flow: Flow,
+    flow: Flowi4,
     *,
     ignore_linkstate: bool,
 ) -> FibResult | Errno:
@@ -112,12 +112,12 @@ def _suppressed(rule: PolicyRuleSpec, found: FibResult) -> bool:
     return limit is not None and found.route.prefix_len <= limit
 
 
-def fib_rule_match(net: Net, rule: PolicyRuleSpec, flow: Flow) -> bool:
+def fib_rule_match(net: Net, rule: PolicyRuleSpec, flow: Flowi4) -> bool:
     """Return whether the rule's selectors fit the flow, `not` included."""
     return _selectors_match(net, rule, flow) != rule.invert
 
 
-def _selectors_match(net: Net, rule: PolicyRuleSpec, flow: Flow) -> bool:
+def _selectors_match(net: Net, rule: PolicyRuleSpec, flow: Flowi4) -> bool:
     if rule.iif and not _is_device(net, rule.iif, flow.iif):
         return False
     if rule.oif and not _is_device(net, rule.oif, flow.oif):

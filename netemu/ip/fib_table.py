@@ -59,7 +59,7 @@ ROUTE_ERRORS = {
 
 
 @dataclass(slots=True, kw_only=True)
-class Flow:
+class Flowi4:
     """What a route is looked up for (struct flowi4)."""
 
     daddr: bytes
@@ -172,7 +172,9 @@ class FibTable:
             for route in routes
         ]
 
-    def lookup(self, net: Net, flow: Flow, *, ignore_linkstate: bool = False) -> FibResult | Errno:
+    def lookup(
+        self, net: Net, flow: Flowi4, *, ignore_linkstate: bool = False
+    ) -> FibResult | Errno:
         """Return the best route, or EAGAIN for none (fib_table_lookup)."""
         address = int.from_bytes(flow.daddr, "big")
         for length in self._lengths:
@@ -189,7 +191,7 @@ class FibTable:
 
 
 def _match(
-    net: Net, route: FibRoute, flow: Flow, *, ignore_linkstate: bool
+    net: Net, route: FibRoute, flow: Flowi4, *, ignore_linkstate: bool
 ) -> FibResult | Errno | None:
     if route.tos and route.tos != flow.tos & IPTOS_RT_MASK:
         return None

@@ -11,7 +11,7 @@ discarded in silence, which is the kernel's default, too.
 from __future__ import annotations
 
 from netemu.ip.devinet import RT_SCOPE_LINK, inet_select_addr
-from netemu.ip.fib_table import Errno, Flow
+from netemu.ip.fib_table import Errno, Flowi4
 from netemu.ip.inetpeer import InetPeers
 from netemu.ip.options import inet_current_timestamp
 from netemu.ip.options_echo import EchoedOptions, ip_options_build, ip_options_echo
@@ -77,7 +77,7 @@ def icmp_send(net: Net, skb: Skb, icmp_type: int, code: int, info: int) -> None:
     options = ip_options_echo(net, skb)
     if options is None:
         return
-    flow = Flow(
+    flow = Flowi4(
         daddr=options.first_hop or header.src,
         saddr=_error_source(net, skb, route, header),
         mark=mark,
@@ -157,7 +157,7 @@ def _push_reply(  # noqa: PLR0913 - the parts of a packet
     net: Net,
     cause: Skb,
     message: bytearray,
-    flow: Flow,
+    flow: Flowi4,
     route: Rtable,
     options: EchoedOptions,
     daddr: bytes,
@@ -299,7 +299,7 @@ def _icmp_reply(net: Net, skb: Skb, message: bytearray) -> None:
             return
         limited = True
     header = IPv4(skb.data)
-    flow = Flow(
+    flow = Flowi4(
         daddr=options.first_hop or header.src,
         saddr=fib_compute_spec_dst(net, skb),
         mark=ip4_reply_mark(net, skb),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from netemu.ip.devinet import RT_SCOPE_UNIVERSE, inet_select_addr
 from netemu.ip.fib import Fib, FibResult, fib_result_prefsrc, inet_addr_type
-from netemu.ip.fib_table import Flow, RouteType
+from netemu.ip.fib_table import Flowi4, RouteType
 from netemu.ip.ratelimit import net_ratelimit
 from netemu.ip.route import INET_DSCP_MASK, fib_compute_spec_dst, ip_route_input
 from netemu.ip.rtable import Rtable, skb_rtable
@@ -288,7 +288,7 @@ def ip_rt_get_source(net: Net, skb: Skb, route: Rtable) -> bytes:
     header = IPv4(skb.data)
     if not route.is_input:
         return header.src
-    flow = Flow(
+    flow = Flowi4(
         daddr=header.dst,
         saddr=header.src,
         tos=header.tos & INET_DSCP_MASK,

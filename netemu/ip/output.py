@@ -9,11 +9,10 @@ layer finds the MAC address.
 
 from __future__ import annotations
 
-from netemu.ip.neighbour import neigh_output
-
 from netemu.ip.fib import inet_addr_type
-from netemu.ip.fib_table import Errno, Flow, RouteType
+from netemu.ip.fib_table import Errno, Flowi4, RouteType
 from netemu.ip.fragment import ip_do_fragment
+from netemu.ip.neighbour import neigh_output
 from netemu.ip.route import ip_route_output_key, loopback_of
 from netemu.ip.rtable import (
     IPSKB_REROUTED,
@@ -24,7 +23,7 @@ from netemu.ip.rtable import (
     skb_rtable,
 )
 from netemu.ip.upcall import report_error
-from netemu.ip.validate_source import flow_dissect
+from netemu.ip.validate_source import dissect_ports
 from netemu.link.device import netif_rx
 from netemu.net import Net, kfree_skb_reason, nf_hook
 from netemu.netfilter.hook import Family, Hook
@@ -193,8 +192,8 @@ def ip_send_packet(
     header = IPv4(skb.data)
     saddr = header.src
     ours = saddr == IPV4_ANY or inet_addr_type(net, saddr) == RouteType.LOCAL
-    flow = Flow(daddr=header.dst, saddr=saddr, tos=header.tos, mark=mark, any_source=not ours)
-    flow_dissect(skb, flow)
+    flow = Flowi4(daddr=header.dst, saddr=saddr, tos=header.tos, mark=mark, any_source=not ours)
+    dissect_ports(skb, flow)
     route = ip_route_output_key(net, flow, skb)
     if isinstance(route, Errno):
         kfree_skb_reason(net, skb, "IP_OUTNOROUTES", f"no route: {route}")

@@ -29,7 +29,7 @@ from netemu.ip.fib import (
     fib_select_path,
     inet_addr_type,
 )
-from netemu.ip.fib_table import LOOPBACK_IFINDEX, Errno, Flow, Nexthop, RouteType
+from netemu.ip.fib_table import LOOPBACK_IFINDEX, Errno, Flowi4, Nexthop, RouteType
 from netemu.ip.ratelimit import net_ratelimit
 from netemu.ip.rtable import (
     IPSKB_DOREDIRECT,
@@ -43,7 +43,7 @@ from netemu.ip.rtable import (
     skb_rtable,
     tell_route,
 )
-from netemu.ip.validate_source import fib_validate_source, flow_dissect
+from netemu.ip.validate_source import dissect_ports, fib_validate_source
 from netemu.net import Net
 from netemu.skb import ETH_P_IP, Device, Skb
 from netemu.wire.address import (
@@ -60,7 +60,7 @@ from netemu.wire.ipv4 import IPPROTO_IGMP, IPv4
 __all__ = [
     "DstInput",
     "DstOutput",
-    "Flow",
+    "Flowi4",
     "Rtable",
     "Rtcf",
     "fib_compute_spec_dst",
@@ -153,10 +153,10 @@ def _ip_route_input_slow(
     elif ipv4_is_loopback(saddr) and not net.sysctl.conf_or(name, "route_localnet"):
         return _martian_source(net, skb, device, daddr, saddr, IP_LOCALNET)
 
-    flow = Flow(daddr=daddr, saddr=saddr, iif=device.ifindex, mark=skb.mark, tos=tos)
+    flow = Flowi4(daddr=daddr, saddr=saddr, iif=device.ifindex, mark=skb.mark, tos=tos)
     fib = net.generic(Fib)
     if fib.rules_need_ports:
-        flow_dissect(skb, flow)
+        dissect_ports(skb, flow)
     found = fib.lookup(flow)
     forwarding = net.sysctl.conf(name, "forwarding")
     if not isinstance(found, FibResult):
@@ -251,13 +251,13 @@ def _mkroute_input(  # noqa: PLR0913 - the kernel's own parameters
     skb: Skb,
     daddr: bytes,
     saddr: bytes,
-    flow: Flow,
+    flow: Flowi4,
     device: Device,
     found: FibResult,
 ) -> str:
     """Route onwards (ip_mkroute_input, __mkroute_input)."""
     if len(found.route.nexthops) > 1:
-        flow_dissect(skb, flow)
+        dissect_ports(skb, flow)
         # The input path asks without a flow, so no nexthop is preferred for its source.
         fib_select_multipath(net, found, fib_multipath_hash(net, flow), IPV4_ANY)
         skb.ip_flags |= IPSKB_MULTIPATH
@@ -332,7 +332,7 @@ def _martian_destination(
     return reason
 
 
-def ip_route_output_key(net: Net, flow: Flow, skb: Skb | None = None) -> Rtable | Errno:
+def ip_route_output_key(net: Net, flow: Flowi4, skb: Skb | None = None) -> Rtable | Errno:
     """Return the route of a packet of our own, and fill in `flow.saddr` and `flow.oif`.
 
     `skb` is the packet for which events are told.
@@ -351,7 +351,7 @@ def ip_route_output_key(net: Net, flow: Flow, skb: Skb | None = None) -> Rtable 
 _Made = tuple[FibResult | None, Rtable] | Errno
 
 
-def _output_key_rcu(net: Net, flow: Flow) -> _Made:
+def _output_key_rcu(net: Net, flow: Flowi4) -> _Made:
     """Follow ip_route_output_key_hash_rcu."""
     orig_oif = flow.oif
     if flow.saddr != IPV4_ANY:
@@ -389,13 +389,13 @@ def _is_no_source(address: bytes) -> bool:
     return ipv4_is_multicast(address) or address == IPV4_BROADCAST or ipv4_is_zeronet(address)
 
 
-def _stays_on_link(flow: Flow) -> bool:
+def _stays_on_link(flow: Flowi4) -> bool:
     """Return whether the flow goes out of its device without a lookup."""
     local_multicast = flow.daddr[:3] == b"\xe0\x00\x00"
     return local_multicast or flow.daddr == IPV4_BROADCAST or flow.protocol == IPPROTO_IGMP
 
 
-def _select_source_of_device(net: Net, flow: Flow, device: Device) -> None:
+def _select_source_of_device(net: Net, flow: Flowi4, device: Device) -> None:
     if flow.saddr != IPV4_ANY:
         return
     if ipv4_is_multicast(flow.daddr):
@@ -404,7 +404,7 @@ def _select_source_of_device(net: Net, flow: Flow, device: Device) -> None:
         flow.saddr = inet_select_addr(net, device, IPV4_ANY, RT_SCOPE_HOST)
 
 
-def _output_lookup(net: Net, flow: Flow, orig_oif: int, out_device: Device | None) -> _Made:
+def _output_lookup(net: Net, flow: Flowi4, orig_oif: int, out_device: Device | None) -> _Made:
     found = net.generic(Fib).lookup(flow)
     if not isinstance(found, FibResult):
         if out_device is None:
@@ -429,7 +429,7 @@ def _output_lookup(net: Net, flow: Flow, orig_oif: int, out_device: Device | Non
 
 def _mkroute_output(
     net: Net,
-    flow: Flow,
+    flow: Flowi4,
     found: FibResult | None,
     kind: RouteType,
     orig_oif: int,
@@ -490,7 +490,7 @@ def ip_route_me_harder(
     if address_type == RouteType.UNSPEC:
         address_type = inet_addr_type(net, saddr)
     any_source = address_type in {RouteType.LOCAL, RouteType.UNICAST}
-    flow = Flow(
+    flow = Flowi4(
         daddr=header.dst,
         saddr=saddr if any_source else IPV4_ANY,
         tos=header.tos,
@@ -498,7 +498,7 @@ def ip_route_me_harder(
         any_source=any_source,
     )
     if net.generic(Fib).rules_need_ports:
-        flow_dissect(skb, flow)
+        dissect_ports(skb, flow)
     route = ip_route_output_key(net, flow, skb)
     if isinstance(route, Errno):
         return route
@@ -519,7 +519,7 @@ def fib_compute_spec_dst(net: Net, skb: Skb) -> bytes:
     if ipv4_is_zeronet(saddr):
         return inet_select_addr(net, device, saddr, RT_SCOPE_LINK)
     mark = skb.mark if net.sysctl.conf_or(device.name, "src_valid_mark") else 0
-    flow = Flow(daddr=saddr, tos=header.tos & INET_DSCP_MASK, mark=mark)
+    flow = Flowi4(daddr=saddr, tos=header.tos & INET_DSCP_MASK, mark=mark)
     found = net.generic(Fib).lookup(flow)
     if isinstance(found, FibResult):
         return fib_result_prefsrc(net, found)

@@ -6,10 +6,9 @@ Kernel: net/ipv4/af_inet.c (inet_init, ip_packet_type).
 from __future__ import annotations
 
 from netemu.ip.arp import arp_init
-from netemu.ip.neighbour import NeighbourTable
-
 from netemu.ip.icmp import icmp_send, ipv4_link_failure
 from netemu.ip.input import ip_rcv
+from netemu.ip.neighbour import NeighbourTable
 from netemu.ip.upcall import Upcalls
 from netemu.net import Net, kfree_skb_reason
 from netemu.skb import ETH_P_IP, ETH_P_IPV6, Skb

@@ -5,7 +5,7 @@ Kernel: net/ipv4/tcp_ipv4.c (tcp_v4_rcv, tcp_v4_send_reset). RFC 9293.
 
 from __future__ import annotations
 
-from netemu.ip.fib_table import Errno, Flow, RouteType
+from netemu.ip.fib_table import Errno, Flowi4, RouteType
 from netemu.ip.icmp import ip4_reply_mark
 from netemu.ip.output import ip_local_out, route_of
 from netemu.ip.route import ip_route_output_key
@@ -49,22 +49,26 @@ def _check_segment(skb: Skb) -> str:
 
 def tcp_v4_send_reset(net: Net, skb: Skb) -> None:
     """Answer a segment that belongs to no connection (RFC 9293 section 3.5.2)."""
-    start = skb.transport_offset
-    segment = TCP(skb.data, start)
-    flags = segment.flags
-    if flags & Flag.RST or route_of(skb).kind != RouteType.LOCAL:
-        return
+    flags = TCP(skb.data, skb.transport_offset).flags
+    if not flags & Flag.RST and route_of(skb).kind == RouteType.LOCAL:
+        ip_send_unicast_reply(net, skb, reset_segment(skb), "tcp rst")
+
+
+def reset_segment(skb: Skb) -> bytearray:
+    """Return the RST that answers a segment (RFC 9293 section 3.10.7.1)."""
     header = IPv4(skb.data)
+    segment = TCP(skb.data, header.header_len)
+    flags = segment.flags
     seq = ack = 0
     answer_flags = int(Flag.RST)
     if flags & Flag.ACK:
         seq = segment.ack
     else:
-        payload_len = len(skb.data) - start - segment.data_offset
+        payload_len = len(skb.data) - header.header_len - segment.data_offset
         phantom = bool(flags & Flag.SYN) + bool(flags & Flag.FIN)
         ack = segment.seq + phantom + payload_len
         answer_flags |= Flag.ACK
-    answer = build_tcp(
+    return build_tcp(
         src=header.dst,
         dst=header.src,
         src_port=segment.dst_port,
@@ -73,14 +77,13 @@ def tcp_v4_send_reset(net: Net, skb: Skb) -> None:
         ack=ack,
         flags=answer_flags,
     )
-    ip_send_unicast_reply(net, skb, answer, "tcp rst")
 
 
 def ip_send_unicast_reply(net: Net, skb: Skb, segment: bytearray, what: str) -> None:
     """Send a segment back to where `skb` came from: DF, id 0, the TOS of the request."""
     header = IPv4(skb.data)
     mark = ip4_reply_mark(net, skb)
-    flow = Flow(
+    flow = Flowi4(
         daddr=header.src,
         saddr=header.dst,
         mark=mark,

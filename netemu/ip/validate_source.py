@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netemu.ip.devinet import RT_SCOPE_HOST, Addresses
-from netemu.ip.fib import Fib, FibResult, Flow, RouteType
+from netemu.ip.fib import Fib, FibResult, Flowi4, RouteType
 from netemu.ip.fib_table import LOOPBACK_IFINDEX, FibRoute
 from netemu.net import Net
 from netemu.skb import Device, Skb
@@ -66,7 +66,7 @@ def _full_check(  # noqa: PLR0913 - the kernel's own parameters
     """Look the way back up (__fib_validate_source)."""
     fib = net.generic(Fib)
     src_valid_mark = net.sysctl.conf_or(device.name, "src_valid_mark")
-    flow = Flow(
+    flow = Flowi4(
         daddr=src,
         saddr=dst,
         iif=oif or LOOPBACK_IFINDEX,
@@ -74,7 +74,7 @@ def _full_check(  # noqa: PLR0913 - the kernel's own parameters
         mark=skb.mark if src_valid_mark else 0,
     )
     if fib.rules_need_ports:
-        flow_dissect(skb, flow)
+        dissect_ports(skb, flow)
         flow.src_port, flow.dst_port = flow.dst_port, flow.src_port
     last_resort = _RPFILTER if rp_filter else _OK
     found = fib.lookup(flow)
@@ -103,7 +103,7 @@ def _uses_device(route: FibRoute, device: Device) -> bool:
     return any(way.device is device for way in route.nexthops)
 
 
-def flow_dissect(skb: Skb, flow: Flow) -> None:
+def dissect_ports(skb: Skb, flow: Flowi4) -> None:
     """Fill in protocol and ports of a flow from the packet (fib4_rules_early_flow_dissect)."""
     data = skb.data
     flow.protocol = data[9]

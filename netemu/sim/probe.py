@@ -16,7 +16,7 @@ from fractions import Fraction
 from netemu.entropy import Script
 from netemu.errors import UsageError
 from netemu.events import ChanceDrawn, Event, HeaderRewritten, NatBound, RuleVisited, Stamp
-from netemu.ip.fib import FibResult, Flow, RouteType, fib_lookup, inet_addr_type
+from netemu.ip.fib import FibResult, Flowi4, RouteType, fib_lookup, inet_addr_type
 from netemu.link.bridge import Bridge
 from netemu.netfilter.hook import Family, Hook, HookState, Priority, Verdict
 from netemu.sim.node import Namespace, Node
@@ -85,7 +85,7 @@ def _reverse_device(node: Node, packet: ComposedPacket) -> str:
         if _is_local(space, packet.src):
             where = f"namespace {name}" if name else "the node itself"
             raise UsageError(f"{shown} is an address of {where}; use --local, or --in DEV")
-    found = fib_lookup(node.main.net, Flow(daddr=packet.src, scope=0))
+    found = fib_lookup(node.main.net, Flowi4(daddr=packet.src, scope=0))
     if not isinstance(found, FibResult) or found.nexthop.device is None:
         raise UsageError(f"no route leads back to {shown}; say with --in DEV where it enters")
     device = found.nexthop.device
@@ -123,7 +123,7 @@ def _neighbour_mac(space: Namespace, device: Device, source: bytes) -> bytes:
     mac = _mac_in(space.spec.neighbours, over.name, source)
     if mac:
         return mac
-    found = fib_lookup(space.net, Flow(daddr=source, scope=0))
+    found = fib_lookup(space.net, Flowi4(daddr=source, scope=0))
     if not isinstance(found, FibResult) or not found.nexthop.gateway:
         return b""
     return _mac_in(space.spec.neighbours, over.name, found.nexthop.gateway)
