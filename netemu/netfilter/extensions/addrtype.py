@@ -11,6 +11,7 @@ from __future__ import annotations
 from netemu.errors import RulesetError
 from netemu.ip.fib import inet_dev_addr_type
 from netemu.net import Net
+from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.abbreviated import AbbreviatedList
 from netemu.netfilter.xtables.kit import Match, Option, Settings
 from netemu.netfilter.xtables.param import XtParam
@@ -94,6 +95,18 @@ def _check_addrtype(settings: Settings) -> None:
         raise RulesetError("addrtype: you must specify --src-type or --dst-type")
 
 
+def _check_hooks(settings: Settings, hooks: frozenset[Hook]) -> None:
+    """Refuse a device that there cannot be (addrtype_mt_checkentry_v1)."""
+    if "limit-iface-out" in settings and hooks & {Hook.PREROUTING, Hook.INPUT}:
+        raise RulesetError(
+            "addrtype: output interface limitation not valid in PREROUTING and INPUT"
+        )
+    if "limit-iface-in" in settings and hooks & {Hook.POSTROUTING, Hook.OUTPUT}:
+        raise RulesetError(
+            "addrtype: input interface limitation not valid in POSTROUTING and OUTPUT"
+        )
+
+
 _LIST = AbbreviatedList(TYPES, bad='addrtype: bad type "%s"')
 
 MATCHES = (
@@ -116,6 +129,7 @@ MATCHES = (
             ),
         ),
         check=_check_addrtype,
+        check_hooks=_check_hooks,
         build=Addrtype,
         evaluate=addrtype_mt,
         describe=describe_addrtype,

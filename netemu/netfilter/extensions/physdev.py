@@ -10,6 +10,7 @@ crossed a bridge matches when every option used is inverted.
 from __future__ import annotations
 
 from netemu.errors import RulesetError
+from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.addresses import Interface
 from netemu.netfilter.xtables.kit import Match, Option, Settings
 from netemu.netfilter.xtables.param import XtParam
@@ -91,6 +92,17 @@ def _check_physdev(settings: Settings) -> None:
         raise RulesetError("PHYSDEV: no physdev option specified")
 
 
+def _check_hooks(settings: Settings, hooks: frozenset[Hook]) -> None:
+    """Refuse to ask for the output port where it is never known (physdev_mt_check)."""
+    asks_out = "physdev-out" in settings or "physdev-is-out" in settings
+    bridged = "physdev-is-bridged" in settings and not settings.inverted("physdev-is-bridged")
+    if asks_out and not bridged and Hook.OUTPUT in hooks:
+        raise RulesetError(
+            "physdev: --physdev-out and --physdev-is-out only supported in the FORWARD and "
+            "POSTROUTING chains with bridged traffic"
+        )
+
+
 MATCHES = (
     Match(
         name="physdev",
@@ -104,6 +116,7 @@ MATCHES = (
             Option("physdev-is-bridged", invertible=True, help="It is bridged, not routed."),
         ),
         check=_check_physdev,
+        check_hooks=_check_hooks,
         build=Physdev,
         evaluate=physdev_mt,
         describe=describe_physdev,

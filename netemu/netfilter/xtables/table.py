@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from netemu.errors import RulesetError
 from netemu.ip.route import ip_route_me_harder
 from netemu.net import Net
 from netemu.netfilter.hook import Family, Hook, HookFunction, HookState, Priority, Verdict
 from netemu.netfilter.nat import hooks as nat
 from netemu.netfilter.xtables.entry import IP_OFFSET, Entry, XtTable, note_verdict
-from netemu.netfilter.xtables.model import RETURN, Table
+from netemu.netfilter.xtables.model import RETURN, Rule, Table
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.telling import ipt_do_table_telling
 from netemu.netfilter.xtables.trace_packet import trace_packet
@@ -68,7 +69,8 @@ class XtTables:
 def register_table(net: Net, table: Table) -> XtTable:
     """Hang the chains of `table` at their hooks, then tell its extensions (ipt_register_table).
 
-    The model's counters move from now on; it may serve one namespace only.
+    The model's counters move from now on; it may serve one namespace only. Raises RulesetError,
+    with the line but not the file, for what can be read but not run.
     """
     assert table.family == Family.IPV4
     kind = TABLES[table.name]
@@ -95,11 +97,18 @@ def check_entries(net: Net, table: Table) -> None:
     """Let every match and target see the namespace it is loaded into (checkentry)."""
     for chain in table.chains.values():
         for rule in chain.rules:
-            for match in rule.matches:
-                if match.attach is not None:
-                    match.attach(net, match.settings)
-            if rule.target is not None and rule.target.attach is not None:
-                rule.target.attach(net, rule.target.settings)
+            try:
+                _check_entry(net, rule)
+            except RulesetError as error:
+                raise RulesetError(error.message, line=rule.line or 0) from error
+
+
+def _check_entry(net: Net, rule: Rule) -> None:
+    for match in rule.matches:
+        if match.attach is not None:
+            match.attach(net, match.settings)
+    if rule.target is not None and rule.target.attach is not None:
+        rule.target.attach(net, rule.target.settings)
 
 
 def _hook_function(net: Net, table: XtTable, hook: Hook) -> HookFunction:
