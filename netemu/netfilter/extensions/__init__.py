@@ -10,33 +10,35 @@ from __future__ import annotations
 
 from netemu.netfilter.extensions import (
     addrtype,
+    comment,
     connmark,
     conntrack,
-    ct,
-    log,
+    icmp,
+    limit,
+    mac,
     mark,
-    nat,
+    multiport,
     physdev,
-    recent,
     standard,
     statistic,
-    trace,
+    tcpudp,
 )
 from netemu.netfilter.xtables.registry import Registry
 
 MODULES = (
     addrtype,
+    comment,
     connmark,
     conntrack,
-    ct,
-    log,
+    icmp,
+    limit,
+    mac,
     mark,
-    nat,
+    multiport,
     physdev,
-    recent,
     standard,
     statistic,
-    trace,
+    tcpudp,
 )
 """The extension files, in alphabetical order."""
 

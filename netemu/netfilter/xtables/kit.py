@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar, cast, overload
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast, overload
 
 from netemu.errors import RulesetError
 from netemu.net import Net
@@ -73,14 +73,13 @@ class Option:
     default: object = field(default=ABSENT, kw_only=True)
     """Value when the option is not given; printed as if it were given."""
     silent: object = field(default=ABSENT, kw_only=True)
-    """Value that is not printed unless inverted."""
+    """Value that is not printed, inverted or not."""
     help: str = field(default="", kw_only=True)
     """What it does, in one sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """One option as a rule gives it."""
+class Given(NamedTuple):
+    """One option as a rule gives it; `value` is already converted when the option has `into`."""
 
     option: Option
     value: object
@@ -150,6 +149,9 @@ class Settings:
 CheckFunction: TypeAlias = Callable[[Settings], None]
 """Raises RulesetError when the whole of the options cannot be (x6_fcheck and checkentry)."""
 
+CheckHooksFunction: TypeAlias = Callable[[Settings, frozenset[Hook]], None]
+"""Raises RulesetError when these options may not be reached from these hooks (checkentry)."""
+
 SaveFunction: TypeAlias = Callable[[Settings], str]
 """Prints all options, for an extension that the declared order and policies do not cover."""
 
@@ -173,6 +175,7 @@ class Extension:
     """The rule's -p must be one of these, not inverted; empty for any."""
     families: tuple[Family, ...] = BOTH_FAMILIES
     check: CheckFunction | None = None
+    check_hooks: CheckHooksFunction | None = None
     save: SaveFunction | None = None
 
     def find(self, name: str) -> Option | None:
@@ -183,8 +186,12 @@ class Extension:
         return None
 
     def finish(self, settings: Settings) -> None:
-        """Check the options against each other and fill defaults."""
+        """Check the options against each other, fill defaults, then check values."""
         _fcheck(self, settings)
+        self.settle(settings)
+
+    def settle(self, settings: Settings) -> None:
+        """Do what `finish` does but what the mere presence of options decides."""
         for option in self.options:
             if option.default is not ABSENT and option.name not in settings.given:
                 settings.given[option.name] = Given(option, option.default)
@@ -218,7 +225,7 @@ def printed(settings: Settings, *names: str) -> str:
 
 def _printed(given: Given) -> Iterable[str]:
     option = given.option
-    if not given.inverted and option.silent is not ABSENT and given.value == option.silent:
+    if option.silent is not ABSENT and given.value == option.silent:
         return ()
     words = [f"! --{option.name}" if given.inverted else f"--{option.name}"]
     if option.kind.arity:
@@ -268,6 +275,7 @@ class Match(Extension, Generic[Info]):
             attach=cast("AttachFunction | None", self.attach),
             describe=cast("DescribeFunction | None", self.describe),
             declaration=self,
+            given=settings,
         )
 
 
@@ -294,6 +302,7 @@ class Target(Extension, Generic[Info]):
             standard=self.standard,
             attach=cast("AttachFunction | None", self.attach),
             declaration=self,
+            given=settings,
         )
 
 

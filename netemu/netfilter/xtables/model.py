@@ -97,6 +97,8 @@ class BoundMatch:
     describe: DescribeFunction | None = None
     declaration: object = None
     """Its declaration in the kit, for printing and explaining."""
+    given: object = None
+    """What the rule says to it (kit.Settings)."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -112,6 +114,8 @@ class BoundTarget:
     """Set for the built-in targets ACCEPT, DROP, QUEUE and RETURN, which need no `apply`."""
     attach: AttachFunction | None = None
     declaration: object = None
+    given: object = None
+    """What the rule says to it (kit.Settings)."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -1,0 +1,31 @@
+"""A word about the rule: match `comment`.
+
+Kernel: net/netfilter/xt_comment.c (comment_mt).
+"""
+
+from __future__ import annotations
+
+from netemu.netfilter.xtables.kinds import Text
+from netemu.netfilter.xtables.kit import Match, Option, nothing
+from netemu.netfilter.xtables.param import XtParam
+from netemu.skb import Skb
+
+MAX_COMMENT_LEN = 255
+"""XT_MAX_COMMENT_LEN less its closing NUL; iptables cuts a longer one in silence."""
+
+
+def comment_mt(info: None, skb: Skb, param: XtParam) -> bool:
+    """Match everything."""
+    return True
+
+
+MATCHES = (
+    Match(
+        name="comment",
+        kernel="xt_comment.c",
+        duty="Carries a comment and matches everything.",
+        options=(Option("comment", Text(cut=MAX_COMMENT_LEN), mandatory=True),),
+        build=nothing,
+        evaluate=comment_mt,
+    ),
+)

@@ -1,0 +1,234 @@
+"""iptables-save text read line by line, as iptables-restore reads it.
+
+Kernel: none; xtables_restore_parse and iptables_restore_main of iptables (iptables-restore.c).
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+
+from netemu.errors import RulesetError
+from netemu.netfilter.extensions import EXTENSIONS
+from netemu.netfilter.hook import Family
+from netemu.netfilter.xtables.model import Rule, Ruleset, Table
+from netemu.netfilter.xtables.registry import Registry
+from netemu.ruleset import tables
+from netemu.ruleset.build import check_command, make_rules, resolve_jump
+from netemu.ruleset.commit import check_table
+from netemu.ruleset.draft import Draft
+from netemu.ruleset.rule import RuleReader
+from netemu.ruleset.shapes import ShapeCache
+from netemu.ruleset.words import Word, read_fields, read_rule_line, split_words
+
+_COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]")
+
+
+def parse_ruleset(
+    text: str,
+    file: str = "",
+    *,
+    family: Family = Family.IPV4,
+    backend: str = "legacy",
+    registry: Registry = EXTENSIONS,
+) -> Ruleset:
+    r"""Read iptables-save text; raises RulesetError at the first line that would not load.
+
+    >>> ruleset = parse_ruleset("*filter\n-A INPUT -p tcp -j DROP\nCOMMIT\n")
+    >>> ruleset.tables[0].chains["INPUT"].rules[0].text
+    '-p tcp -j DROP'
+    """
+    assert backend in {"legacy", "nft"}, backend
+    reader = _Reader(file, family, registry)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return reader.read(text)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+class _Reader:
+    """Reads one file."""
+
+    __slots__ = ("_family", "_file", "_number", "_registry", "_ruleset", "_shapes", "_table")
+
+    def __init__(self, file: str, family: Family, registry: Registry) -> None:
+        self._file = file
+        self._family = family
+        self._registry = registry
+        self._ruleset = Ruleset(family=family, file=file)
+        self._table: Table | None = None
+        self._number = 0
+        self._shapes = ShapeCache(registry, family)
+
+    def read(self, text: str) -> Ruleset:
+        """Read every line."""
+        lines = text.split("\n")
+        last = lines.pop()
+        lines = [f"{line}\n" for line in lines]
+        if last:
+            lines.append(last)
+        for number, line in enumerate(lines, start=1):
+            self._number = number
+            try:
+                self._line(line)
+            except RulesetError as error:
+                raise self._placed(error, line) from None
+        if self._table is not None:
+            raise RulesetError(
+                f"COMMIT expected at line {len(lines) + 1}", file=self._file, line=len(lines) + 1
+            )
+        return self._ruleset
+
+    def _placed(self, error: RulesetError, line: str) -> RulesetError:
+        """Give an error the place where it is not yet known."""
+        return RulesetError(
+            error.message,
+            file=self._file,
+            line=error.line or self._number,
+            column=error.column or 1,
+            context=error.context or line.rstrip("\n"),
+        )
+
+    def _line(self, line: str) -> None:
+        if line == "\n" or line[0] == "#":
+            return
+        if self._table is None:
+            if line[0] != "*":
+                raise RulesetError("no table yet; a line `*filter` begins one")
+            self._begin(line)
+        elif line == "COMMIT\n":
+            self._commit(self._table)
+        elif line[0] == ":":
+            self._chain(self._table, line)
+        else:
+            self._rule(self._table, line)
+
+    def _begin(self, line: str) -> None:
+        name = read_fields("table_line", line)[0]
+        self._table = tables.new_table(name, self._family, self._number)
+
+    def _commit(self, table: Table) -> None:
+        check_table(table)
+        for place, other in enumerate(self._ruleset.tables):
+            if other.name == table.name:
+                self._ruleset.tables[place] = table
+                break
+        else:
+            self._ruleset.tables.append(table)
+        self._table = None
+
+    def _chain(self, table: Table, line: str) -> None:
+        fields = line[1:].split(" ")
+        if len(fields) != 3 or not all(fields):
+            fields = read_fields("chain_line", line)
+        name, policy, *rest = fields
+        tables.check_new_name(name)
+        chain = table.chains.get(name)
+        if chain is None or chain.policy is None:
+            tables.add_chain(table, name, self._number)
+        if policy == "-":
+            return
+        counters = None
+        if rest:
+            found = _COUNTERS.fullmatch(rest[0].rstrip("\n"))
+            if found is None:
+                raise RulesetError(
+                    f"invalid policy counters for chain '{name}'; [0:0] would do",
+                    column=line.rindex(rest[0].rstrip("\n")) + 1,
+                )
+            counters = int(found[1]), int(found[2])
+        tables.set_policy(table, name, policy, counters)
+
+    # -- rules -------------------------------------------------------------------------------
+
+    def _rule(self, table: Table, line: str) -> None:
+        counters, body = self._counters(line)
+        words = split_words(body)
+        if self._shapes.append(table, words, counters, self._number):
+            return
+        read = read_rule_line(line)
+        draft = RuleReader(read.words, self._registry, self._family).read()
+        if draft.other_family:
+            return
+        if draft.counters is None:
+            draft.counters = counters
+        self._execute(table, draft, read.words)
+        self._shapes.learn(words, draft)
+
+    def _counters(self, line: str) -> tuple[tuple[int, int] | None, str]:
+        """Take `[packets:octets]` off the front (tokenize_rule_counters)."""
+        if line[0] != "[":
+            return None, line
+        inside, bracket, body = line[1:].partition("]")
+        if not bracket:
+            raise RulesetError(f"Bad line {self._number}: need ]")
+        packets, colon, octets = inside.partition(":")
+        if not colon:
+            raise RulesetError(f"Bad line {self._number}: need :")
+        if not (packets.isdecimal() and octets.isdecimal()):
+            raise RulesetError("-c packet counter not numeric; [0:0] would do")
+        return (int(packets), int(octets)), body
+
+    def _execute(self, table: Table, draft: Draft, words: list[Word]) -> None:
+        """Do what the command says."""
+        check_command(draft)
+        letter, name = draft.command, draft.chain
+        if letter in "AIDRC":
+            self._edit(table, draft)
+        elif letter == "N":
+            self._new_chain(table, name)
+        elif letter == "P":
+            tables.set_policy(table, name, draft.argument, draft.counters)
+        elif letter == "F":
+            tables.flush(table, name)
+        elif letter == "X":
+            tables.delete_chain(table, name)
+        elif letter == "Z":
+            tables.zero(table, name, draft.number)
+        elif letter == "E":
+            self._check_name(draft.argument)
+            tables.rename_chain(table, name, draft.argument)
+            for chain in table.chains.values():
+                for rule in chain.rules:
+                    self._rename_jump(rule, name, draft.argument)
+
+    def _rename_jump(self, rule: Rule, old: str, new: str) -> None:
+        if rule.jump == old:
+            rule.text = rule.text[: len(rule.text) - len(old)] + new
+            rule.jump = new
+
+    def _check_name(self, name: str) -> None:
+        tables.check_new_name(name)
+        if name[:1] in {"-", "!"}:
+            raise RulesetError(f"chain name not allowed to start with `{name[0]}'")
+        if self._registry.find_target(name, self._family) is not None:
+            raise RulesetError("chain name may not clash with target name")
+        if any(character in " \t\n\v\f\r" for character in name):
+            raise RulesetError(f"Invalid chain name `{name}'")
+
+    def _new_chain(self, table: Table, name: str) -> None:
+        self._check_name(name)
+        tables.add_chain(table, name, self._number)
+
+    def _edit(self, table: Table, draft: Draft) -> None:
+        tables.check_new_name(draft.chain)
+        resolve_jump(draft, table.chains, self._registry, self._family)
+        rules = make_rules(draft, self._family, table.name, self._number)
+        chain = tables.need_chain(table, draft.chain)
+        letter = draft.command
+        if letter == "A":
+            chain.rules += rules
+        elif letter == "I":
+            tables.insert(chain, draft.number, rules)
+        elif letter == "R":
+            tables.replace(chain, draft.number or 0, rules)
+        elif letter == "D" and draft.number is not None:
+            tables.delete_number(chain, draft.number)
+        else:
+            for rule in rules:
+                found = tables.find_same(chain, rule)
+                if letter == "D":
+                    chain.rules.remove(found)

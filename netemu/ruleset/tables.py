@@ -1,0 +1,161 @@
+"""The tables of each family: built-in chains, and what may be done to chains.
+
+Kernel: net/ipv4/netfilter/iptable_{filter,nat,mangle,raw,security}.c (packet_*, valid_hooks),
+net/netfilter/x_tables.c; libiptc.c of iptables for the errors.
+"""
+
+from __future__ import annotations
+
+from netemu.errors import RulesetError
+from netemu.netfilter.hook import Family, Hook, Verdict
+from netemu.netfilter.xtables.kinds import octets_of
+from netemu.netfilter.xtables.model import Chain, Rule, Table
+from netemu.ruleset.rule import MAX_NAME
+
+VALID_HOOKS = {
+    "raw": (Hook.PREROUTING, Hook.OUTPUT),
+    "mangle": tuple(Hook),
+    "nat": (Hook.PREROUTING, Hook.INPUT, Hook.OUTPUT, Hook.POSTROUTING),
+    "filter": (Hook.INPUT, Hook.FORWARD, Hook.OUTPUT),
+    "security": (Hook.INPUT, Hook.FORWARD, Hook.OUTPUT),
+}
+"""Hooks of each table, which name its built-in chains."""
+
+
+def new_table(name: str, family: Family, line: int | None) -> Table:
+    """Return an empty table with policy ACCEPT everywhere."""
+    hooks = VALID_HOOKS.get(name)
+    if hooks is None:
+        raise RulesetError(
+            f"unable to initialize table '{name}'; the tables are {' '.join(VALID_HOOKS)}",
+            column=2,
+        )
+    chains = {hook.name: Chain(name=hook.name, policy=Verdict.ACCEPT, line=line) for hook in hooks}
+    return Table(name=name, family=family, chains=chains, line=line)
+
+
+def check_new_name(name: str) -> None:
+    """Refuse a name that no chain may have."""
+    if len(octets_of(name)) > MAX_NAME:
+        raise RulesetError(f"chain name `{name}' too long (must be under {MAX_NAME + 1} chars)")
+
+
+def add_chain(table: Table, name: str, line: int | None) -> None:
+    """Make a user chain (iptc_create_chain)."""
+    if name in table.chains:
+        raise RulesetError(f"error creating chain '{name}':File exists; declare it once")
+    table.chains[name] = Chain(name=name, line=line)
+
+
+def need_chain(table: Table, name: str) -> Chain:
+    """Return a chain of the table."""
+    chain = table.chains.get(name)
+    if chain is None:
+        raise RulesetError(
+            f"No chain/target/match by that name: `{name}'; a chain needs a line "
+            f"`:{name} - [0:0]` first"
+        )
+    return chain
+
+
+def set_policy(table: Table, name: str, policy: str, counters: tuple[int, int] | None) -> None:
+    """Set policy and counters of a built-in chain (iptc_set_policy)."""
+    chain = table.chains.get(name)
+    if chain is None or chain.policy is None:
+        raise RulesetError(
+            f"Can't set policy `{policy}' on `{name}': Bad built-in chain name; "
+            "a user chain has the policy -"
+        )
+    if policy not in {"ACCEPT", "DROP"}:
+        raise RulesetError(
+            f"Can't set policy `{policy}' on `{name}': Bad policy name; ACCEPT or DROP would do"
+        )
+    chain.policy = Verdict[policy]
+    if counters is not None:
+        chain.packets, chain.octets = counters
+
+
+def flush(table: Table, name: str) -> None:
+    """Delete the rules of one chain, or of all."""
+    chains = [need_chain(table, name)] if name else list(table.chains.values())
+    for chain in chains:
+        chain.rules.clear()
+
+
+def zero(table: Table, name: str, number: int | None) -> None:
+    """Zero the counters of a rule, a chain or all chains."""
+    chains = [need_chain(table, name)] if name else list(table.chains.values())
+    for chain in chains:
+        rules = chain.rules if number is None else [_numbered(chain, number)]
+        for rule in rules:
+            rule.packets = rule.octets = 0
+        if number is None:
+            chain.packets = chain.octets = 0
+
+
+def delete_chain(table: Table, name: str) -> None:
+    """Delete a user chain, or all of them: they must be empty and unused."""
+    chains = (
+        [need_chain(table, name)]
+        if name
+        else [chain for chain in table.chains.values() if chain.policy is None]
+    )
+    for chain in chains:
+        if chain.policy is not None:
+            raise RulesetError(f"`{chain.name}' is a built-in chain and cannot be deleted")
+        if chain.rules:
+            raise RulesetError(f"Directory not empty: `{chain.name}'; flush it first")
+        if any(rule.jump == chain.name for other in table.chains.values() for rule in other.rules):
+            raise RulesetError(f"Too many links: a rule jumps to `{chain.name}'")
+    for chain in chains:
+        del table.chains[chain.name]
+
+
+def rename_chain(table: Table, old: str, new: str) -> None:
+    """Give a user chain another name, in the jumps to it too."""
+    chain = need_chain(table, old)
+    if chain.policy is not None:
+        raise RulesetError(f"`{old}' is a built-in chain and cannot be renamed")
+    if new in table.chains:
+        raise RulesetError(f"File exists: there is a chain `{new}'")
+    table.chains = {(new if name == old else name): found for name, found in table.chains.items()}
+    chain.name = new
+
+
+def insert(chain: Chain, number: int | None, rules: list[Rule]) -> None:
+    """Insert at a place from 1; each rule of a product goes before the one inserted last."""
+    place = (number or 1) - 1
+    if place > len(chain.rules):
+        raise RulesetError(
+            f"Index of insertion too big; chain `{chain.name}' has {len(chain.rules)} rules"
+        )
+    for rule in rules:
+        chain.rules.insert(place, rule)
+
+
+def replace(chain: Chain, number: int, rules: list[Rule]) -> None:
+    """Put another rule in the place of one."""
+    if len(rules) != 1:
+        raise RulesetError("Replacement rule does not specify a unique address")
+    chain.rules[chain.rules.index(_numbered(chain, number))] = rules[0]
+
+
+def delete_number(chain: Chain, number: int) -> None:
+    """Delete a rule by its number."""
+    chain.rules.remove(_numbered(chain, number))
+
+
+def find_same(chain: Chain, rule: Rule) -> Rule:
+    """Return the first rule that says the same."""
+    for found in chain.rules:
+        if found.text == rule.text:
+            return found
+    raise RulesetError("Bad rule (does a matching rule exist in that chain?)")
+
+
+def _numbered(chain: Chain, number: int) -> Rule:
+    if number > len(chain.rules):
+        raise RulesetError(
+            f"Index of deletion too big; chain `{chain.name}' has {len(chain.rules)} rules"
+        )
+    return chain.rules[number - 1]
