@@ -1,0 +1,123 @@
+"""Runs a command line: errors become one message and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import shlex
+import sys
+import tarfile
+import tempfile
+import traceback
+from pathlib import Path
+
+import click
+
+import netemu
+from netemu.errors import InternalError, NetemuError, UsageError
+
+BROKEN_PIPE = 141
+"""What a shell shows for a program that SIGPIPE ended."""
+INTERRUPTED = 130
+INTERNAL = 4
+UNREADABLE = 3
+
+SAVED_INPUT_LIMIT = 32 << 20
+"""Octets of input that a report keeps at most."""
+
+
+def run(cli: click.Command, arguments: list[str]) -> int:
+    """Run `cli` with `arguments`; return the exit code."""
+    try:
+        result = cli.main(args=arguments, prog_name="netemu", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        return INTERRUPTED
+    except click.FileError as problem:
+        return _say(f"{problem.ui_filename}: {problem.message}", UNREADABLE)
+    except click.ClickException as problem:
+        problem.show()
+        return problem.exit_code
+    except InternalError as problem:
+        return report_internal(problem, arguments)
+    except UsageError as problem:
+        return _say(f"netemu: {problem}", problem.exit_code)
+    except NetemuError as problem:
+        return _say(str(problem), problem.exit_code)
+    except BrokenPipeError:
+        _close_quietly()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as problem:
+        name = f"{problem.filename}: " if problem.filename else ""
+        return _say(f"{name}{problem.strerror or problem}", UNREADABLE)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the user gets a report
+        return report_internal(problem, arguments)
+    return result if isinstance(result, int) else 0
+
+
+def _say(message: str, code: int) -> int:
+    try:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201 - this is the command line
+    except BrokenPipeError:
+        _close_quietly()
+    return code
+
+
+def _close_quietly() -> None:
+    """Point standard output at nothing, so that the interpreter's own flush says nothing."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+
+
+def report_internal(problem: BaseException, arguments: list[str]) -> int:
+    """Save what reproduces a failure of netemu itself, and ask for a report."""
+    path = _save_report(problem, arguments)
+    what = f"{type(problem).__name__}: {problem}".rstrip(": ")
+    where = f"the report with the input that reproduces it is {path}" if path else "no report saved"
+    return _say(
+        f"netemu: internal error, {what}\nThis is a fault of netemu; please report it: {where}",
+        INTERNAL,
+    )
+
+
+def _save_report(problem: BaseException, arguments: list[str]) -> str:
+    text = "\n".join(
+        [
+            f"netemu {netemu.__version__}",
+            f"Python {platform.python_version()} on {platform.platform()}",
+            f"command: netemu {shlex.join(arguments)}",
+            "",
+            "".join(traceback.format_exception(problem)),
+        ]
+    )
+    try:
+        handle, path = tempfile.mkstemp(prefix="netemu-report-", suffix=".tar.gz")
+        with (
+            os.fdopen(handle, "wb") as stream,
+            tarfile.open(fileobj=stream, mode="w:gz") as archive,
+        ):
+            data = text.encode()
+            entry = tarfile.TarInfo("report.txt")
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+            _add_inputs(archive, arguments)
+    except OSError:
+        return ""
+    return path
+
+
+def _add_inputs(archive: tarfile.TarFile, arguments: list[str]) -> None:
+    room = SAVED_INPUT_LIMIT
+    for argument in arguments:
+        for word in (argument, argument.partition("=")[2], argument.rpartition("#")[0]):
+            path = Path(word) if word else None
+            if path is None or not path.exists() or path == Path("/"):
+                continue
+            size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
+            if size <= room:
+                room -= size
+                archive.add(path, arcname=f"input/{path.name}")
+            break
