@@ -85,6 +85,11 @@ class BuiltNode:
                 self._configure(spec)
         for spec in self.node.namespaces():
             with self.spaces[spec.name].entered():
+                for link in spec.links:
+                    if link.kind != "bridge":
+                        sync_link(link.name)
+        for spec in self.node.namespaces():
+            with self.spaces[spec.name].entered():
                 self._finish(spec)
 
     def _early_sysctls(self, spec: NamespaceSpec) -> None:
@@ -129,7 +134,9 @@ class BuiltNode:
 
     def _finish(self, spec: NamespaceSpec) -> None:
         for link in spec.links:
-            sync_link(link.name)
+            # Bridges after all: their carrier follows from that of their ports.
+            if link.kind == "bridge":
+                sync_link(link.name)
         for key in self.ports:
             name, device = split_device(key)
             if name == spec.name:

@@ -25,7 +25,12 @@ from netemu.wire.checksum import csum_replace2
 from netemu.wire.fields import get16, set16
 
 CHECKSUM_AT = {PROTO_TCP: 16, PROTO_UDP: 6, PROTO_ICMP: 2}
+REQUESTS = frozenset({8, 13, 15, 17})
 ECHO_TYPES = frozenset({0, 8, 13, 14, 15, 16, 17, 18})
+
+
+_PROTOCOLS = {"tcp": PROTO_TCP, "udp": PROTO_UDP, "icmp": PROTO_ICMP}
+_DRAWN = re.compile(r"(?<=port=|. id=)(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,18 @@ def _of_segment(frame: bytes, protocol: int, segment: int, outer: tuple[int, ...
     return [_Place(protocol, segment, covered), _Place(protocol, segment + 2, covered)]
 
 
+def _brought_along(frame: bytes) -> set[tuple[int, int]]:
+    """Return the source port of a frame, or the id of a request: it was not drawn by NAT."""
+    start = network_offset(frame)
+    places = _places(frame)[:1]
+    if start is None or not places:
+        return set()
+    segment = start + (frame[start] & 15) * 4
+    if frame[start + 9] == PROTO_ICMP and frame[segment] not in REQUESTS:
+        return set()
+    return {(place.protocol, get16(frame, place.offset)) for place in places}
+
+
 class Draws:
     """What stands for what: numbers of the first run and of the second."""
 
@@ -79,8 +96,7 @@ class Draws:
         self._taken: set[tuple[int, int]] = set()
         self._known: set[tuple[int, int]] = set()
         for frame in inputs:
-            for place in _places(frame)[:1]:
-                self._known.add((place.protocol, get16(frame, place.offset)))
+            self._known |= _brought_along(frame)
 
     def learn(self, first: bytes, second: bytes) -> None:
         """Look at the frames that the two runs sent at the same place."""
@@ -98,6 +114,18 @@ class Draws:
                 continue
             self._second[key] = other
             self._taken.add((place.protocol, other))
+
+    def learn_row(self, first: str, second: str) -> bool:
+        """Look at two connections; True when they differ in nothing but a drawn number."""
+        one, other = _DRAWN.split(first), _DRAWN.split(second)
+        if len(one) != len(other) or one[::2] != other[::2]:
+            return False
+        protocol = _PROTOCOLS.get(first.split()[0], 0)
+        unequal = {(int(a), int(b)) for a, b in zip(one[1::2], other[1::2], strict=True) if a != b}
+        if len(unequal) != 1:
+            return False
+        old, new = unequal.pop()
+        return not {(protocol, old), (protocol, new)} & (self._known | self._taken)
 
     def translate(self, frame: bytes) -> bytes:
         """Return a frame of the first run as it would be in the second."""

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterable
 
 from netemu.wire.checksum import csum_replace, csum_replace2
-from netemu.wire.fields import get16, set16
+from netemu.wire.fields import get16, get32, set16
 
 MASKS = {
     "ip-id": "identification of packets without DF that the node makes itself",
-    "tcp-isn": "first sequence number and time stamp of a SYN+ACK that a listening socket sends",
+    "tcp-isn": "first sequence number of a listening socket's connection, and its time stamps",
     "nat-port": "port numbers and ICMP ids that NAT draws (see draws.py): they may differ, but one"
     " number of one run must stand for one number of the other everywhere",
     "use": "reference count of a connection",
@@ -35,6 +35,11 @@ DF = 0x4000
 SYN_ACK = 0x12
 OPTION_TIMESTAMP = 8
 
+LARGEST_OFFSET = 1 << 16
+"""Sequence numbers so far behind a random first one belong to its connection."""
+
+_LOG_SEQ = re.compile(r" PROTO=TCP SPT=(\d+) DPT=\d+ SEQ=(\d+) ")
+_LOG_TIMESTAMP = re.compile(r"080A[0-9A-F]{8}")
 _LOG_ID = re.compile(r"(TTL=\d+ ID=)(\d+)( (?!DF|CE DF))")
 
 
@@ -55,12 +60,15 @@ def known_ids(frames: Iterable[bytes]) -> set[int]:
 
 
 class Masks:
-    """The masks of one case."""
+    """The masks of one run of a case; frames go through them before log lines do."""
 
     def __init__(self, inputs: Iterable[bytes], listeners: Iterable[tuple[bytes, int]]) -> None:
         """Take what came in, and address (zero for any) and port of TCP listeners."""
+        inputs = list(inputs)
         self._known = known_ids(inputs)
+        self._known_seqs = {seq for frame in inputs for seq in _sequence_numbers(frame)}
         self._listeners = {port for _, port in listeners}
+        self._isns: set[int] = set()
 
     def frame(self, frame: bytes) -> bytes:
         """Return `frame` with what is random set to zero, checksums as if it had been zero."""
@@ -78,44 +86,73 @@ class Masks:
             set16(data, start + 4, 0)
             check = csum_replace2(get16(data, start + 10), identification, 0)
             set16(data, start + 10, check)
-        header = (data[start] & 15) * 4
-        segment = start + header
+        segment = start + (data[start] & 15) * 4
         if data[start + 9] != PROTO_TCP or fragment & 0x1FFF or len(data) < segment + 20:
             return
-        if data[segment + 13] & 0x3F == SYN_ACK and get16(data, segment) in self._listeners:
-            self._mask_syn_ack(data, segment)
+        seq = get32(data, segment + 4)
+        if data[segment + 13] & SYN_ACK == SYN_ACK:
+            self._learn_isn(get16(data, segment), seq)
+        offset = self._offset(seq)
+        if offset is not None:
+            _mask_segment(data, segment, offset)
 
-    @staticmethod
-    def _mask_syn_ack(data: bytearray, segment: int) -> None:
-        spans = [(segment + 4, segment + 8)]
-        end = min(len(data), segment + (data[segment + 12] >> 4) * 4)
-        place = segment + 20
-        while place + 1 < end and data[place]:
-            if data[place] == 1:
-                place += 1
-                continue
-            if data[place] == OPTION_TIMESTAMP:
-                spans.append((place + 2, place + 6))
-            place += max(2, data[place + 1])
-        for begin, stop in spans:
-            # The checksum sums words from the segment's start: keep an odd span in its word.
-            low, high = begin - (begin - segment) % 2, stop + (stop - segment) % 2
-            before = bytes(data[low:high])
-            data[begin:stop] = bytes(stop - begin)
-            check = csum_replace(get16(data, segment + 16), before, bytes(data[low:high]))
-            set16(data, segment + 16, check)
+    def _learn_isn(self, port: int, seq: int) -> None:
+        if port in self._listeners and seq not in self._known_seqs:
+            self._isns.add(seq)
+
+    def _offset(self, seq: int) -> int | None:
+        """Return how far a number is from a random first one, None when it is not."""
+        offsets = ((seq - isn) & 0xFFFFFFFF for isn in self._isns)
+        return next((offset for offset in offsets if offset < LARGEST_OFFSET), None)
 
     def log_line(self, line: str) -> str:
         """Return a kernel log line with what is random set to zero."""
         line = _LOG_ID.sub(self._log_id, line)
-        if " PROTO=TCP " in line and " ACK SYN " in line:
-            port = re.search(r" SPT=(\d+) ", line)
-            if port and int(port[1]) in self._listeners:
-                line = re.sub(r" SEQ=\d+ ", " SEQ=0 ", line)
-                line = re.sub(r" OPT \([0-9A-F]*\)", " OPT ()", line)
+        found = _LOG_SEQ.search(line)
+        if found is None:
+            return line
+        seq = int(found[2])
+        if " ACK SYN " in line:
+            self._learn_isn(int(found[1]), seq)
+        offset = self._offset(seq)
+        if offset is not None:
+            line = line.replace(f" SEQ={seq} ", f" SEQ={offset} ")
+            line = _LOG_TIMESTAMP.sub("080A00000000", line)
         return line
 
     def _log_id(self, found: re.Match[str]) -> str:
         if int(found[2]) in self._known:
             return found[0]
         return f"{found[1]}0{found[3]}"
+
+
+def _sequence_numbers(frame: bytes) -> list[int]:
+    start = network_offset(frame)
+    if start is None or frame[start + 9] != PROTO_TCP or get16(frame, start + 6) & 0x1FFF:
+        return []
+    segment = start + (frame[start] & 15) * 4
+    return [get32(frame, segment + 4)] if len(frame) >= segment + 8 else []
+
+
+def _mask_segment(data: bytearray, segment: int, offset: int) -> None:
+    """Count a sequence number from the connection's first one, and zero the time stamp."""
+    _replace(data, segment, segment + 4, offset.to_bytes(4, "big"))
+    end = min(len(data), segment + (data[segment + 12] >> 4) * 4)
+    place = segment + 20
+    while place + 1 < end and data[place]:
+        if data[place] == 1:
+            place += 1
+            continue
+        if data[place] == OPTION_TIMESTAMP:
+            _replace(data, segment, place + 2, bytes(4))
+        place += max(2, data[place + 1])
+
+
+def _replace(data: bytearray, segment: int, at: int, value: bytes) -> None:
+    # The checksum sums words from the segment's start: keep an odd span in its words.
+    low = at - (at - segment) % 2
+    high = at + len(value) + (at + len(value) - segment) % 2
+    before = bytes(data[low:high])
+    data[at : at + len(value)] = value
+    check = csum_replace(get16(data, segment + 16), before, bytes(data[low:high]))
+    set16(data, segment + 16, check)

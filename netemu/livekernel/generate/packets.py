@@ -162,8 +162,8 @@ def fragments(packet: bytes, size: int) -> list[bytes]:
 IP_OPTIONS = (
     bytes((7, 11, 4, *bytes(8), 0)),  # record route, two slots
     bytes((7, 7, 8, 10, 9, 9, 9, 0)),  # record route, full
-    bytes((68, 12, 5, 0, *bytes(8))),  # time stamp
-    bytes((68, 12, 5, 1, *bytes(8))),  # time stamp with addresses
+    bytes((68, 12, 13, 0, *bytes(8))),  # time stamp, full: the overflow is counted
+    bytes((68, 12, 13, 0xF1, *bytes(8))),  # time stamp, full, overflow at its end
     bytes((1, 1, 1, 0)),  # NOP and end
     bytes((131, 7, 4, 10, 1, 0, 2, 0)),  # loose source route
     bytes((137, 7, 4, 10, 1, 0, 2, 0)),  # strict source route
@@ -175,16 +175,15 @@ IP_OPTIONS = (
 
 def odd_header(dice: Dice, header: Header) -> Header:
     """Spoil a header that is otherwise fine, still with a right checksum."""
-    return dice.weighted(
-        [
-            (4, lambda: replace(header, ttl=dice.pick((0, 1, 1, 2, 255)))),
-            (2, lambda: replace(header, tos=dice.pick((0x10, 0x08, 0xB8, 0x03, 0xFF)))),
-            (2, lambda: replace(header, options=dice.pick(IP_OPTIONS))),
-            (3, lambda: replace(header, src=dice.pick(ODD_SOURCES))),
-            (3, lambda: replace(header, dst=dice.pick(ODD_TARGETS))),
-            (2, lambda: replace(header, dont_fragment=False, identification=dice.between(0, 9))),
-        ]
-    )()
+    choices: list[tuple[int, Callable[[], Header]]] = [
+        (4, lambda: replace(header, ttl=dice.pick((0, 1, 1, 2, 255)))),
+        (2, lambda: replace(header, tos=dice.pick((0x10, 0x08, 0xB8, 0x03, 0xFF)))),
+        (2, lambda: replace(header, options=dice.pick(IP_OPTIONS))),
+        (3, lambda: replace(header, src=dice.pick(ODD_SOURCES))),
+        (3, lambda: replace(header, dst=dice.pick(ODD_TARGETS))),
+        (2, lambda: replace(header, dont_fragment=False, identification=dice.between(0, 9))),
+    ]
+    return dice.weighted(choices)()
 
 
 def odd_frame(dice: Dice, frame: bytes) -> bytes:

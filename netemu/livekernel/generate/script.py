@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from netemu.livekernel.generate import packets
@@ -49,8 +50,6 @@ class Seen:
     """What the other side of a TCP flow has said so far."""
 
     seq: int = 0
-    ack: int = 0
-    any: bool = False
 
 
 @dataclass(slots=True)
@@ -165,19 +164,14 @@ class Script:
                 length = (
                     get16(frame, start + 2) - (segment - start) - (frame[segment + 12] >> 4) * 4
                 )
-                flow.seen.any = True
-                flow.seen.seq = (
-                    get32(frame, segment + 4) + length + bool(flags & SYN) + bool(flags & FIN)
-                ) & 0xFFFFFFFF
-                flow.seen.ack = get32(frame, segment + 8)
-                if (
-                    flags & (SYN | ACK) == SYN | ACK
-                    and get32(frame, segment + 4) not in self.own_seqs
-                ):
-                    # A socket of the node answered, with a random sequence number. What follows
-                    # would acknowledge it; only a reset does not.
-                    last = [lambda flow=flow: self._tcp(flow, RST)]
-                    flow.steps = last if self.dice.chance(50) else []
+                their_seq = get32(frame, segment + 4)
+                if flags & (SYN | ACK) == SYN | ACK and their_seq not in self.own_seqs:
+                    # A socket of the node answered, with a random sequence number; nothing may
+                    # acknowledge it, so the conversation ends with a reset at most.
+                    flow.steps = [partial(self._tcp, flow, RST)] if self.dice.chance(50) else []
+                    continue
+                after = their_seq + length + bool(flags & SYN) + bool(flags & FIN)
+                flow.seen.seq = after & 0xFFFFFFFF
 
     def _answer_packet(self, packet: bytes) -> bytes | None:
         dice = self.dice
@@ -348,18 +342,18 @@ class Script:
         steps: list[Callable[[], bytes]] = []
         if dice.chance(92):
             options = SYN_OPTIONS if dice.chance(50) else MSS
-            steps.append(lambda: self._tcp(flow, SYN, options=options))
+            steps.append(partial(self._tcp, flow, SYN, options=options))
         if dice.chance(85):
-            steps.append(lambda: self._tcp(flow, ACK))
+            steps.append(partial(self._tcp, flow, ACK))
         for _ in range(dice.between(0, 2)):
             length = dice.weighted([(8, 20), (2, 1200), (1, 0)])
-            steps.append(lambda length=length: self._tcp(flow, ACK | PSH, dice.octets(length)))
+            steps.append(partial(self._data, flow, length))
         end = dice.weighted([(4, FIN | ACK), (2, RST), (1, RST | ACK), (3, 0)])
         if end:
-            steps.append(lambda: self._tcp(flow, end))
+            steps.append(partial(self._tcp, flow, end))
             if end == FIN | ACK and dice.chance(60):
-                steps.append(lambda: self._tcp(flow, ACK))
-        return steps or [lambda: self._tcp(flow, ACK)]
+                steps.append(partial(self._tcp, flow, ACK))
+        return steps or [partial(self._tcp, flow, ACK)]
 
     def _tcp(self, flow: Flow, flags: int, payload: bytes = b"", options: bytes = b"") -> bytes:
         seq = flow.seq
@@ -374,6 +368,9 @@ class Script:
         length = len(payload) + bool(flags & SYN) + bool(flags & FIN)
         flow.seq = (flow.seq + length) & 0xFFFFFFFF
         return packet
+
+    def _data(self, flow: Flow, length: int) -> bytes:
+        return self._tcp(flow, ACK | PSH, self.dice.octets(length))
 
     def _odd_tcp_steps(self, flow: Flow) -> list[Callable[[], bytes]]:
         dice = self.dice
@@ -390,9 +387,7 @@ class Script:
             0xC2,
             SYN | PSH,
         )
-        return [
-            (lambda flags=dice.pick(odd): self._tcp(flow, flags)) for _ in range(dice.between(1, 3))
-        ]
+        return [partial(self._tcp, flow, dice.pick(odd)) for _ in range(dice.between(1, 3))]
 
     def _udp_steps(self, flow: Flow) -> list[Callable[[], bytes]]:
         dice = self.dice
@@ -410,11 +405,12 @@ class Script:
         identification = dice.pick((1, 2, 0x1234))
         sizes = [dice.weighted([(8, 16), (1, 0), (2, 1400)]) for _ in range(dice.between(1, 3))]
         return [
-            lambda size=size, number=number: packets.icmp_packet(
-                self._header(flow), 8, 0, identification << 16 | number, dice.octets(size)
-            )
+            partial(self._echo, flow, identification << 16 | number, size)
             for number, size in enumerate(sizes)
         ]
+
+    def _echo(self, flow: Flow, rest: int, size: int) -> bytes:
+        return packets.icmp_packet(self._header(flow), 8, 0, rest, self.dice.octets(size))
 
     def _other_icmp_steps(self, flow: Flow) -> list[Callable[[], bytes]]:
         dice = self.dice
@@ -514,13 +510,12 @@ class Script:
             dont_fragment=dice.chance(60),
         )
         ports = dice.pick(CLIENT_PORTS), dice.pick(SERVICE_PORTS)
-        packet = dice.weighted(
-            [
-                (3, lambda: packets.udp_packet(header, *ports, dice.octets(10))),
-                (3, lambda: packets.tcp_packet(header, *ports, seq=dice.u32(), ack=0, flags=SYN)),
-                (2, lambda: packets.icmp_packet(header, 8, 0, dice.between(1, 9), b"ping")),
-            ]
-        )()
+        choices: list[tuple[int, Callable[[], bytes]]] = [
+            (3, lambda: packets.udp_packet(header, *ports, dice.octets(10))),
+            (3, lambda: packets.tcp_packet(header, *ports, seq=dice.u32(), ack=0, flags=SYN)),
+            (2, lambda: packets.icmp_packet(header, 8, 0, dice.between(1, 9), b"ping")),
+        ]
+        packet = dice.weighted(choices)()
         mark = dice.weighted([(4, 0), (1, 1), (1, 2)])
         self.sent += 1
         self._react(self.player.send_local("", packet, mark))

@@ -360,21 +360,23 @@ def _sysctls(maker: _Maker) -> None:
         if dice.chance(percent):
             group = dice.pick(["all", "default", *(link.name for link in maker.main.links[1:])])
             values[f"net.ipv4.conf.{group}.{name}"] = dice.pick(choices)
-    for name, choices, percent in (
-        ("net.ipv4.icmp_echo_ignore_all", "1", 4),
-        ("net.ipv4.icmp_echo_ignore_broadcasts", "0", 8),
+            if name == "proxy_arp":  # else the answer comes after a random time
+                values["net.ipv4.neigh.default.proxy_delay"] = "0"
+    for name, choice, percent in (
+        ("net.ipv4.icmp_echo_ignore_all", ("1",), 4),
+        ("net.ipv4.icmp_echo_ignore_broadcasts", ("0",), 8),
         ("net.ipv4.ip_default_ttl", ("128", "32"), 8),
-        ("net.ipv4.icmp_errors_use_inbound_ifaddr", "1", 5),
-        ("net.ipv4.fwmark_reflect", "1", 5),
-        ("net.netfilter.nf_conntrack_tcp_loose", "0", 8),
-        ("net.netfilter.nf_conntrack_tcp_be_liberal", "1", 8),
-        ("net.netfilter.nf_conntrack_checksum", "0", 5),
+        ("net.ipv4.icmp_errors_use_inbound_ifaddr", ("1",), 5),
+        ("net.ipv4.fwmark_reflect", ("1",), 5),
+        ("net.netfilter.nf_conntrack_tcp_loose", ("0",), 8),
+        ("net.netfilter.nf_conntrack_tcp_be_liberal", ("1",), 8),
+        ("net.netfilter.nf_conntrack_checksum", ("0",), 5),
         ("net.netfilter.nf_conntrack_log_invalid", ("255", "6", "1"), 12),
         ("net.netfilter.nf_conntrack_udp_timeout", ("10", "77"), 5),
-        ("net.netfilter.nf_conntrack_acct", "1", 4),
+        ("net.netfilter.nf_conntrack_acct", ("1",), 4),
     ):
         if dice.chance(percent):
-            values[name] = dice.pick(choices)
+            values[name] = dice.pick(choice)
 
 
 def _listeners(dice: Dice) -> list[SocketSpec]:

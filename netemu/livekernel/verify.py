@@ -1,0 +1,114 @@
+"""Runs cases through netemu and the live kernel, and keeps what differs.
+
+Theory of operation: a difference counts only when it comes back, with fresh namespaces and other
+random draws on both sides. So neither a busy machine nor one number in 65536 raises an alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from netemu.errors import NetemuError
+from netemu.livekernel.case import Case, InputFrame, Result
+from netemu.livekernel.compare import Difference, first_difference
+from netemu.livekernel.emulator import emulate_case
+from netemu.livekernel.files import save_case
+from netemu.livekernel.generate.record import record_random
+from netemu.livekernel.minimise import minimise
+from netemu.livekernel.runner import kernel_lock, run_case
+
+REPETITIONS = 2
+"""How often a difference must come back to count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one case."""
+
+    case: Case
+    kernel: Result
+    netemu: Result
+    difference: Difference | None
+
+
+def verify_case(case: Case, kernel: Result | None = None, *, seed: int = 0) -> Outcome:
+    """Run a case on both sides; `kernel` is the run that it was recorded from, if any."""
+    expected = kernel or run_case(case)
+    netemu = _emulate(case, expected, seed)
+    difference = _compare(case, expected, netemu)
+    for number in range(1, REPETITIONS):
+        if difference is None:
+            break
+        again = run_case(case, expected)
+        netemu = _emulate(case, again, seed + number)
+        difference = _compare(case, again, netemu)
+        expected = again
+    return Outcome(case=case, kernel=expected, netemu=netemu, difference=difference)
+
+
+FAILED = "netemu fails: "
+
+
+def _emulate(case: Case, expected: Result, seed: int) -> Result:
+    try:
+        return emulate_case(case, expected, seed=seed)
+    except Exception as error:  # noqa: BLE001 - a failure of netemu is what is looked for
+        kind = "" if isinstance(error, NetemuError) else f"{type(error).__name__}: "
+        return Result(log=[f"{FAILED}{kind}{error}"])
+
+
+def _compare(case: Case, kernel: Result, netemu: Result) -> Difference | None:
+    if netemu.log and netemu.log[0].startswith(FAILED):
+        return Difference(kind="failure", where="", detail=f"  {netemu.log[0]}")
+    return first_difference(case, kernel, netemu)
+
+
+def verify_random(count: int, seed: int = 0) -> Iterator[Outcome]:
+    """Verify `count` random cases, of the seeds from `seed` on."""
+    for number in range(seed, seed + count):
+        with kernel_lock():
+            case, kernel = record_random(number)
+        yield verify_case(case, kernel)
+
+
+def smaller(outcome: Outcome, *, progress: Callable[[Case], None] | None = None) -> Outcome:
+    """Return a small case that still differs in the same kind of thing."""
+    assert outcome.difference is not None
+    kind = outcome.difference.kind
+
+    def differs(case: Case) -> bool:
+        try:
+            kernel = run_case(case)
+        except NetemuError:
+            return False
+        difference = _compare(case, kernel, _emulate(case, kernel, 0))
+        if difference is None or difference.kind != kind:
+            return False
+        if progress is not None:
+            progress(case)
+        return True
+
+    hasty = _without_pauses(outcome.case)
+    case = minimise(hasty if differs(hasty) else outcome.case, differs)
+    return verify_case(case)
+
+
+def _without_pauses(case: Case) -> Case:
+    """Return the case with its inputs close together, so that runs take no time."""
+    if case.inputs and case.inputs[-1].time_ns > 2_000_000_000:
+        return case
+    inputs = [
+        replace(item, time_ns=number * 100_000)
+        if isinstance(item, InputFrame)
+        else replace(item, time_ns=number * 100_000)
+        for number, item in enumerate(case.inputs)
+    ]
+    return replace(case, inputs=inputs)
+
+
+def keep(outcome: Outcome, directory: Path) -> None:
+    """Write a case that differs, with both results and the difference."""
+    save_case(outcome.case, directory, kernel=outcome.kernel, netemu=outcome.netemu)
+    (directory / "difference.txt").write_text(f"{outcome.difference}\n")
