@@ -13,15 +13,21 @@ from netemu.netfilter.extensions import (
     comment,
     connmark,
     conntrack,
+    ct,
     icmp,
     limit,
+    log,
     mac,
     mark,
     multiport,
+    nat,
     physdev,
+    recent,
+    reject,
     standard,
     statistic,
     tcpudp,
+    trace,
 )
 from netemu.netfilter.xtables.registry import Registry
 
@@ -30,15 +36,21 @@ MODULES = (
     comment,
     connmark,
     conntrack,
+    ct,
     icmp,
     limit,
+    log,
     mac,
     mark,
     multiport,
+    nat,
     physdev,
+    recent,
+    reject,
     standard,
     statistic,
     tcpudp,
+    trace,
 )
 """The extension files, in alphabetical order."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from netemu.errors import RulesetError
 from netemu.events import ChanceDrawn
 from netemu.netfilter.xtables.kinds import U32, Choice, Probability
-from netemu.netfilter.xtables.kit import Match, Option, Settings, printed
+from netemu.netfilter.xtables.kit import Match, Option, Settings
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 
@@ -58,18 +58,10 @@ def _check_statistic(settings: Settings) -> None:
         if "probability" not in settings:
             raise RulesetError("--probability must be specified when using random mode")
         return
-    if "every" not in settings:
-        raise RulesetError("--every must be specified when using nth mode")
-    if settings.get("packet", int, 0) >= settings.need("every", int):
+    if "every" not in settings and "packet" not in settings:
+        raise RulesetError("--every and --packet must be specified when using nth mode")
+    if settings.get("packet", int, 0) >= settings.get("every", int, 0):
         raise RulesetError("the --packet p must be 0 <= p <= n-1")
-
-
-def _save_statistic(settings: Settings) -> str:
-    """Print `--packet` of nth mode even when it is 0."""
-    text = printed(settings, "mode", "probability", "every", "packet")
-    if "every" in settings and "packet" not in settings:
-        text += " --packet 0"
-    return text
 
 
 MATCHES = (
@@ -86,11 +78,22 @@ MATCHES = (
                 excludes=("every", "packet"),
                 help="Share of packets, kept in units of 2**-31.",
             ),
-            Option("every", U32(low=1), invertible=True, excludes=("probability",)),
-            Option("packet", U32(), excludes=("probability",), requires=("every",)),
+            Option(
+                "every",
+                U32(low=1),
+                invertible=True,
+                excludes=("probability",),
+                requires=("packet",),
+                help="Length of a round in packets.",
+            ),
+            Option(
+                "packet",
+                U32(),
+                excludes=("probability",),
+                help="Which packet of the round matches, from 0.",
+            ),
         ),
         check=_check_statistic,
-        save=_save_statistic,
         build=Statistic,
         evaluate=statistic_mt,
         describe=describe_statistic,

@@ -254,7 +254,7 @@ MATCHES = (
                 TcpFlagsKind(),
                 invertible=True,
                 excludes=("syn",),
-                silent=_NO_FLAGS,
+                silent=lambda flags: not flags.mask,
                 help="Flags looked at, and those of them that must be set.",
             ),
             Option(
