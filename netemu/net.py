@@ -64,6 +64,7 @@ class Net:
         "log",
         "name",
         "nf_ct_attach",
+        "nf_ct_confirm",
         "nf_ct_set_closing",
         "nf_log_packet",
         "packet_handlers",
@@ -100,6 +101,8 @@ class Net:
         """ethertype -> receiver (dev_add_pack)."""
         self.nf_ct_attach: Callable[[Skb, Skb], None] | None = None
         """Attaches the conntrack of the second skb to the first (nf_ct_hook->attach)."""
+        self.nf_ct_confirm: Callable[[Skb], Verdict] | None = None
+        """Puts a new connection into the table (nf_ct_hook->confirm)."""
         self.nf_log_packet: Callable[[Skb, HookState, str], None] | None = None
         """Logs a packet at level 4 behind a prefix, as LOG does (nf_log_syslog, once bound)."""
         self.nf_ct_set_closing: Callable[[Skb], None] | None = None

@@ -127,6 +127,12 @@ class NfBridge:
     pkt_otherhost: bool = False
     frag_max_size: int = 0
     neigh_header: bytes = b""
+    ipv4_daddr: bytes = b""
+    """Destination before PREROUTING, which tells whether NAT changed it."""
+    encapsulation: bytes = b""
+    """PPPoE header that is hidden from the IPv4 hooks."""
+    orig_protocol: int = 0
+    """Ethertype to be restored after the IPv4 hooks; 0 when it stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -206,7 +206,12 @@ def init_conntrack(
 
 
 def nf_confirm(net: Net, skb: Skb, state: HookState) -> Verdict:
-    """Put a packet's new entry into the table (hook function at priority LAST)."""
+    """Confirm what passed all hooks (hook function at priority LAST)."""
+    return nf_conntrack_confirm(net, skb)
+
+
+def nf_conntrack_confirm(net: Net, skb: Skb) -> Verdict:
+    """Put a packet's new entry into the table."""
     connection, ctinfo = nf_ct_get(skb)
     if connection is None or connection.status & (IPS_CONFIRMED | IPS_TEMPLATE):
         return Verdict.ACCEPT
@@ -276,9 +281,12 @@ def nf_conntrack_tuple_taken(net: Net, tuple_: Tuple, ignored: Connection) -> bo
 
 
 def nf_conntrack_attach(net: Net, skb: Skb, cause: Skb) -> None:
-    """Give a packet made about `cause` (an ICMP error, a RST) the connection of its cause."""
+    """Give a packet made about `cause` (an ICMP error, a RST) the connection of its cause.
+
+    One about an untracked packet is not itself untracked: it is INVALID (asked of 6.18).
+    """
     connection, ctinfo = nf_ct_get(cause)
-    if connection is None and ctinfo != CtInfo.UNTRACKED:
+    if connection is None:
         return
     reply = ctinfo_direction(ctinfo) == ORIGINAL
     nf_ct_set(skb, connection, CtInfo.RELATED_REPLY if reply else CtInfo.RELATED)
@@ -309,6 +317,7 @@ def nf_ct_netns_get(net: Net) -> None:
     if hooks.users > 1:
         return
     net.nf_ct_attach = partial(nf_conntrack_attach, net)
+    net.nf_ct_confirm = partial(nf_conntrack_confirm, net)
     defrag = partial(ipv4_conntrack_defrag, net)
     track = partial(nf_conntrack_in, net)
     confirm = partial(nf_confirm, net)
