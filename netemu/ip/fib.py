@@ -123,6 +123,9 @@ class Fib:
             self.addresses.append(entry)
             if not has_local:
                 self._add_ifaddr(entry)
+        for table in self.tables.values():
+            for route in table.routes():
+                self._check_gateways(route)
         self.custom_local_routes = has_local and self._has_custom_local_routes()
 
     def set_rules(self, rules: list[PolicyRuleSpec] | None) -> None:
@@ -149,23 +152,33 @@ class Fib:
                 gateway=way.gateway,
                 weight=way.weight,
                 scope=nexthop_scope(kind, way.gateway),
+                onlink=way.onlink,
             )
             for way in spec.nexthops
         )
-        self.insert(
-            FibRoute(
-                prefix=network_of(spec.prefix, spec.prefix_len),
-                prefix_len=spec.prefix_len,
-                kind=kind,
-                table=spec.table,
-                nexthops=nexthops,
-                source=spec.source,
-                metric=spec.metric,
-                scope=scope_number(spec.scope),
-                tos=spec.tos,
-                mtu=spec.mtu,
-            )
+        route = FibRoute(
+            prefix=network_of(spec.prefix, spec.prefix_len),
+            prefix_len=spec.prefix_len,
+            kind=kind,
+            table=spec.table,
+            nexthops=nexthops,
+            source=spec.source,
+            metric=spec.metric,
+            scope=scope_number(spec.scope),
+            tos=spec.tos,
+            mtu=spec.mtu,
         )
+        self._check_gateways(route)
+        self.insert(route)
+
+    def _check_gateways(self, route: FibRoute) -> None:
+        """Treat a gateway that is our own address as none (fib_check_nh_v4_gw)."""
+        for way in route.nexthops:
+            if len(way.gateway) != 4 or way.onlink:
+                continue
+            found = self.local_lookup(way.gateway)
+            if isinstance(found, FibResult) and found.route.kind == RouteType.LOCAL:
+                way.scope = RT_SCOPE_HOST
 
     def insert(self, route: FibRoute) -> None:
         """Add a route to its table."""
@@ -183,7 +196,7 @@ class Fib:
         else:
             found = self._merged.lookup(net, flow, ignore_linkstate=ignore_linkstate)
             default = self.tables.get(RT_TABLE_DEFAULT)
-            if not isinstance(found, FibResult) and default is not None:
+            if found == Errno.EAGAIN and default is not None:
                 found = default.lookup(net, flow, ignore_linkstate=ignore_linkstate)
         return Errno.ENETUNREACH if found == Errno.EAGAIN else found
 

@@ -86,6 +86,13 @@ class Nexthop:
     weight: int = 1
     scope: int = RT_SCOPE_HOST
     """LINK behind a gateway, HOST on link, NOWHERE for local routes (nhc_scope)."""
+    onlink: bool = False
+    """The gateway is taken to be on link, whatever the routes say (RTNH_F_ONLINK)."""
+
+    @property
+    def next_hop(self) -> bytes:
+        """The gateway if packets go to it, else empty."""
+        return self.gateway if self.scope == RT_SCOPE_LINK else b""
 
     def usable(self, net: Net, *, ignore_linkstate: bool = False) -> bool:
         """Return whether the device can send (RTNH_F_DEAD, RTNH_F_LINKDOWN)."""

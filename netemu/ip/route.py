@@ -34,6 +34,7 @@ from netemu.ip.ratelimit import net_ratelimit
 from netemu.ip.rtable import (
     IPSKB_DOREDIRECT,
     IPSKB_MULTIPATH,
+    NO_FLAGS,
     DstInput,
     DstOutput,
     Rtable,
@@ -275,7 +276,7 @@ def _mkroute_input(  # noqa: PLR0913 - the kernel's own parameters
     route = Rtable(
         kind=found.route.kind,
         device=out_device,
-        gateway=way.gateway,
+        gateway=way.next_hop,
         is_input=True,
         iif=device.ifindex,
         input=DstInput.FORWARD,
@@ -447,7 +448,7 @@ def _mkroute_output(
             found = None
     elif ipv4_is_zeronet(flow.daddr):
         return Errno.EINVAL
-    flags = Rtcf.LOCAL if device.loopback or kind == RouteType.LOCAL else Rtcf(0)
+    flags = Rtcf.LOCAL if device.loopback or kind == RouteType.LOCAL else NO_FLAGS
     if kind == RouteType.BROADCAST:
         flags |= Rtcf.BROADCAST | Rtcf.LOCAL
     elif kind == RouteType.MULTICAST:
@@ -459,7 +460,7 @@ def _mkroute_output(
         kind=kind,
         device=device,
         flags=flags,
-        gateway=found.nexthop.gateway if found is not None else b"",
+        gateway=found.nexthop.next_hop if found is not None else b"",
         iif=orig_oif,
         input=DstInput.LOCAL_DELIVER if flags & Rtcf.LOCAL else DstInput.DISCARD,
         output=DstOutput.MC_OUTPUT if looped and not device.loopback else DstOutput.OUTPUT,

@@ -38,6 +38,9 @@ class Rtcf(IntFlag):
     LOCAL = 0x80000000
 
 
+NO_FLAGS = Rtcf(0)
+
+
 class DstInput(Enum):
     """What takes a received packet (dst->input)."""
 
@@ -62,7 +65,7 @@ class Rtable:
     kind: RouteType
     device: Device
     """Where the packet goes: the output device, lo for local delivery (dst->dev)."""
-    flags: Rtcf = Rtcf(0)
+    flags: Rtcf = NO_FLAGS
     gateway: bytes = b""
     """Next hop; empty when the destination is on link (rt_gw4 with rt_uses_gateway)."""
     is_input: bool = False

@@ -36,7 +36,7 @@ _RPFILTER = SourceCheck(IP_RPFILTER)
 _INVALID_SOURCE = SourceCheck(IP_INVALID_SOURCE)
 
 
-def fib_validate_source(
+def fib_validate_source(  # noqa: PLR0913 - the kernel's own parameters
     net: Net, skb: Skb, src: bytes, dst: bytes, tos: int, oif: int, device: Device
 ) -> SourceCheck:
     """Judge the source of a packet that came in by `device` and would leave by `oif`."""
