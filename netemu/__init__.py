@@ -10,19 +10,36 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from netemu.api import Fate, Frame, Node, Ruleset, replay
     from netemu.errors import InputError, InternalError, NetemuError, UsageError
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Fate": "netemu.api",
+    "Frame": "netemu.api",
     "InputError": "netemu.errors",
     "InternalError": "netemu.errors",
     "NetemuError": "netemu.errors",
+    "Node": "netemu.api",
+    "Ruleset": "netemu.api",
     "UsageError": "netemu.errors",
+    "replay": "netemu.api",
 }
 """Public name -> module that defines it."""
 
-__all__ = ["InputError", "InternalError", "NetemuError", "UsageError", "__version__"]
+__all__ = [
+    "Fate",
+    "Frame",
+    "InputError",
+    "InternalError",
+    "NetemuError",
+    "Node",
+    "Ruleset",
+    "UsageError",
+    "__version__",
+    "replay",
+]
 
 
 def __getattr__(name: str) -> object:
