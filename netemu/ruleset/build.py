@@ -23,9 +23,7 @@ OUTPUT_ONLY = frozenset({"POSTROUTING", "OUTPUT"})
 
 @functools.lru_cache(maxsize=1 << 16)
 def networks(text: str, family: Family) -> tuple[Network, ...]:
-    """Read `ADDRESS[/MASK][,...]` (xtables_ipparse_multiple); empty text is any address."""
-    if not text:
-        return ()
+    """Read `ADDRESS[/MASK][,...]` (xtables_ipparse_multiple)."""
     return tuple(read_network(part.lstrip(" \t\n\v\f\r"), family) for part in text.split(","))
 
 
@@ -70,8 +68,8 @@ def resolve_jump(draft: Draft, chains: Container[str], registry: Registry, famil
 
 def make_rules(draft: Draft, family: Family, table: str, line: int | None) -> list[Rule]:
     """Make one rule for each pair of source and destination."""
-    sources = networks(draft.sources, family)
-    destinations = networks(draft.destinations, family)
+    sources = _placed_networks(draft, "s", draft.sources, family)
+    destinations = _placed_networks(draft, "d", draft.destinations, family)
     if (len(sources) > 1 or len(destinations) > 1) and draft.invert & (Invert.SRCIP | Invert.DSTIP):
         letter = "s" if len(sources) > 1 else "d"
         raise RulesetError(
@@ -83,6 +81,19 @@ def make_rules(draft: Draft, family: Family, table: str, line: int | None) -> li
         for source in sources or (None,)
         for destination in destinations or (None,)
     ]
+
+
+def _placed_networks(
+    draft: Draft, letter: str, text: str | None, family: Family
+) -> tuple[Network, ...]:
+    """Read -s or -d; without it there is none."""
+    if text is None:
+        return ()
+    try:
+        return networks(text, family)
+    except RulesetError as error:
+        error.column = draft.options[letter]
+        raise
 
 
 def _make_rule(

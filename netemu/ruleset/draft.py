@@ -78,8 +78,8 @@ class Draft:
     options: dict[str, int] = field(default_factory=dict)
     """Letters of generic options and their columns."""
     invert: Invert = field(default_factory=lambda: Invert(0))
-    sources: str = ""
-    destinations: str = ""
+    sources: str | None = None
+    destinations: str | None = None
     in_device: str = ""
     out_device: str = ""
     protocol: int = 0

@@ -158,7 +158,10 @@ class RuleReader:
     def _unknown(self, word: Word) -> NoReturn:
         names = [f"`{extension.name}'" for extension in self._extensions()]
         where = ", ".join(["iptables itself", *names])
-        raise RulesetError(f'unknown option "{word.text}"; it was looked for in {where}')
+        message = f'unknown option "{word.text}"; it was looked for in {where}'
+        if self._draft.jump and self._draft.target is None:
+            message += f", and `{self._draft.jump}' is no known target"
+        raise RulesetError(message)
 
     def _load_protocol(self, word: Word) -> bool:
         """Load the match named like the rule's protocol (load_proto)."""

@@ -333,6 +333,14 @@ class Text(Kind[str]):
         return value if self.raw else quoted(value)
 
 
+def _c_double(text: str) -> float:
+    """Return what strtod(3) reads; no number counts as 0, which is what lround makes of it."""
+    digits = text.strip(" \t\n\v\f\r").lower()
+    if "nan" in digits:
+        return 0.0
+    return float.fromhex(digits) if "x" in digits else float(digits)
+
+
 class Probability(Kind[int]):
     """A fraction of 1, kept in units of 2**-31 as the kernel does."""
 
@@ -344,7 +352,7 @@ class Probability(Kind[int]):
 
     def read(self, text: str, call: OptionCall) -> int:
         """Return lround(0x80000000 * p)."""
-        value = float(text)
+        value = _c_double(text)
         if not 0 <= value <= 1:
             raise RulesetError(self.refusal(text, call))
         return int(value * 0x80000000 + 0.5)

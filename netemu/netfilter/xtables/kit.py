@@ -73,7 +73,7 @@ class Option:
     default: object = field(default=ABSENT, kw_only=True)
     """Value when the option is not given; printed as if it were given."""
     silent: object = field(default=ABSENT, kw_only=True)
-    """Value that is not printed, inverted or not."""
+    """Value that is not printed, inverted or not; or a function that says so of a value."""
     help: str = field(default="", kw_only=True)
     """What it does, in one sentence."""
 
@@ -225,7 +225,10 @@ def printed(settings: Settings, *names: str) -> str:
 
 def _printed(given: Given) -> Iterable[str]:
     option = given.option
-    if option.silent is not ABSENT and given.value == option.silent:
+    silent = option.silent
+    if silent is not ABSENT and (
+        silent(given.value) if callable(silent) else given.value == silent
+    ):
         return ()
     words = [f"! --{option.name}" if given.inverted else f"--{option.name}"]
     if option.kind.arity:

@@ -1,0 +1,92 @@
+"""Asks the real iptables-restore and iptables-save, each text in a network namespace of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from netemu.errors import RulesetError
+from netemu.netfilter.hook import Family
+from netemu.ruleset import parse_ruleset, print_ruleset
+
+
+@dataclass(frozen=True)
+class Answer:
+    accepted: bool
+    tables: dict[str, str]
+    """Saved text of each table."""
+    message: str = ""
+
+
+def missing(backend: str = "legacy") -> str:
+    """What lacks for asking, or empty."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return "needs root"
+    for tool in (f"iptables-{backend}-restore", f"iptables-{backend}-save", "unshare"):
+        if shutil.which(tool) is None:
+            return f"needs {tool}"
+    done = subprocess.run(
+        ["unshare", "-n", f"iptables-{backend}-save"], capture_output=True, check=False
+    )
+    return "" if done.returncode == 0 else f"iptables-{backend} does not work here"
+
+
+_MARK = "=====netemu====="
+
+
+def ask_real(texts: list[str], *, family: Family = Family.IPV4, backend: str = "legacy") -> list[Answer]:
+    """Load each text into a fresh namespace and save it again."""
+    program = ("ip6tables" if family == Family.IPV6 else "iptables") + f"-{backend}"
+    script = []
+    for number, text in enumerate(texts):
+        delimiter = f"NETEMU_{number}_END"
+        script.append(
+            f"unshare -n sh -c '{program}-restore -c && echo {_MARK}ok && {program}-save -c' "
+            f"2>&1 <<'{delimiter}'\n{text}{delimiter}\necho; echo {_MARK}end"
+        )
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(script)] if len(script) < 20 else ["bash"],
+        input="\n".join(script).encode("utf-8", "surrogateescape"),
+        capture_output=True,
+        check=False,
+    )
+    output = done.stdout.decode("utf-8", "surrogateescape")
+    parts = output.split(f"{_MARK}end\n")
+    assert len(parts) == len(texts) + 1, done.stderr[-1000:]
+    return [_answer(part) for part in parts[:-1]]
+
+
+def _answer(output: str) -> Answer:
+    message, ok, saved = output.partition(f"{_MARK}ok\n")
+    return Answer(bool(ok), split_tables(saved) if ok else {}, message.strip())
+
+
+def split_tables(text: str) -> dict[str, str]:
+    """Cut saved text into tables, without comment lines."""
+    kept = "".join(
+        line + "\n" for line in text.split("\n") if line and not line.startswith("# ")
+    )
+    return {found[1]: found[0] for found in re.finditer(r"^\*(\S+)\n.*?^COMMIT\n", kept, re.M | re.S)}
+
+
+def ask_netemu(text: str, *, family: Family = Family.IPV4, backend: str = "legacy") -> Answer:
+    """Read and print with netemu."""
+    try:
+        ruleset = parse_ruleset(text, family=family, backend=backend)
+    except RulesetError as error:
+        return Answer(False, {}, str(error))
+    return Answer(True, split_tables(print_ruleset(ruleset, backend=backend)))
+
+
+def compare(text: str, real: Answer, ours: Answer) -> str:
+    """Say how two answers differ; empty when they agree."""
+    if real.accepted != ours.accepted:
+        said = f"real {'accepts' if real.accepted else 'refuses'}, netemu does not agree"
+        return f"{said}\n{text}real: {real.message}\nnetemu: {ours.message}"
+    for name, table in ours.tables.items():
+        if real.tables.get(name) != table:
+            return f"{text}real:\n{real.tables.get(name)}\nnetemu:\n{table}"
+    return ""
