@@ -154,6 +154,12 @@ class NeighbourTable:
         else:
             self.resolve_output(entry, skb)
 
+    def cached_mac(self, address: bytes, device: Device) -> bytes | None:
+        """Return the MAC of a next hop that a packet may take without touching its entry."""
+        entry = self.find(address, device)
+        usable = entry is not None and entry.state & CONNECTED and entry.hh
+        return entry.mac if entry is not None and usable else None
+
     def resolve_output(self, entry: Neighbour, skb: Skb) -> None:
         """Send or queue a packet (neigh_resolve_output)."""
         if self.event_send(entry, skb):

@@ -294,7 +294,7 @@ def br_handle_frame_finish(net: Net, skb: Skb) -> None:
         if kind is FrameKind.MULTICAST and bridge.drops_multicast(skb):
             return
         br_flood(net, bridge, bridge.ports, skb, kind, local_rcv=True, local_orig=False)
-        br_pass_frame_up(bridge, skb)
+        br_pass_frame_up(bridge, skb, promisc=bridge.promisc)
         return
     _handle_unicast(bridge, skb, destination)
 
@@ -322,7 +322,7 @@ def _handle_unicast(bridge: Bridge, skb: Skb, destination: bytes) -> None:
             local_orig=False,
         )
     if promisc:
-        br_pass_frame_up(bridge, skb)
+        br_pass_frame_up(bridge, skb, promisc=True)
 
 
 def _is_unlocked(bridge: Bridge, port: BridgePort, skb: Skb) -> bool:
@@ -330,9 +330,15 @@ def _is_unlocked(bridge: Bridge, port: BridgePort, skb: Skb) -> bool:
     return entry is not None and entry.port is port and not entry.local
 
 
-def br_pass_frame_up(bridge: Bridge, skb: Skb) -> None:
-    """Let the node's own stack receive the frame as coming from the bridge device."""
+def br_pass_frame_up(bridge: Bridge, skb: Skb, *, promisc: bool = False) -> None:
+    """Let the node's own stack receive the frame as coming from the bridge device.
+
+    A copy that only a promiscuous bridge hears is not tracked (br_nf_local_in).
+    """
     net = bridge.net
+    if promisc:
+        skb.nfct = None
+        skb.ctinfo = 0
     in_device = skb.device
     skb.device = bridge
 
