@@ -43,12 +43,15 @@ class Entry:
     mark: int = 0
 
     def send(self, node: Node) -> Fate:
-        """Let it happen."""
+        """Let it happen, with all that is due at this instant."""
         if self.device:
             if self.mark:
                 _mark_next(node, self.device, self.mark)
-            return node.receive(self.device, self.frame)
-        return node.send_local(self.packet, self.namespace, mark=self.mark)
+            fate = node.receive(self.device, self.frame)
+        else:
+            fate = node.send_local(self.packet, self.namespace, mark=self.mark)
+        node.run_until(node.clock.now_ns)
+        return fate
 
 
 def enter(node: Node, packet: ComposedPacket, device: str = "", *, local: bool = False) -> Entry:
