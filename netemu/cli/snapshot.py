@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from netemu.errors import UsageError
-from netemu.snapshot.check import Report, check_tree
+from netemu.snapshot.check import Report, check
 from netemu.snapshot.read_rules import BACKENDS
 from netemu.snapshot.redact import Redactor
 from netemu.snapshot.script import script
@@ -50,7 +50,7 @@ def command(
     if print_script:
         click.echo(script(), nl=False)
     elif checked is not None:
-        report = check_tree(open_tree(checked), backend=backend)
+        report = check(checked, backend=backend)
         _show(report)
         sys.exit(report.exit_code)
     else:

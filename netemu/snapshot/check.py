@@ -13,7 +13,7 @@ from netemu.sim.spec import NamespaceSpec, TextFile
 from netemu.snapshot.document import Document
 from netemu.snapshot.items import ITEMS, Item
 from netemu.snapshot.names import pair_names, peer_of
-from netemu.snapshot.read import lacks_of
+from netemu.snapshot.read import is_tree, lacks_of, read_node
 from netemu.snapshot.read_addr import read_addresses
 from netemu.snapshot.read_link import read_links
 from netemu.snapshot.read_neigh import read_fdb, read_neighbours
@@ -22,7 +22,7 @@ from netemu.snapshot.read_route import Routes
 from netemu.snapshot.read_rules import backend_of, native_tables
 from netemu.snapshot.read_space import SpaceReader
 from netemu.snapshot.scan import device_patterns, rules_of
-from netemu.snapshot.source import Tree
+from netemu.snapshot.source import Tree, open_tree
 from netemu.wire.address import format_address, in_prefix, network_of
 
 
@@ -54,6 +54,13 @@ class Report:
         if self.unreadable:
             return SnapshotError.exit_code
         return 1 if self.lacks or self.contradictions else 0
+
+
+def check(path: str, *, backend: str | None = None) -> Report:
+    """Examine a NODE: a snapshot, a sosreport, or rules alone."""
+    if is_tree(path):
+        return check_tree(open_tree(path), backend=backend)
+    return Report(notes=read_node(path, backend=backend).notes)
 
 
 def check_tree(tree: Tree, *, backend: str | None = None) -> Report:

@@ -57,8 +57,7 @@ def read_node(  # noqa: PLR0913 - one keyword per command-line option
         message = f"--as {as_kind}: one of {', '.join(KINDS)} would be right"
         raise UsageError(message)
     changes = Changes(addresses=addresses, routes=routes, sysctls=sysctls)
-    head = _head(path)
-    if as_kind != "rules" and (Path(path).is_dir() or is_archive(head)):
+    if as_kind != "rules" and is_tree(path):
         node = read_tree(open_tree(path), backend=backend, changes=changes)
     else:
         file = _rule_file(path, as_kind)
@@ -66,8 +65,13 @@ def read_node(  # noqa: PLR0913 - one keyword per command-line option
     return node
 
 
+def is_tree(path: str) -> bool:
+    """Return whether `path` is a directory or an archive rather than a text."""
+    return Path(path).is_dir() or is_archive(_head(path))
+
+
 def _head(path: str) -> bytes:
-    if path == STDIN or Path(path).is_dir():
+    if path == STDIN:
         return b""
     try:
         with open(path, "rb") as file:

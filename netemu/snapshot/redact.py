@@ -65,7 +65,7 @@ _JSON_SUBNET = re.compile(
     r'"local":"(?P<address>[0-9A-Fa-f.:]+)",[^{}]*?"prefixlen":(?P<length>\d+)'
 )
 _TEXT_SUBNET = re.compile(r"\binet6? (?P<address>[0-9A-Fa-f.:]+)/(?P<length>\d+)")
-_COMMENT = re.compile(r'(--comment |\bcomment )("(?:\\.|[^"\\])*"|[^\s"]+)')
+_COMMENT = re.compile(r'(--comment |\bcomment (?="))("(?:\\.|[^"\\])*"|[^\s"]+)')
 _SECRET = re.compile(r"stable_secret|fastopen_key|random\.")
 _HOST_KEYS = ("kernel.hostname", "kernel.domainname")
 

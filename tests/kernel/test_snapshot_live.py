@@ -5,7 +5,6 @@ Run as a program, it records tests/snapshot/scene and tests/snapshot/scene_text 
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -89,7 +88,18 @@ def build() -> None:
     for line in BUILD.strip().splitlines():
         ip(*line.split())
     subprocess.run(
-        ["bridge", "-n", NODE, "fdb", "add", "02:00:00:00:00:44", "dev", "pod1", "master", "static"],
+        [
+            "bridge",
+            "-n",
+            NODE,
+            "fdb",
+            "add",
+            "02:00:00:00:00:44",
+            "dev",
+            "pod1",
+            "master",
+            "static",
+        ],
         check=True,
     )
     in_node("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.up0/5.rp_filter=2")
@@ -125,12 +135,12 @@ def test_a_snapshot_says_what_was_built(node: None, tmp_path: Path) -> None:
     assert {"lo", "br0", "pod1", "up0", "up0.5", "down0", "down1"} == set(links)
     assert links["br0"].kind == "bridge" and links["br0"].bridge["ageing_time"] == 12000
     assert links["pod1"].master == "br0"
-    assert (3, 1, 0) == tuple(links["pod1"].port[name] for name in ("state", "hairpin", "isolated"))
+    assert tuple(links["pod1"].port[name] for name in ("state", "hairpin", "isolated")) == (3, 1, 0)
     assert links["up0"].peer_ifindex == links["up0.5"].ifindex
     assert links["up0"].peer_netnsid is None
     assert parse_mac(MACS["pod1"]) == links["pod1"].mac
     assert f"{POD}/eth0" == peer_of(spec.namespaces(), main, links["pod1"])
-    assert "pod1" == peer_of(spec.namespaces(), spec.others[0], spec.others[0].links[1])
+    assert peer_of(spec.namespaces(), spec.others[0], spec.others[0].links[1]) == "pod1"
     assert links["up0"].up and not links["up0"].carrier
     assert not links["down0"].up
     by_text = {address.address: address for address in main.addresses}
@@ -141,8 +151,15 @@ def test_a_snapshot_says_what_was_built(node: None, tmp_path: Path) -> None:
     assert main.sysctls["net.ipv4.ip_forward"] == "1"
     assert main.sysctls["net.ipv4.conf.up0/5.rp_filter"] == "2"
     assert main.policy_rules is not None
-    assert [0, 900, 1000, 1001, 1002, 1003, 32766, 32767] == [
-        rule.priority for rule in main.policy_rules
+    assert [rule.priority for rule in main.policy_rules] == [
+        0,
+        900,
+        1000,
+        1001,
+        1002,
+        1003,
+        32766,
+        32767,
     ]
     assert {"PERMANENT", "STALE", "FAILED"} == {entry.state for entry in main.neighbours}
     assert (parse_mac("02:00:00:00:00:44"), "static") in {(e.mac, e.state) for e in main.fdb}
@@ -269,7 +286,7 @@ def test_native_nft_tables_that_act_are_refused(node: None, tmp_path: Path) -> N
     in_node("nft", "add chain inet mine in { type filter hook input priority 0; policy accept; }")
     assert taken(tmp_path / "idle" / "snap").main.backend == "legacy"
     in_node("nft", "add rule inet mine in tcp dport 22 counter drop")
-    with pytest.raises(SnapshotError, match="native nftables tables act .*inet mine"):
+    with pytest.raises(SnapshotError, match=r"native nftables tables act .*inet mine"):
         taken(tmp_path / "acting" / "snap")
 
 
@@ -277,7 +294,8 @@ def test_a_namespace_that_only_a_process_holds(node: None, tmp_path: Path) -> No
     """A container: no name for iproute2, found by its process, wired by its veth pair."""
     process = subprocess.Popen(["unshare", "-n", "sleep", "60"], stdout=subprocess.DEVNULL)
     try:
-        while os.stat(f"/proc/{process.pid}/ns/net") == os.stat("/proc/self/ns/net"):
+        own = Path("/proc/self/ns/net").stat()
+        while Path(f"/proc/{process.pid}/ns/net").stat() == own:
             pass
         ip("-n", NODE, "link", "add", "ctr1", "type", "veth", "peer", "name", "eth0",
            "netns", str(process.pid))  # fmt: skip
