@@ -26,12 +26,13 @@ from netemu.netfilter.conntrack.connection import (
 from netemu.netfilter.conntrack.core import nf_ct_netns_get
 from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.xtables.abbreviated import AbbreviatedList
-from netemu.netfilter.xtables.addresses import HostMask, Network
+from netemu.netfilter.xtables.addresses import Network
+from netemu.netfilter.xtables.hosts import LooseHostMask
 from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Span, UnsignedRange
 from netemu.netfilter.xtables.kit import Match, Option, Settings
-from netemu.netfilter.xtables.names import protocol_number
+from netemu.netfilter.xtables.names import protocol_number, service_port
 from netemu.netfilter.xtables.param import XtParam
-from netemu.netfilter.xtables.ports import PORT_MAX, TRANSPORTS, parse_port
+from netemu.netfilter.xtables.ports import PORT_MAX
 from netemu.skb import Skb
 
 INVALID = 1 << 0
@@ -60,23 +61,34 @@ STATUSES = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED"
 
 
 class ConntrackPorts(Kind[Span]):
-    """`port`, `low:high`, `:high` or `low:`; the ends may stand in any order (XTTYPE_PORTRC)."""
+    """`port`, `low:high`, `:high` or `low:`; the ends may stand in any order (XTTYPE_PORTRC).
 
-    terminal = "PORT_RANGE"
+    getaddrinfo(3) reads the ports: decimal numbers modulo 65536, or services of any transport.
+    """
+
+    terminal = "TEXT"
     may_be_empty = True
 
     def read(self, text: str, call: OptionCall) -> Span:
         """Fill an absent end with the limit."""
-        transport = TRANSPORTS.get(call.protocol, "")
         first, colon, last = text.partition(":")
-        low = parse_port(first, transport) if first or not colon else 0
+        low = _port(first) if first else 0
         if not colon:
             return Span(low, low)
-        return Span(low, parse_port(last, transport) if last else PORT_MAX)
+        return Span(low, _port(last) if last else PORT_MAX)
 
     def show(self, value: Span) -> str:
         """Print a single port alone."""
         return str(value.low) if value.low == value.high else f"{value.low}:{value.high}"
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return int(text) & PORT_MAX
+    port = service_port(text)
+    if port is None:
+        raise RulesetError(f'Port "{text}" does not resolve to anything; 0-65535 would do')
+    return port
 
 
 class ProtocolNumber(Kind[int]):
@@ -258,7 +270,7 @@ def _check_conntrack(settings: Settings) -> None:
         raise RulesetError("conntrack: At least one option is required")
 
 
-_HOST = HostMask(hide_host_mask=True, keep_host_bits=True)
+_HOST = LooseHostMask()
 
 MATCHES = (
     Match(

@@ -24,7 +24,7 @@ from netemu.netfilter.conntrack.connection import (
 )
 from netemu.netfilter.conntrack.core import nf_ct_netns_get
 from netemu.netfilter.hook import Verdict
-from netemu.netfilter.xtables.kinds import Kind, OptionCall, Text, c_integer, quoted, shape
+from netemu.netfilter.xtables.kinds import Kind, OptionCall, Text, c_integer, shape
 from netemu.netfilter.xtables.kit import Given, Option, Settings, Target, nothing, printed
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import NameList
@@ -182,7 +182,7 @@ def _check_ct(settings: Settings) -> None:
 def _save_ct(settings: Settings) -> str:
     parts = [printed(settings, "notrack")]
     if settings.get("helper", str, ""):
-        parts.append(f"--helper {quoted(settings.need('helper', str))}")
+        parts.append(f"--helper {settings.need('helper', str)}")
     parts.append(printed(settings, "ctevents", "expevents"))
     zone = _zone(settings)
     if zone.id or zone.from_mark:
@@ -201,8 +201,8 @@ TARGETS = (
             Option("notrack", help="Not at all: the packet is UNTRACKED."),
             Option("helper", Text(), help="Watch the connection for data connections it names."),
             Option("timeout", Text(), help="A timeout policy of nfct(8)."),
-            Option("ctevents", NameList(CT_EVENTS, bad="Unknown event type")),
-            Option("expevents", NameList(EXP_EVENTS, bad="Unknown event type")),
+            Option("ctevents", NameList(CT_EVENTS, fold_case=False, bad="Unknown event type")),
+            Option("expevents", NameList(EXP_EVENTS, fold_case=False, bad="Unknown event type")),
             Option("zone", ZoneId(), help="Zone of both directions."),
             Option("zone-orig", ZoneId(), help="Zone of the original direction only."),
             Option("zone-reply", ZoneId(), help="Zone of the reply direction only."),

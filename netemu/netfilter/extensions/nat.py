@@ -10,6 +10,7 @@ the same address whatever it talks to. `:8000-8009/80` shifts ports: 80 becomes 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from netemu.errors import RulesetError
 from netemu.net import Net
@@ -68,9 +69,8 @@ def parse_ports(text: str, call: OptionCall) -> NatRange:
         return NatRange(flags=PROTO_SPECIFIED, min_part=low, max_part=high)
     if rest[0] != "/":
         raise RulesetError(f"Garbage after port range: `{rest}'")
-    base, after = _number(rest[1:])
-    if base is None or base == 0 or after:
-        base = _service(rest[1:])
+    base, _ = _number(rest[1:])
+    base = base or _service(rest[1:])
     flags = PROTO_SPECIFIED | PROTO_OFFSET
     return NatRange(flags=flags, min_part=low, max_part=high, base_part=base)
 
@@ -108,14 +108,8 @@ class NatTo(Kind[NatRange]):
             low = _address(first, call.family)
             high = _address(last, call.family) if dash else low
             flags |= MAP_IPS
-        return NatRange(
-            flags=flags,
-            min_address=low,
-            max_address=high,
-            min_part=ports.min_part,
-            max_part=ports.max_part,
-            base_part=0 if self.forget_base else ports.base_part,
-        )
+        base = 0 if self.forget_base else ports.base_part
+        return replace(ports, flags=flags, min_address=low, max_address=high, base_part=base)
 
     def _split(self, text: str, family: Family) -> tuple[str, str | None]:
         """Part addresses and ports; IPv6 addresses stand in brackets when ports follow."""
@@ -168,9 +162,16 @@ def show_ports(value: NatRange) -> str:
 class NatPorts(Kind[NatRange]):
     """`port[-port]` of MASQUERADE and REDIRECT."""
 
+    def __init__(self, *, shift: bool) -> None:
+        """`shift`: MASQUERADE takes the base of a port shift, then forgets it; REDIRECT refuses."""
+        self.shift = shift
+
     def read(self, text: str, call: OptionCall) -> NatRange:
         """Read the ports."""
-        return parse_ports(text, call)
+        ports = parse_ports(text, call)
+        if ports.flags & PROTO_OFFSET and not self.shift:
+            raise RulesetError("Shifted portmap ranges not supported with this kernel")
+        return replace(ports, base_part=0)
 
     def show(self, value: NatRange) -> str:
         """Print the ports."""
@@ -193,14 +194,7 @@ def build_range(settings: Settings) -> NatRange:
     for name, flag in _FLAGS.items():
         if name in settings:
             flags |= flag
-    return NatRange(
-        flags=flags,
-        min_address=base.min_address,
-        max_address=base.max_address,
-        min_part=base.min_part,
-        max_part=base.max_part,
-        base_part=base.base_part,
-    )
+    return replace(base, flags=flags)
 
 
 _TO = ("to-destination", "to-source", "to-ports")
@@ -276,7 +270,7 @@ TARGETS = (
         duty="Binds the connection to the address of the device that it leaves by.",
         tables=("nat",),
         hooks=(Hook.POSTROUTING,),
-        options=(Option("to-ports", NatPorts()), _RANDOM, _RANDOM_FULLY),
+        options=(Option("to-ports", NatPorts(shift=True)), _RANDOM, _RANDOM_FULLY),
         build=build_range,
         apply=masquerade_tg,
         attach=attach_nat,
@@ -287,7 +281,7 @@ TARGETS = (
         duty="Binds the connection to this node itself.",
         tables=("nat",),
         hooks=(Hook.PREROUTING, Hook.OUTPUT),
-        options=(Option("to-ports", NatPorts()), _RANDOM),
+        options=(Option("to-ports", NatPorts(shift=False)), _RANDOM),
         build=build_range,
         apply=redirect_tg,
         attach=attach_nat,

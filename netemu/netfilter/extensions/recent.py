@@ -14,7 +14,8 @@ from __future__ import annotations
 from netemu.clock import INITIAL_JIFFIES
 from netemu.errors import RulesetError
 from netemu.net import Net
-from netemu.netfilter.xtables.addresses import Host, under_mask
+from netemu.netfilter.xtables.addresses import under_mask
+from netemu.netfilter.xtables.hosts import LooseHost
 from netemu.netfilter.xtables.kinds import U32, Text
 from netemu.netfilter.xtables.kit import Match, Option, Settings, printed
 from netemu.netfilter.xtables.param import XtParam
@@ -288,8 +289,8 @@ MATCHES = (
             Option("reap", requires=("seconds",), help="Removes an entry that is older."),
             Option("hitcount", U32(), help="So many stamps must count."),
             Option("rttl", excludes=("set", "remove"), help="The TTL must be the same, too."),
-            Option("name", Text(most=199, raw=True), default="DEFAULT"),
-            Option("mask", Host(), default=b"\xff\xff\xff\xff"),
+            Option("name", Text(cut=199, raw=True), default="DEFAULT"),
+            Option("mask", LooseHost(), default=b"\xff\xff\xff\xff"),
             Option("rsource"),
             Option("rdest"),
         ),
