@@ -88,6 +88,9 @@ class BuiltNode:
                 for link in spec.links:
                     if link.kind != "bridge":
                         sync_link(link.name)
+        with self.helper.entered():
+            for far in self.far_of_port().values():
+                sync_link(far)
         for spec in self.node.namespaces():
             with self.spaces[spec.name].entered():
                 self._finish(spec)

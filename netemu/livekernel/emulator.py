@@ -74,9 +74,14 @@ class EmulatedNode:
 
 
 def emulate_case(
-    case: Case, expected: Result | None = None, *, seed: int = 0, kernel: str = "6.18"
+    case: Case,
+    expected: Result | None = None,
+    *,
+    seed: int = 0,
+    phase_ns: int = 0,
+    kernel: str = "6.18",
 ) -> Result:
-    """Run a case through netemu.
+    """Run a case through netemu, `phase_ns` late: where in a jiffy the kernel began is unknown.
 
     `expected` is what the kernel did in the run that the frames were recorded from: where it drew
     numbers at random, frames that answer them are made to answer netemu's draws instead.
@@ -84,7 +89,7 @@ def emulate_case(
     emulated = EmulatedNode(case.node, seed=seed, kernel=kernel)
     follower = Follower(case, expected)
     for item in case.inputs:
-        emulated.run_until(item.time_ns)
+        emulated.run_until(phase_ns + item.time_ns)
         follower.heard(emulated.take())
         if isinstance(item, InputFrame):
             sent = emulated.send(item.device, follower.translate(item.frame))
@@ -92,5 +97,5 @@ def emulate_case(
             sent = emulated.send_local(item.namespace, item.packet, item.mark)
         follower.heard(sent)
     last_ns = case.inputs[-1].time_ns if case.inputs else 0
-    emulated.run_until(last_ns + case.until_ns)
+    emulated.run_until(phase_ns + last_ns + case.until_ns)
     return emulated.result()

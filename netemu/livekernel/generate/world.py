@@ -342,6 +342,9 @@ def _sysctls(maker: _Maker) -> None:
         values["net.bridge.bridge-nf-call-iptables"] = "0"
     if any(link.kind == "bridge" for link in maker.main.links) and dice.chance(8):
         values["net.bridge.bridge-nf-filter-vlan-tagged"] = "1"
+    if dice.chance(80):  # redirects come at most every 20 ms: that depends on the machine's mood
+        values["net.ipv4.conf.all.send_redirects"] = "0"
+        values["net.ipv4.conf.default.send_redirects"] = "0"
     for name, choices, percent in (
         ("route_localnet", "1", 10),
         ("accept_local", "1", 6),
@@ -351,7 +354,6 @@ def _sysctls(maker: _Maker) -> None:
         ("arp_filter", "1", 5),
         ("proxy_arp", "1", 8),
         ("drop_unicast_in_l2_multicast", "1", 5),
-        ("send_redirects", "0", 15),
         ("accept_source_route", "1", 10),
         ("bc_forwarding", "1", 3),
         ("src_valid_mark", "1", 5),
