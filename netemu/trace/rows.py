@@ -43,6 +43,10 @@ class Row:
     """`miss` for a rule that did not match, `good` and `bad` for ends, `change`, `detail`."""
     packet_id: int = 0
     time_ns: int = 0
+    waits_at: str = ""
+    """Device at whose neighbour the packet waits or a neighbour changed its state."""
+    resolves: bool = False
+    """A neighbour's address was used."""
 
     def line(self) -> str:
         """Return the row as one line without its stage."""
@@ -70,7 +74,20 @@ def rows_of(told: Iterable[Told], *, everything: bool = False) -> list[Row]:
     builder = _Builder(everything=everything)
     for stamp, event in told:
         builder.take(stamp, event)
-    return builder.rows
+    return builder.rows if everything else _without_waiting(builder.rows)
+
+
+def _without_waiting(rows: list[Row]) -> list[Row]:
+    """Leave out that a packet waited for a neighbour that answered at the same instant."""
+    resolved = {(row.packet_id, row.place): row for row in rows if row.resolves}
+    kept = []
+    for row in rows:
+        done = resolved.get((row.packet_id, row.waits_at)) if row.waits_at else None
+        if done is None or done is row:
+            kept.append(row)
+        elif "assumed" in row.effects:
+            done.effects.append("assumed, nobody answers for it")
+    return kept
 
 
 class _Builder:
@@ -169,15 +186,17 @@ class _Builder:
         mac = f" {event.mac}" if event.mac else ""
         text = f"neighbour {event.address}{mac}: {event.before or 'none'} -> {event.after}"
         row = self.add(self.link_stage, event.device, text, tone="detail")
+        row.waits_at = event.device
         if event.assumed:
             row.effects.append("assumed")
 
     def neighbour_used(self, event: events.NeighbourUsed) -> None:
         text = f"neighbour {event.address} is {event.mac} {event.state}"
-        self.add(self.link_stage, event.device, text)
+        self.add(self.link_stage, event.device, text).resolves = True
 
     def queued(self, event: events.PacketQueued) -> None:
-        self.add(self.link_stage, "held", f"waits for {event.where}", tone="bad")
+        row = self.add(self.link_stage, "held", f"waits for {event.where}", tone="bad")
+        row.waits_at = event.where.rpartition(" on ")[2] if " on " in event.where else ""
 
     # --- the IP layer
 
@@ -215,7 +234,9 @@ class _Builder:
     def made(self, event: events.PacketMade) -> None:
         first = event.packet[0] >> 4 if event.packet else 0
         kind = 0x0800 if first == 4 else 0x0806
-        self.add(LOCAL, "makes", f"{event.what}: {describe_packet(event.packet, kind)}")
+        described = describe_packet(event.packet, kind)
+        text = described if described == event.what else f"{event.what}: {described}"
+        self.add(LOCAL, "makes", text)
 
     def dropped(self, event: events.PacketDropped) -> None:
         detail = f" ({event.detail})" if event.detail else ""
@@ -306,12 +327,13 @@ class _Builder:
 
 
 def squeeze(text: str) -> str:
-    """Return text with runs of blanks made one.
+    """Return a conntrack line without its padding, use count and empty mark.
 
-    >>> squeeze("tcp      6 120 SYN_SENT")
-    'tcp 6 120 SYN_SENT'
+    >>> squeeze("tcp      6 120 SYN_SENT src=10.0.0.1 mark=0 use=1")
+    'tcp 6 120 SYN_SENT src=10.0.0.1'
     """
-    return " ".join(text.split())
+    words = [word for word in text.split() if word != "mark=0" and not word.startswith("use=")]
+    return " ".join(words)
 
 
 _Handler = Callable[[_Builder, "Event"], None]
