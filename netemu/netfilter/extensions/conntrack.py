@@ -30,9 +30,9 @@ from netemu.netfilter.xtables.addresses import Network
 from netemu.netfilter.xtables.hosts import LooseHostMask
 from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Span, UnsignedRange
 from netemu.netfilter.xtables.kit import Match, Option, Settings
-from netemu.netfilter.xtables.names import protocol_number, service_port
+from netemu.netfilter.xtables.names import protocol_number
 from netemu.netfilter.xtables.param import XtParam
-from netemu.netfilter.xtables.ports import PORT_MAX
+from netemu.netfilter.xtables.ports import ResolvedPorts
 from netemu.skb import Skb
 
 INVALID = 1 << 0
@@ -58,37 +58,6 @@ STATES = {
 }
 SHOWN_STATES = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED")
 STATUSES = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED": 8}
-
-
-class ConntrackPorts(Kind[Span]):
-    """`port`, `low:high`, `:high` or `low:`; the ends may stand in any order (XTTYPE_PORTRC).
-
-    getaddrinfo(3) reads the ports: decimal numbers modulo 65536, or services of any transport.
-    """
-
-    terminal = "TEXT"
-    may_be_empty = True
-
-    def read(self, text: str, call: OptionCall) -> Span:
-        """Fill an absent end with the limit."""
-        first, colon, last = text.partition(":")
-        low = _port(first) if first else 0
-        if not colon:
-            return Span(low, low)
-        return Span(low, _port(last) if last else PORT_MAX)
-
-    def show(self, value: Span) -> str:
-        """Print a single port alone."""
-        return str(value.low) if value.low == value.high else f"{value.low}:{value.high}"
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit():
-        return int(text) & PORT_MAX
-    port = service_port(text)
-    if port is None:
-        raise RulesetError(f'Port "{text}" does not resolve to anything; 0-65535 would do')
-    return port
 
 
 class ProtocolNumber(Kind[int]):
@@ -293,10 +262,10 @@ MATCHES = (
             Option("ctorigdst", _HOST, invertible=True, help="Destination before any DNAT."),
             Option("ctreplsrc", _HOST, invertible=True, help="Who answers: the DNATed address."),
             Option("ctrepldst", _HOST, invertible=True, help="Where answers go: after SNAT."),
-            Option("ctorigsrcport", ConntrackPorts(), invertible=True),
-            Option("ctorigdstport", ConntrackPorts(), invertible=True),
-            Option("ctreplsrcport", ConntrackPorts(), invertible=True),
-            Option("ctrepldstport", ConntrackPorts(), invertible=True),
+            Option("ctorigsrcport", ResolvedPorts(), invertible=True),
+            Option("ctorigdstport", ResolvedPorts(), invertible=True),
+            Option("ctreplsrcport", ResolvedPorts(), invertible=True),
+            Option("ctrepldstport", ResolvedPorts(), invertible=True),
             Option(
                 "ctstatus",
                 AbbreviatedList(

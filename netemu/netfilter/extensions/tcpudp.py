@@ -14,7 +14,7 @@ from netemu.errors import RulesetError
 from netemu.netfilter.xtables.kinds import U8, Kind, OptionCall, Span
 from netemu.netfilter.xtables.kit import Match, Option, Settings
 from netemu.netfilter.xtables.param import XtParam
-from netemu.netfilter.xtables.ports import PORT_MAX, PortRange
+from netemu.netfilter.xtables.ports import PORT_MAX, PortRange, ResolvedPorts
 from netemu.skb import Skb
 from netemu.wire.tcp import MIN_HEADER_LEN
 
@@ -220,11 +220,11 @@ def describe_ports(info: TcpInfo | UdpInfo, skb: Skb, param: XtParam) -> str:
     return text
 
 
-def _port_options(transport: str) -> tuple[Option, Option]:
+def _port_options(kind: Kind[Span]) -> tuple[Option, Option]:
     return (
         Option(
             "sport",
-            PortRange(transport),
+            kind,
             aliases=("source-port",),
             invertible=True,
             silent=_ANY_PORT,
@@ -232,7 +232,7 @@ def _port_options(transport: str) -> tuple[Option, Option]:
         ),
         Option(
             "dport",
-            PortRange(transport),
+            kind,
             aliases=("destination-port",),
             invertible=True,
             silent=_ANY_PORT,
@@ -247,7 +247,7 @@ MATCHES = (
         kernel="xt_tcpudp.c",
         duty="Looks at the TCP header: ports, flags, options.",
         options=(
-            *_port_options("tcp"),
+            *_port_options(PortRange("tcp")),
             Option("tcp-option", TcpOptionKind(), invertible=True, help="A kind of TCP option."),
             Option(
                 "tcp-flags",
@@ -274,7 +274,7 @@ MATCHES = (
         name="udp",
         kernel="xt_tcpudp.c",
         duty="Looks at the UDP header: ports.",
-        options=_port_options("udp"),
+        options=_port_options(ResolvedPorts()),
         protocols=(17,),
         build=UdpInfo,
         evaluate=udp_mt,

@@ -1,7 +1,7 @@
 """Kinds of values that name an address, a network, a MAC address or a device.
 
 Kernel: none; xtables_numeric_to_ipaddr, xtables_numeric_to_ipmask, xtables_ipparse_multiple,
-xtables_parse_interface and XTTYPE_HOST, HOSTMASK, PLENMASK, ETHERMAC of libxtables.
+xtables_parse_interface and XTTYPE_ETHERMAC of libxtables.
 
 iptables reads IPv4 addresses its own way: every part is a number of strtoul(3), and missing parts
 are zero (`10.1` is 10.1.0.0, `010.0x1` is 8.1.0.0). Host names are not resolved here: a rule must
@@ -139,48 +139,6 @@ def show_network(address: bytes, mask: bytes) -> str:
     """Print as `-s` is printed: a prefix length, or the mask itself when it has gaps."""
     length = prefix_length(mask)
     return f"{format_address(address)}/{format_address(mask) if length is None else length}"
-
-
-class Host(Kind[bytes]):
-    """One address (XTTYPE_HOST)."""
-
-    def read(self, text: str, call: OptionCall) -> bytes:
-        """Convert; names are not resolved."""
-        address = address_octets(text, call.family)
-        if address is None:
-            raise RulesetError(
-                f"host/network `{text}' not found; names are not resolved, "
-                f"write an {_NAMES[call.family]} address"
-            )
-        return address
-
-    def show(self, value: bytes) -> str:
-        """Print the address."""
-        return format_address(value)
-
-
-class HostMask(Kind[Network]):
-    """An address with a mask or prefix length (XTTYPE_HOSTMASK)."""
-
-    def __init__(self, *, hide_host_mask: bool = False, keep_host_bits: bool = False) -> None:
-        """`hide_host_mask` prints a single host without `/32`."""
-        self.hide_host_mask = hide_host_mask
-        self.keep_host_bits = keep_host_bits
-
-    def read(self, text: str, call: OptionCall) -> Network:
-        """Convert both halves."""
-        network = read_network(text, call.family)
-        if self.keep_host_bits and any(network.mask):
-            address = address_octets(text.rpartition("/")[0] or text, call.family)
-            assert address is not None
-            return Network(address, network.mask)
-        return network
-
-    def show(self, value: Network) -> str:
-        """Print address and mask."""
-        if self.hide_host_mask and all(octet == 0xFF for octet in value.mask):
-            return format_address(value.address)
-        return show_network(value.address, value.mask)
 
 
 class Mac(Kind[bytes]):

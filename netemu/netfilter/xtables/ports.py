@@ -61,6 +61,53 @@ class PortRange(Kind[Span]):
         return str(value.low) if value.low == value.high else f"{value.low}:{value.high}"
 
 
+class ResolvedPorts(Kind[Span]):
+    """`port`, `low:high`, `:high` or `low:`; the ends may stand in any order (XTTYPE_PORTRC)."""
+
+    terminal = "PORT_RANGE"
+    may_be_empty = True
+
+    def refusal(self, text: str, call: OptionCall) -> str:
+        """Word it as xtopt_parse_mport does."""
+        return f'{call.extension}: Too many components for option "--{call.option}" (max: 2)'
+
+    def read(self, text: str, call: OptionCall) -> Span:
+        """Fill an absent end with the limit."""
+        first, colon, last = text.partition(":")
+        low = resolve_port(first) if first else 0
+        if not colon:
+            return Span(low, low)
+        return Span(low, resolve_port(last) if last else PORT_MAX)
+
+    def show(self, value: Span) -> str:
+        """Print a single port alone."""
+        return str(value.low) if value.low == value.high else f"{value.low}:{value.high}"
+
+
+def resolve_port(text: str) -> int:
+    """Return a port as getaddrinfo(3) reads it (xtables_getportbyname).
+
+    A number is what strtoul and a conversion to int leave of it, so 70000 is port 4464; a name is
+    looked up for any transport.
+
+    >>> resolve_port("070"), resolve_port("70000"), resolve_port("tftp")
+    (70, 4464, 69)
+    """
+    digits = text.lstrip(" \t\n\v\f\r").removeprefix("+")
+    if digits.isascii() and digits.isdigit():
+        number = min(int(digits), _ULONG_MAX) & 0xFFFFFFFF
+        port = number & PORT_MAX if number <= _INT_MAX else None
+    else:
+        port = service_port(text)
+    if port is None:
+        raise RulesetError(f'Port "{text}" does not resolve to anything; 0-65535 would do')
+    return port
+
+
+_INT_MAX = 0x7FFFFFFF
+_ULONG_MAX = 0xFFFFFFFFFFFFFFFF
+
+
 class NameList(Kind[int]):
     """Names joined by commas, each standing for bits (`--ctstate NEW,RELATED`)."""
 

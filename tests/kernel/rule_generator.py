@@ -1,0 +1,183 @@
+"""Rules made from the declarations of the extensions: good values, edges and wrong uses."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from netemu.netfilter.extensions import EXTENSIONS
+from netemu.netfilter.hook import Family
+from netemu.netfilter.xtables.addresses import Interface, Mac
+from netemu.netfilter.xtables.hosts import LooseHost, LooseHostMask
+from netemu.netfilter.xtables.kinds import (
+    Choice,
+    Kind,
+    MaskedU32,
+    Probability,
+    Text,
+    Unsigned,
+    UnsignedRange,
+)
+from netemu.netfilter.xtables.kit import Extension, Option
+from netemu.netfilter.xtables.ports import PortRange, ResolvedPorts
+
+JUNK = ["", "x", "-1", "0x", "1/", "a,b", "99999999999", "+", "!"]
+ADDRESSES = ["10.1.2.3", "10.1.2.3/24", "10.1/255.255.0.0", "1.2.3.4/255.0.255.0", "0/0", "1.2.3.4/33", "010.0x1.2.3"]
+TEXTS = ["x", '"a b"', '""', '"a\\"b\\\\c\'d"', "a.b", "a#b", "a_b-c", "é", "x" * 29, "y" * 64, "z" * 256]
+PORTS = ["80", "http", "0:65535", "5:", ":5", "9:9", "9:8", "domain:http", "65536", "0x50", "1-5"]
+
+SPECIAL: dict[tuple[str, str], list[str]] = {
+    ("tcp", "tcp-flags"): ["ALL NONE", "SYN,ACK SYN", "syn SYN", "NONE NONE", "NONE SYN", "SYN FOO", "SYN"],
+    ("icmp", "icmp-type"): ["8", "any", "3/3", "255", "echo-re", "ping", "3/256", "256", "TOS-host-redirect", "0x3/0x1"],
+    ("limit", "limit"): ["1/s", "7/min", "100/minute", "3/h", "3/day", "10000/s", "10001/s", "5.5/s", "0/s", "2/seconds"],
+    ("limit", "limit-burst"): ["0", "1", "5", "20", "10000", "10001"],
+    ("multiport", "sports"): ["80", "80,443", "1:2,3", "5:5", "http,99", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15:16"],
+    ("multiport", "dports"): ["80", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15", "9:3", "1,,2"],
+    ("multiport", "ports"): ["80:90", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16"],
+    ("conntrack", "ctstate"): ["NEW", "new,est", "INVALID,UNTRACKED,SNAT,DNAT", "FOO", "NEW,", "RELATED,NEW"],
+    ("state", "state"): ["NEW", "ESTABLISHED,related", "UNTRACKED", "SNAT", "FOO"],
+    ("conntrack", "ctstatus"): ["NONE", "EXPECTED,SEEN_REPLY", "ASSURED", "CONFIRMED", "FOO"],
+    ("conntrack", "ctdir"): ["ORIGINAL", "reply", "FOO"],
+    ("conntrack", "ctproto"): ["tcp", "17", "0", "foo"],
+    ("addrtype", "src-type"): ["LOCAL", "local,UNICAST", "FOO", "BROADCAST"],
+    ("addrtype", "dst-type"): ["LOCAL", "THROW,NAT", "UNSPEC", "MULTICAST,ANYCAST"],
+    ("DNAT", "to-destination"): ["10.0.0.1", "10.0.0.1:80", "10.0.0.1-10.0.0.5:80-90", ":80", "10.0.0.1:80-90/5", "x", "10.0.0.1:http"],
+    ("SNAT", "to-source"): ["10.0.0.1", "10.0.0.1:80", "10.0.0.1-10.0.0.5:80-90", ":80", "x"],
+    ("MASQUERADE", "to-ports"): ["80", "80-90", "90-80", "http", "0"],
+    ("REDIRECT", "to-ports"): ["80", "80-90", "90-80", "http", "0"],
+    ("REJECT", "reject-with"): ["icmp-port-unreachable", "tcp-reset", "port-unreach", "icmp-admin-prohibited", "foo", "echo-reply", "net-unreach"],
+    ("LOG", "log-level"): ["4", "warning", "debug", "7", "8", "EMERG", "foo", "err"],
+    ("LOG", "log-prefix"): ['"x: "', "a", "x" * 29, "x" * 30, "x" * 40, '""', '"a b"'],
+    ("recent", "name"): ["foo", "DEFAULT", "a.b", '""', "x" * 199, "x" * 200, "a/b"],
+    ("recent", "mask"): ["255.255.255.0", "255.255.255.255", "24", "x"],
+    ("physdev", "physdev-in"): ["eth0", "veth+", "+", "x" * 16],
+    ("physdev", "physdev-out"): ["eth0", "veth+"],
+    ("CT", "ctevents"): ["new,destroy", "assured", "foo", "NEW"],
+    ("CT", "zone"): ["1", "65535", "65536", "mark"],
+    ("CT", "zone-orig"): ["1", "mark"],
+    ("CT", "zone-reply"): ["1", "mark"],
+    ("CT", "helper"): ["nosuch"],
+    ("CT", "timeout"): ["nosuch"],
+}
+
+
+def samples(extension: str, option: Option) -> list[str]:
+    """Values for an option; of two-word kinds the two words in one string."""
+    special = SPECIAL.get((extension, option.name))
+    if special is not None:
+        return special
+    return [*_samples(option.kind), *JUNK]
+
+
+def _samples(kind: Kind[object]) -> list[str]:
+    if isinstance(kind, Unsigned):
+        edges = [kind.low - 1, kind.low, kind.low + 1, kind.high - 1, kind.high, kind.high + 1]
+        return [*(str(edge) for edge in edges), "0x10", "010", " 7", "08"]
+    if isinstance(kind, UnsignedRange):
+        return ["5", "5:9", "5:", ":9", "9:5", "", ":", str(kind.high), f"{kind.high + 1}", "1:2:3"]
+    if isinstance(kind, MaskedU32):
+        return ["5", "0x5/0xff", "5/0xffffffff", "0", "0/0", "0xffffffff", "0x100000000", "1/2/3"]
+    if isinstance(kind, Probability):
+        return ["0", "1", "0.5", "0.33333333349", "1e-3", "1.1", ".5", "-0.1"]
+    if isinstance(kind, Choice):
+        return [*kind.words, *kind.synonyms, kind.words[0].upper(), kind.words[0][:2]]
+    if isinstance(kind, (LooseHost, LooseHostMask)):
+        return ADDRESSES
+    if isinstance(kind, Mac):
+        return ["00:11:22:33:44:55", "0:1:2:3:4:F", "00:11:22:33:44", "001122334455"]
+    if isinstance(kind, Interface):
+        return ["eth0", "eth+", "+", "x" * 15, "x" * 16]
+    if isinstance(kind, (PortRange, ResolvedPorts)):
+        return PORTS
+    if isinstance(kind, Text):
+        return TEXTS
+    return ["1", "1:2", "NEW", "10.0.0.1", "lo", "mark"]
+
+
+def quote(value: str) -> str:
+    """Make a word of a value that is not yet quoted."""
+    return '""' if not value else f'"{value}"' if value.startswith(" ") else value
+
+
+def protocol_words(extension: Extension, rng: random.Random) -> str:
+    names = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
+    if extension.protocols and rng.random() < 0.9:
+        return f"-p {names.get(rng.choice(extension.protocols), 'tcp')} "
+    return rng.choice(["", "-p tcp ", "-p udp ", "-p 6 ", "! -p tcp "])
+
+
+def extension_words(extension: Extension, options: list[Option], rng: random.Random) -> str:
+    words = []
+    for option in options:
+        bang = "! " if rng.random() < (0.35 if option.invertible else 0.05) else ""
+        name = rng.choice([option.name, option.name, *option.aliases])
+        if not option.kind.arity:
+            words.append(f"{bang}--{name}")
+        else:
+            value = rng.choice(samples(extension.name, option))
+            words.append(f"{bang}--{name} {quote(value)}")
+    return " ".join(words)
+
+
+def option_sets(extension: Extension, rng: random.Random) -> list[Option]:
+    mandatory = [option for option in extension.options if option.mandatory]
+    others = [option for option in extension.options if not option.mandatory]
+    chosen = rng.sample(others, min(len(others), rng.choice([0, 1, 1, 1, 2, 2, 3])))
+    if mandatory and rng.random() < 0.95:
+        chosen += mandatory
+    rng.shuffle(chosen)
+    return chosen
+
+
+def places(extension: Extension, rng: random.Random) -> tuple[str, str]:
+    """A table and a chain, mostly where the extension may stand."""
+    tables = extension.tables or ("filter", "mangle", "nat", "raw")
+    table = rng.choice(tables) if rng.random() < 0.9 else rng.choice(["filter", "nat", "raw"])
+    chains = {
+        "filter": ["INPUT", "FORWARD", "OUTPUT"],
+        "security": ["INPUT", "FORWARD", "OUTPUT"],
+        "nat": ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
+        "mangle": ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+        "raw": ["PREROUTING", "OUTPUT"],
+    }[table]
+    good = [chain for chain in chains if chain in {hook.name for hook in extension.hooks}]
+    return table, rng.choice(good if good and rng.random() < 0.9 else chains)
+
+
+def generate(count: int, seed: int, family: Family = Family.IPV4, only: str = "") -> Iterator[str]:
+    """Yield whole texts with one rule each."""
+    rng = random.Random(seed)
+    matches = [m for m in EXTENSIONS.matches if family in m.families and only in {"", m.name}]
+    targets = [
+        t
+        for t in EXTENSIONS.targets
+        if family in t.families and t.standard is None and only in {"", t.name}
+    ]
+    everything: list[tuple[str, Extension]] = [("-m", m) for m in matches]
+    everything += [("-j", t) for t in targets]
+    for number in range(count):
+        flag, extension = everything[number % len(everything)]
+        table, chain = places(extension, rng)
+        words = extension_words(extension, option_sets(extension, rng), rng)
+        body = f"{protocol_words(extension, rng)}{flag} {extension.name} {words}"
+        if flag == "-m" and rng.random() < 0.3:
+            body += " -j ACCEPT"
+        yield f"*{table}\n:FOO - [0:0]\n-A {chain} {body}\nCOMMIT\n"
+
+
+WHOLE_RULES = [
+    "-s 10.1.2.3/8", "! -d 1.2.3.4", "-s 1.1.1.1,2.2.2.2/16", "-i eth0", "! -i eth+", "-o lo", "-i +",
+    "-p tcp", "! -p udp", "-p 47", "-p all", "-f", "! -f", "-j ACCEPT", "-j FOO", "-g FOO", "-j RETURN",
+    "-j NOSUCH", "-m comment --comment \"a b\"", "-m tcp --dport 5", "--sport 7", "--dport=9", "--syn",
+    "-m udp", "-c 3 4", "!", "foo", "-m mark --mark 1", "--mark 3", "-m limit", "--limit 3/s",
+    "--tcp-fl SYN SYN", "--dest 1.2.3.4", "--src 0/0", "-4", "-6", "-v", "--jump DROP", "-j DROP",
+]
+
+
+def generate_mixed(count: int, seed: int) -> Iterator[str]:
+    """Yield rules of several parts in any order."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        parts = rng.sample(WHOLE_RULES, rng.randint(1, 5))
+        chain = rng.choice(["INPUT", "OUTPUT", "FORWARD", "FOO", "INPUT"])
+        yield f"*filter\n:FOO - [0:0]\n-A {chain} {' '.join(parts)}\nCOMMIT\n"
