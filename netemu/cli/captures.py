@@ -75,9 +75,10 @@ def frames_of(path: str) -> Iterator[CapturedFrame]:
 class Captures:
     """The frames of all inputs in order of time, with their devices."""
 
-    def __init__(self, inputs: list[CaptureInput]) -> None:
-        """Open the files and look at their first frames."""
+    def __init__(self, inputs: list[CaptureInput], hint: str = "--in DEV=FILE") -> None:
+        """Open the files and look at their first frames; `hint` is the option naming a device."""
         self.inputs = inputs
+        self.hint = hint
         self.left_out: dict[str, int] = {}
         """What was left out, and how often."""
         self._streams: list[tuple[CaptureInput, Iterator[CapturedFrame]]] = []
@@ -154,7 +155,7 @@ class _Placing:
         told = f" (it says {frame.interface!r})" if frame.interface else ""
         raise CaptureError(
             f"packet {frame.number} does not say at which device of the node it was captured"
-            f"{told}; give --in DEV={source.path} with DEV one of {ports}",
+            f"{told}; give {self.captures.hint} with DEV one of {ports}",
             file=source.path,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -239,7 +238,7 @@ class _Captured:
         self.notes: list[str] = []
         path, number = split_number(options.packet)
         source = CaptureInput(path=path, device=options.device)
-        captures = Captures([source])
+        captures = Captures([source], hint="--in DEV")
         node = self._fresh(captures.start_ns)
         self.start_ns = captures.start_ns
         self.before: list[CapturedAt] = []
@@ -274,8 +273,15 @@ class _Captured:
         return node
 
     def entry(self, node: Node) -> Entry:
-        """Return the frame at its device."""
-        return Entry(device=self.frame.device, frame=self.frame.frame)
+        """Return the frame at its device.
 
-
-Builder = Callable[[], Node]
+        Raises InputError for a frame that the node itself sent.
+        """
+        frame = self.frame
+        if not Replay(node, set()).entered(frame):
+            raise InputError(
+                f"frame #{frame.index} was sent by the node at {frame.device}, it did not enter "
+                "there; choose a frame that came in",
+                file=frame.file,
+            )
+        return Entry(device=frame.device, frame=frame.frame, truncated=frame.truncated)

@@ -41,10 +41,15 @@ class Entry:
     namespace: str = ""
     packet: bytes = b""
     mark: int = 0
+    truncated: bool = False
+    """Cut by snaplen, so that it cannot be sent."""
 
     def send(self, node: Node) -> Fate:
         """Let it happen, with all that is due at this instant."""
-        if self.device:
+        if self.truncated:
+            fate = node.main.net.new_fate()
+            fate.drop_reason = "CAPTURE_TRUNCATED"
+        elif self.device:
             if self.mark:
                 _mark_next(node, self.device, self.mark)
             fate = node.receive(self.device, self.frame)

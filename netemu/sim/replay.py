@@ -136,7 +136,7 @@ class Replay:
         self._last_seen_ns[item.device] = item.time_ns
         if not item.has_macs and item.device not in self._without_macs:
             self._forget_macs(item.device)
-        if self._entered(item):
+        if self.entered(item):
             return self._inject(item)
         self._expect(item)
         return None
@@ -223,7 +223,8 @@ class Replay:
                 return True
         return False
 
-    def _entered(self, item: CapturedAt) -> bool:
+    def entered(self, item: CapturedAt) -> bool:
+        """Return whether a captured frame came into the node."""
         if item.direction:
             return item.direction == ENTERED
         source = item.frame[6:12]
