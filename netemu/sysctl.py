@@ -9,6 +9,8 @@ Device keys fall back to `default`, then to the built-in default.
 from __future__ import annotations
 
 DEFAULTS: dict[str, int] = {
+    "net.core.message_burst": 10,
+    "net.core.message_cost": 5,
     "net.ipv4.ip_forward": 0,
     "net.ipv4.ip_default_ttl": 64,
     "net.ipv4.ip_no_pmtu_disc": 0,

@@ -124,8 +124,8 @@ class Fib:
             if not has_local:
                 self._add_ifaddr(entry)
         for table in self.tables.values():
-            for route in table.routes():
-                self._check_gateways(route)
+            for loaded in table.routes():
+                self._check_gateways(loaded)
         self.custom_local_routes = has_local and self._has_custom_local_routes()
 
     def set_rules(self, rules: list[PolicyRuleSpec] | None) -> None:

@@ -1,17 +1,16 @@
 """The limit on the kernel's own log messages about packets.
 
 Kernel: net/core/utils.c (net_ratelimit), lib/ratelimit.c.
+
+At most net.core.message_burst (10) messages in net.core.message_cost (5) seconds; a cost of 0
+lifts the limit.
 """
 
 from __future__ import annotations
 
+from netemu.clock import NSEC_PER_SEC
 from netemu.net import Net
 from netemu.skb import Skb
-
-INTERVAL_S = 5
-BURST = 10
-"""At most ten messages in five seconds (net/core/utils.c net_ratelimit_state)."""
-
 
 class NetRatelimit:
     """How much was said since the interval began.
@@ -30,14 +29,18 @@ class NetRatelimit:
 
     def allow(self, skb: Skb) -> bool:
         """Return whether one more message may be logged, counting it."""
+        sysctl = self._net.sysctl
+        interval_ns = sysctl.get("net.core.message_cost") * NSEC_PER_SEC
+        if not interval_ns:
+            return True
         now = self._net.clock.now_ns
-        if self._begin_ns is None or now > self._begin_ns + INTERVAL_S * 1_000_000_000:
+        if self._begin_ns is None or now > self._begin_ns + interval_ns:
             if self._missed:
                 self._net.printk(skb, f"net_ratelimit: {self._missed} callbacks suppressed")
             self._begin_ns = now
             self._printed = 0
             self._missed = 0
-        if self._printed < BURST:
+        if self._printed < sysctl.get("net.core.message_burst"):
             self._printed += 1
             return True
         self._missed += 1
