@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from netemu.errors import UsageError
 from netemu.sim.spec import AddressSpec, LinkSpec, NamespaceSpec, NexthopSpec, RouteSpec
 from netemu.snapshot.implied import implied_routes, last_address
+from netemu.sysctl import CONF_DEFAULTS, DEFAULTS, NEIGH_DEFAULTS
 from netemu.wire.address import in_prefix, network_of, parse_address, parse_prefix
 
 
@@ -141,7 +142,25 @@ def change_sysctls(space: NamespaceSpec, options: Iterable[str]) -> None:
         if not equals or not key.strip():
             message = f"--sysctl {option}: KEY=VALUE would be right"
             raise UsageError(message)
-        space.sysctls[dotted(key.strip())] = value.strip()
+        key, value = dotted(key.strip()), value.strip()
+        if must_be_number(key) and not is_number(value):
+            message = f"--sysctl {option}: a whole number would be right"
+            raise UsageError(message)
+        space.sysctls[key] = value
+
+
+def must_be_number(key: str) -> bool:
+    """Return whether netemu reads a parameter as a number."""
+    words = key.split(".")
+    if words[:2] == ["net", "ipv4"] and len(words) == 5:
+        known = {"conf": CONF_DEFAULTS, "neigh": NEIGH_DEFAULTS}.get(words[2], {})
+        return words[4] in known
+    return key in DEFAULTS
+
+
+def is_number(text: str) -> bool:
+    """Return whether sysctl(8) printed a whole number."""
+    return text.removeprefix("-").isdecimal()
 
 
 def dotted(key: str) -> str:

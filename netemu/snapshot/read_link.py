@@ -39,7 +39,7 @@ def _spec(record: LinkRecord, index_of: dict[str, int], masters: set[str]) -> Li
         name=record.ifname,
         ifindex=record.ifindex,
         kind=_kind(record, masters),
-        mac=mac_of(record.address),
+        mac=mac_of(record.address) or bytes(6),
         mtu=record.mtu,
         up="UP" in record.flags,
         carrier="NO-CARRIER" not in record.flags,

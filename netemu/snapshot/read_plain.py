@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from netemu.sim.spec import SocketSpec
-from netemu.snapshot.change import dotted
+from netemu.snapshot.change import dotted, is_number, must_be_number
 from netemu.snapshot.document import Document
 from netemu.snapshot.records import NetnsRecord
 from netemu.snapshot.values import address_of
@@ -25,11 +25,15 @@ def read_sysctls(document: Document) -> dict[str, str]:
     A key that is printed in path form (`net/ipv4/conf/eth0.5/rp_filter`) is turned round.
     """
     found: dict[str, str] = {}
-    for line in document.text.splitlines():
+    for number, line in enumerate(document.text.splitlines(), 1):
         key, separator, value = line.partition("=")
         if not separator:
             continue
-        found[dotted(key.strip())] = value.strip()
+        key, value = dotted(key.strip()), value.strip()
+        if must_be_number(key) and not is_number(value):
+            message = f"{key} is {value!r}, a whole number is needed"
+            raise document.line_error(number, message, value)
+        found[key] = value
     return found
 
 

@@ -13,11 +13,13 @@ from netemu.snapshot.document import BadValueError, Document
 from netemu.snapshot.records import NexthopRecord, RouteRecord, RuleRecord
 from netemu.snapshot.text_route import route_records, rule_records
 from netemu.snapshot.values import (
+    ROUTE_KINDS,
     TableNumbers,
     address_of,
     number_of,
     prefix_of,
     protocol_of,
+    service_field_of,
 )
 
 ALL_MARK_BITS = 0xFFFFFFFF
@@ -51,6 +53,9 @@ class Routes:
         return found
 
     def _route(self, record: RouteRecord) -> RouteSpec:
+        if record.type not in ROUTE_KINDS:
+            message = f"{record.type!r} is no type of route"
+            raise BadValueError(message, record.type)
         prefix, prefix_len = prefix_of(record.dst, family=_family(record))
         ways = record.nexthops or ([record] if record.dev or record.gateway else [])
         return RouteSpec(
@@ -63,7 +68,7 @@ class Routes:
             metric=record.metric,
             scope=record.scope,
             protocol=record.protocol,
-            tos=number_of(str(record.tos), "TOS"),
+            tos=service_field_of(str(record.tos)),
             mtu=_mtu(record),
         )
 
@@ -99,7 +104,7 @@ class Routes:
             oif=record.oif,
             fwmark=fwmark,
             fwmask=fwmask,
-            tos=number_of(str(record.tos), "TOS"),
+            tos=service_field_of(str(record.tos)),
             action=_action(record),
             table=254 if record.table is None else self.tables.number(str(record.table)),
             goto=record.goto or 0,

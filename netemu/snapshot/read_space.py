@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from netemu.sim.spec import LinkSpec, NamespaceSpec, TextFile
 from netemu.snapshot.document import Document
 from netemu.snapshot.items import ITEM
@@ -16,6 +18,12 @@ from netemu.snapshot.text_link import names_of_netns
 
 NEVER_EMPTY = frozenset({"link", "addr", "sysctl"})
 """Items whose command always prints something: an empty file is a failed command."""
+
+_FAILED = re.compile(
+    r"(?:\S+: )?(?:failed to run command|Permission denied|.*command not found|No such file)"
+    r"|RTNETLINK answers:|Dump terminated|Object \".*\" is unknown"
+)
+"""What a report holds instead of output where a tool is missing or not allowed."""
 
 RULE_KEYS = ("save4", "legacy4", "nft4")
 
@@ -37,7 +45,7 @@ class SpaceReader:
         if file is None:
             return None
         text = file.text()
-        if key in NEVER_EMPTY and not text.strip():
+        if (key in NEVER_EMPTY and not text.strip()) or _FAILED.match(text):
             return None
         return Document(name=file.path, text=text, command=item.command)
 

@@ -8,13 +8,56 @@ from __future__ import annotations
 from netemu.snapshot.document import BadValueError
 from netemu.wire.address import parse_address, parse_mac, parse_prefix
 
-TABLES = {"default": 253, "main": 254, "local": 255}
+TABLES = {"unspec": 0, "default": 253, "main": 254, "local": 255}
 """Names of /etc/iproute2/rt_tables as shipped."""
 
 TABLE_NAMES = {number: name for name, number in TABLES.items()}
 
 FOREIGN_TABLE = 0x10000
 """First number given to tables that are named by a node's own rt_tables file."""
+
+ROUTE_KINDS = frozenset(
+    {
+        "unicast",
+        "local",
+        "broadcast",
+        "anycast",
+        "multicast",
+        "blackhole",
+        "unreachable",
+        "prohibit",
+        "throw",
+    }
+)
+"""RTN_* of include/uapi/linux/rtnetlink.h, less nat and xresolve, which the kernel has not."""
+
+SERVICE_FIELDS = {
+    "lowdelay": 0x10,
+    "throughput": 0x08,
+    "reliability": 0x04,
+    "default": 0,
+    "CS1": 0x20,
+    "CS2": 0x40,
+    "CS3": 0x60,
+    "CS4": 0x80,
+    "CS5": 0xA0,
+    "CS6": 0xC0,
+    "CS7": 0xE0,
+    "AF11": 0x28,
+    "AF12": 0x30,
+    "AF13": 0x38,
+    "AF21": 0x48,
+    "AF22": 0x50,
+    "AF23": 0x58,
+    "AF31": 0x68,
+    "AF32": 0x70,
+    "AF33": 0x78,
+    "AF41": 0x88,
+    "AF42": 0x90,
+    "AF43": 0x98,
+    "EF": 0xB8,
+}
+"""Names of /etc/iproute2/rt_dsfield as shipped."""
 
 STP_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
 """By number: BR_STATE_* of include/uapi/linux/if_bridge.h."""
@@ -72,6 +115,13 @@ def prefix_of(text: str, *, family: int = 4) -> tuple[bytes, int]:
     except ValueError:
         message = f"{text!r} is no prefix"
         raise BadValueError(message, text) from None
+
+
+def service_field_of(text: str) -> int:
+    """Return a TOS octet by number or name."""
+    if text in SERVICE_FIELDS:
+        return SERVICE_FIELDS[text]
+    return number_of(text, "TOS")
 
 
 def mac_of(text: str) -> bytes:

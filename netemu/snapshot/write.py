@@ -152,8 +152,8 @@ def _link_head(link: LinkSpec, index_names: Mapping[int, str]) -> Record:
         mtu=link.mtu,
         master=link.master,
         operstate=_operstate(link),
-        link_type="loopback" if loopback else "ether" if link.mac else "none",
-        address=format_mac(link.mac) if link.mac else "",
+        link_type="loopback" if loopback else "ether",
+        address=format_mac(link.mac),
         broadcast="00:00:00:00:00:00" if loopback else "ff:ff:ff:ff:ff:ff",
         link_netnsid=link.peer_netnsid,
     )
