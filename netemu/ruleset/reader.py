@@ -19,7 +19,7 @@ from netemu.ruleset.commit import check_table
 from netemu.ruleset.draft import Draft
 from netemu.ruleset.rule import RuleReader
 from netemu.ruleset.shapes import ShapeCache
-from netemu.ruleset.words import Word, read_fields, read_rule_line, split_words
+from netemu.ruleset.words import read_fields, read_rule_line, split_words
 
 _COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]")
 
@@ -151,12 +151,24 @@ class _Reader:
             return
         read = read_rule_line(line)
         draft = RuleReader(read.words, self._registry, self._family).read()
-        if draft.other_family:
-            return
         if draft.counters is None:
             draft.counters = counters
-        self._execute(table, draft, read.words)
+        if draft.other_family:
+            self._execute_for_other_family(table, draft)
+            return
+        self._execute(table, draft)
         self._shapes.learn(words, draft)
+
+    def _execute_for_other_family(self, table: Table, draft: Draft) -> None:
+        """Do what iptables still does with a line of the other family: all but rules.
+
+        The rule itself is skipped because no address was read yet, not on purpose, so its target
+        is looked for, and commands that need no address are carried out.
+        """
+        if draft.command in "AIRC" or (draft.command == "D" and draft.number is None):
+            resolve_jump(draft, table.chains, self._registry, self._family)
+        else:
+            self._execute(table, draft)
 
     def _counters(self, line: str) -> tuple[tuple[int, int] | None, str]:
         """Take `[packets:octets]` off the front (tokenize_rule_counters)."""
@@ -172,7 +184,7 @@ class _Reader:
             raise RulesetError("-c packet counter not numeric; [0:0] would do")
         return (int(packets), int(octets)), body
 
-    def _execute(self, table: Table, draft: Draft, words: list[Word]) -> None:
+    def _execute(self, table: Table, draft: Draft) -> None:
         """Do what the command says."""
         check_command(draft)
         letter, name = draft.command, draft.chain

@@ -81,7 +81,9 @@ def split_words(line: str) -> list[str]:
     """Split a rule line without counters into words."""
     if '"' not in line:
         return _BARE.findall(line)
-    return [unquote(word) for word in _word_pattern().findall(line)]
+    return [
+        unquote(word) if '"' in word else word for word in _word_pattern().findall(line)
+    ]
 
 
 def read_rule_line(line: str) -> RuleLine:

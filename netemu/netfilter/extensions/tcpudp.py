@@ -254,7 +254,7 @@ MATCHES = (
                 TcpFlagsKind(),
                 invertible=True,
                 excludes=("syn",),
-                silent=lambda flags: not flags.mask,
+                silent=lambda given: not (given.value.mask or given.inverted),
                 help="Flags looked at, and those of them that must be set.",
             ),
             Option(

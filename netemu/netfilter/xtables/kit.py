@@ -73,7 +73,8 @@ class Option:
     default: object = field(default=ABSENT, kw_only=True)
     """Value when the option is not given; printed as if it were given."""
     silent: object = field(default=ABSENT, kw_only=True)
-    """Value that is not printed, inverted or not; or a function that says so of a value."""
+    """Value that is not printed, inverted or not; or a function of
+    `Given` that says so."""
     help: str = field(default="", kw_only=True)
     """What it does, in one sentence."""
 
@@ -227,7 +228,7 @@ def _printed(given: Given) -> Iterable[str]:
     option = given.option
     silent = option.silent
     if silent is not ABSENT and (
-        silent(given.value) if callable(silent) else given.value == silent
+        silent(given) if callable(silent) else given.value == silent
     ):
         return ()
     words = [f"! --{option.name}" if given.inverted else f"--{option.name}"]
