@@ -33,7 +33,7 @@ def render_html(trace: Trace, *, everything: bool = False) -> str:
         trace=trace,
         passages=[_passage(passage) for passage in trace.passages()],
         everything=everything,
-        events=json.dumps(trace_object(trace)).replace("</", "<\\/"),
+        events=json.dumps(trace_object(trace)).replace("<", "\\u003c"),
     )
     return page
 
