@@ -13,7 +13,7 @@ from netemu.ip.fib import inet_dev_addr_type
 from netemu.net import Net
 from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.abbreviated import AbbreviatedList
-from netemu.netfilter.xtables.kit import Match, Option, Settings
+from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Device, Skb
 
@@ -130,6 +130,7 @@ MATCHES = (
         ),
         check=_check_addrtype,
         check_hooks=_check_hooks,
+        shares=always,
         build=Addrtype,
         evaluate=addrtype_mt,
         describe=describe_addrtype,

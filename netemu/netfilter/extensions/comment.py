@@ -6,7 +6,7 @@ Kernel: net/netfilter/xt_comment.c (comment_mt).
 from __future__ import annotations
 
 from netemu.netfilter.xtables.kinds import Text
-from netemu.netfilter.xtables.kit import Match, Option, nothing
+from netemu.netfilter.xtables.kit import Match, Option, always, nothing
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 
@@ -25,6 +25,7 @@ MATCHES = (
         kernel="xt_comment.c",
         duty="Carries a comment and matches everything.",
         options=(Option("comment", Text(cut=MAX_COMMENT_LEN), mandatory=True),),
+        shares=always,
         build=nothing,
         evaluate=comment_mt,
     ),

@@ -16,7 +16,7 @@ from netemu.netfilter.conntrack.connection import nf_ct_get
 from netemu.netfilter.conntrack.core import nf_ct_netns_get
 from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kinds import U8, U32, U32_MAX, Masked, MaskedU32
-from netemu.netfilter.xtables.kit import Match, Option, Settings, Target
+from netemu.netfilter.xtables.kit import Match, Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 
@@ -172,6 +172,7 @@ MATCHES = (
         kernel="xt_connmark.c",
         duty="Compares the mark of the packet's connection.",
         options=(Option("mark", MaskedU32(), invertible=True, mandatory=True),),
+        shares=always,
         build=ConnmarkMatch,
         evaluate=connmark_mt,
         attach=attach_connmark,
@@ -206,6 +207,7 @@ TARGETS = (
         ),
         check=_check_connmark,
         save=_save_connmark,
+        shares=always,
         build=Connmark,
         apply=connmark_tg,
         attach=attach_connmark,

@@ -29,7 +29,7 @@ from netemu.netfilter.xtables.abbreviated import AbbreviatedList
 from netemu.netfilter.xtables.addresses import Network
 from netemu.netfilter.xtables.hosts import LooseHostMask
 from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Span, UnsignedRange
-from netemu.netfilter.xtables.kit import Match, Option, Settings
+from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.names import protocol_number
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import ResolvedPorts
@@ -280,6 +280,7 @@ MATCHES = (
             Option("ctdir", Direction(), help="Direction of this packet."),
         ),
         check=_check_conntrack,
+        shares=always,
         build=ConntrackMatch,
         evaluate=conntrack_mt,
         attach=attach_conntrack,
@@ -297,6 +298,7 @@ MATCHES = (
                 mandatory=True,
             ),
         ),
+        shares=always,
         build=ConntrackMatch,
         evaluate=conntrack_mt,
         attach=attach_conntrack,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, c_integer, shape
-from netemu.netfilter.xtables.kit import Match, Option, Settings
+from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 
@@ -163,6 +163,7 @@ MATCHES = (
         ),
         protocols=(1,),
         families=(Family.IPV4,),
+        shares=always,
         build=IcmpInfo,
         evaluate=icmp_match,
         describe=describe_icmp,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, Text, c_integer, shape
-from netemu.netfilter.xtables.kit import Option, Settings, Target
+from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.log import LogFlags, nf_log_ip_packet
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
@@ -102,6 +102,7 @@ TARGETS = (
             Option("log-macdecode", help="Names the parts of the Ethernet header."),
         ),
         check=_check_log,
+        shares=always,
         build=Log,
         apply=log_tg,
     ),

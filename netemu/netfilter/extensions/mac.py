@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.addresses import Mac
-from netemu.netfilter.xtables.kit import Match, Option, Settings
+from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import ETH_HLEN, Skb
 from netemu.wire.address import format_mac
@@ -49,6 +49,7 @@ MATCHES = (
         duty="Compares the source address of the Ethernet header.",
         options=(Option("mac-source", Mac(), invertible=True, mandatory=True),),
         hooks=(Hook.PREROUTING, Hook.INPUT, Hook.FORWARD),
+        shares=always,
         build=MacInfo,
         evaluate=mac_mt,
         describe=describe_mac,

@@ -9,7 +9,7 @@ from netemu.errors import RulesetError
 from netemu.events import MarkChanged
 from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kinds import U32, U32_MAX, Masked, MaskedU32
-from netemu.netfilter.xtables.kit import Match, Option, Settings, Target
+from netemu.netfilter.xtables.kit import Match, Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 
@@ -82,6 +82,7 @@ MATCHES = (
         kernel="xt_mark.c",
         duty="Compares the mark that the packet carries inside this node.",
         options=(Option("mark", MaskedU32(), invertible=True, mandatory=True),),
+        shares=always,
         build=MarkMatch,
         evaluate=mark_mt,
         describe=describe_mark,
@@ -113,6 +114,7 @@ TARGETS = (
             Option("xor-mark", U32(), into="set-xmark", convert=_xor, excludes=_others("xor-mark")),
         ),
         check=_check_mark_tg,
+        shares=always,
         build=lambda settings: settings.need("set-xmark", Masked),
         apply=mark_tg,
     ),

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from netemu.errors import RulesetError
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, Span
-from netemu.netfilter.xtables.kit import Match, Option, Settings
+from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import TRANSPORTS, parse_port
 from netemu.skb import Skb
@@ -134,6 +134,7 @@ MATCHES = (
         ),
         protocols=tuple(TRANSPORTS),
         check=_check_multiport,
+        shares=always,
         build=MultiportInfo,
         evaluate=multiport_mt,
         describe=describe_multiport,

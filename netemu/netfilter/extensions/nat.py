@@ -32,7 +32,7 @@ from netemu.netfilter.nat.range import (
 from netemu.netfilter.nat.redirect import nf_nat_redirect_ipv4
 from netemu.netfilter.xtables.addresses import ipv6_octets
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, c_integer
-from netemu.netfilter.xtables.kit import Option, Settings, Target
+from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.names import service_port
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
@@ -244,6 +244,7 @@ TARGETS = (
         tables=("nat",),
         hooks=(Hook.PREROUTING, Hook.OUTPUT),
         options=(Option("to-destination", NatTo(), mandatory=True), _RANDOM, _PERSISTENT),
+        shares=always,
         build=build_range,
         apply=xt_dnat_target,
         attach=attach_nat,
@@ -260,6 +261,7 @@ TARGETS = (
             _RANDOM_FULLY,
             _PERSISTENT,
         ),
+        shares=always,
         build=build_range,
         apply=xt_snat_target,
         attach=attach_nat,
@@ -271,6 +273,7 @@ TARGETS = (
         tables=("nat",),
         hooks=(Hook.POSTROUTING,),
         options=(Option("to-ports", NatPorts(shift=True)), _RANDOM, _RANDOM_FULLY),
+        shares=always,
         build=build_range,
         apply=masquerade_tg,
         attach=attach_nat,
@@ -282,6 +285,7 @@ TARGETS = (
         tables=("nat",),
         hooks=(Hook.PREROUTING, Hook.OUTPUT),
         options=(Option("to-ports", NatPorts(shift=False)), _RANDOM),
+        shares=always,
         build=build_range,
         apply=redirect_tg,
         attach=attach_nat,

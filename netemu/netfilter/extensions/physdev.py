@@ -12,7 +12,7 @@ from __future__ import annotations
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.addresses import Interface
-from netemu.netfilter.xtables.kit import Match, Option, Settings
+from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import NfBridge, Skb
 
@@ -117,6 +117,7 @@ MATCHES = (
         ),
         check=_check_physdev,
         check_hooks=_check_hooks,
+        shares=always,
         build=Physdev,
         evaluate=physdev_mt,
         describe=describe_physdev,

@@ -15,7 +15,7 @@ from netemu.ip.reject import nf_send_reset, nf_send_unreach
 from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.netfilter.xtables.abbreviated import find_abbreviated
 from netemu.netfilter.xtables.kinds import Kind, OptionCall
-from netemu.netfilter.xtables.kit import Option, Settings, Target
+from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 from netemu.wire.ipv4 import IPPROTO_TCP
@@ -111,6 +111,7 @@ TARGETS = (
         families=(Family.IPV4,),
         options=(Option("reject-with", RejectType(), default=DEFAULT_TYPE),),
         check=_check_reject,
+        shares=always,
         build=build_reject,
         apply=reject_tg,
     ),

@@ -10,7 +10,7 @@ this hook, not the packet's way: later tables still see it.
 from __future__ import annotations
 
 from netemu.netfilter.hook import Verdict
-from netemu.netfilter.xtables.kit import Target, nothing
+from netemu.netfilter.xtables.kit import Target, always, nothing
 from netemu.netfilter.xtables.model import RETURN
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
@@ -24,6 +24,7 @@ def _standard(name: str, verdict: Verdict, duty: str) -> Target[None]:
         name=name,
         kernel="x_tables.c",
         duty=duty,
+        shares=always,
         build=nothing,
         apply=apply,
         standard=verdict,

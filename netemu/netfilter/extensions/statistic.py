@@ -52,6 +52,11 @@ def describe_statistic(info: Statistic, skb: Skb, param: XtParam) -> str:
     return f"count {info.count} of {info.every_less_one + 1}" if info.nth else "random draw"
 
 
+def _is_random(settings: Settings) -> bool:
+    """A draw leaves nothing behind; a count does."""
+    return settings.need("mode", str) == "random"
+
+
 def _check_statistic(settings: Settings) -> None:
     """Test what statistic_check of libxt_statistic tests."""
     if settings.need("mode", str) == "random":
@@ -94,6 +99,7 @@ MATCHES = (
             ),
         ),
         check=_check_statistic,
+        shares=_is_random,
         build=Statistic,
         evaluate=statistic_mt,
         describe=describe_statistic,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from netemu.errors import RulesetError
 from netemu.netfilter.xtables.kinds import U8, Kind, OptionCall, Span
-from netemu.netfilter.xtables.kit import Match, Option, Settings
+from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import PORT_MAX, PortRange, ResolvedPorts
 from netemu.skb import Skb
@@ -266,6 +266,7 @@ MATCHES = (
             ),
         ),
         protocols=(6,),
+        shares=always,
         build=TcpInfo,
         evaluate=tcp_mt,
         describe=describe_ports,
@@ -276,6 +277,7 @@ MATCHES = (
         duty="Looks at the UDP header: ports.",
         options=_port_options(ResolvedPorts()),
         protocols=(17,),
+        shares=always,
         build=UdpInfo,
         evaluate=udp_mt,
         describe=describe_ports,

@@ -153,6 +153,20 @@ CheckFunction: TypeAlias = Callable[[Settings], None]
 CheckHooksFunction: TypeAlias = Callable[[Settings, frozenset[Hook]], None]
 """Raises RulesetError when these options may not be reached from these hooks (checkentry)."""
 
+SharesFunction: TypeAlias = Callable[[Settings], bool]
+"""Whether rules that say the same may share what `build` made, since nothing in it changes."""
+
+
+def never(settings: Settings) -> bool:
+    """Every rule has a value of its own: the safe answer."""
+    return False
+
+
+def always(settings: Settings) -> bool:
+    """What `build` makes never changes."""
+    return True
+
+
 SaveFunction: TypeAlias = Callable[[Settings], str]
 """Prints all options, for an extension that the declared order and policies do not cover."""
 
@@ -177,6 +191,7 @@ class Extension:
     families: tuple[Family, ...] = BOTH_FAMILIES
     check: CheckFunction | None = None
     check_hooks: CheckHooksFunction | None = None
+    shares: SharesFunction = never
     save: SaveFunction | None = None
 
     def find(self, name: str) -> Option | None:
