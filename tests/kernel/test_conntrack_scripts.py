@@ -116,9 +116,9 @@ class Router:
         state = self.state()
         self.log.drain()
         logs = [
-            found.group(1)
+            found.group(1).strip()
             for line in self.log._lines[seen:]
-            if PORTS["o"][:-1] in line and (found := re.match(r"(nf_ct_proto_.*?) +IN=", line))
+            if PORTS["o"][:-1] in line and (found := re.match(r"(?s)(nf_ct_proto_.*?) +IN=", line))
         ]
         return scripts.Step(step.text, state, self.entries(), logs)
 

@@ -159,6 +159,22 @@ class TcpTracking:
         self.last_flags = 0
 
 
+class SctpTracking:
+    """SCTP state of a connection (struct ip_ct_sctp)."""
+
+    __slots__ = ("heartbeat_vtag_failed", "init", "last_dir", "state", "vtag")
+
+    def __init__(self) -> None:
+        """Start as the kernel's zeroed structure."""
+        self.state = 0
+        self.vtag = [0, 0]
+        """Verification tag that packets of each direction must carry; 0 while unknown."""
+        self.init = [False, False]
+        """Whether an INIT was seen, per direction."""
+        self.last_dir = 0
+        self.heartbeat_vtag_failed = False
+
+
 class Connection:
     """A conntrack entry (struct nf_conn)."""
 
@@ -171,8 +187,8 @@ class Connection:
         "master",
         "number",
         "original",
-        "private_state",
         "reply",
+        "sctp",
         "start_ns",
         "status",
         "stream_from",
@@ -196,8 +212,7 @@ class Connection:
         self.tcp: TcpTracking | None = None
         self.stream_from = 0
         """UDP: from this jiffy on a two-way connection counts as a stream."""
-        self.private_state = 0
-        """State number of SCTP."""
+        self.sctp: SctpTracking | None = None
         self.counters: tuple[Counter, Counter] | None = None
         """Per direction; None when nf_conntrack_acct was 0 at the start."""
         self.start_ns: int | None = None

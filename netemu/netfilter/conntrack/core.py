@@ -23,7 +23,7 @@ from typing import Final
 from netemu.events import ConnectionConfirmed, ConnectionCreated, ConntrackLookup
 from netemu.ip.fragment import DefragUser, ip_defrag
 from netemu.net import Net
-from netemu.netfilter.conntrack import generic, gre, icmp, tcp, udp
+from netemu.netfilter.conntrack import generic, gre, icmp, sctp, tcp, udp
 from netemu.netfilter.conntrack.connection import (
     IPS_CONFIRMED,
     IPS_DYING,
@@ -53,6 +53,7 @@ from netemu.skb import Skb
 from netemu.wire.ipv4 import (
     IPPROTO_GRE,
     IPPROTO_ICMP,
+    IPPROTO_SCTP,
     IPPROTO_TCP,
     IPPROTO_UDP,
     IPPROTO_UDPLITE,
@@ -74,6 +75,7 @@ UDP_PROTO: Final = L4Proto(packet=udp.nf_conntrack_udp_packet, allow_clash=True)
 UDPLITE_PROTO: Final = L4Proto(packet=udp.nf_conntrack_udplite_packet, allow_clash=True)
 ICMP_PROTO: Final = L4Proto(packet=icmp.nf_conntrack_icmp_packet)
 GRE_PROTO: Final = L4Proto(packet=gre.nf_conntrack_gre_packet)
+SCTP_PROTO: Final = L4Proto(packet=sctp.nf_conntrack_sctp_packet)
 GENERIC_PROTO: Final = L4Proto(packet=generic.generic_packet, allow_clash=True)
 
 _PROTOCOLS: Final = {
@@ -82,6 +84,7 @@ _PROTOCOLS: Final = {
     IPPROTO_ICMP: ICMP_PROTO,
     IPPROTO_UDPLITE: UDPLITE_PROTO,
     IPPROTO_GRE: GRE_PROTO,
+    IPPROTO_SCTP: SCTP_PROTO,
 }
 
 

@@ -120,7 +120,7 @@ def tcp_options(segment: Segment, side: TcpSide) -> None:
     if not length:
         return
     side.td_scale = 0
-    side.flags = 0
+    side.flags &= BE_LIBERAL
     while length > 0:
         kind = data[position]
         if kind == TCPOPT_EOL:

@@ -25,6 +25,7 @@ from netemu.netfilter.conntrack.connection import (
     IPS_SRC_NAT_DONE,
     Connection,
     Counter,
+    SctpTracking,
     TcpTracking,
     Zone,
 )
@@ -86,8 +87,8 @@ def connection_text(connection: Connection, expires_s: int, *, extended: bool = 
         words.append(str(expires_s))
     if protocol == IPPROTO_TCP and connection.tcp is not None:
         words.append(TCP_STATES[connection.tcp.state])
-    elif protocol == IPPROTO_SCTP:
-        words.append(SCTP_STATES[connection.private_state])
+    elif protocol == IPPROTO_SCTP and connection.sctp is not None:
+        words.append(SCTP_STATES[connection.sctp.state])
     counters = connection.counters
     zone = connection.zone
     words.append(tuple_text(original))
@@ -238,6 +239,8 @@ class _Line:
             raise self.fail(f"protocol expected (tcp, udp, icmp, ...), found {name!r}")
         protocol = self.number_word("protocol number", 255)
         expires_s = self.number_word("timeout in seconds") if self.word.isdecimal() else 0
+        if protocol == IPPROTO_GRE and self.word.startswith("timeout="):
+            self.at += 2  # /proc/net/nf_conntrack adds GRE's own two timeouts
         state = 0
         if protocol in {IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_DCCP} and "=" not in self.word:
             state = self.state(protocol)
@@ -245,7 +248,9 @@ class _Line:
         if protocol == IPPROTO_TCP:
             connection.tcp = TcpTracking()
             connection.tcp.state = state
-        connection.private_state = state if protocol == IPPROTO_SCTP else 0
+        if protocol == IPPROTO_SCTP:
+            connection.sctp = SctpTracking()
+            connection.sctp.state = state
         return ParsedConnection(connection=connection, expires_s=expires_s)
 
     def state(self, protocol: int) -> int:

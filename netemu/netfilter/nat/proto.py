@@ -17,6 +17,7 @@ from netemu.netfilter.hook import Verdict
 from netemu.netfilter.nat.range import Manip
 from netemu.skb import Checksum, Skb
 from netemu.wire.checksum import csum_replace, csum_replace2, fold
+from netemu.wire.crc32c import crc32c
 from netemu.wire.fields import get16, set16
 from netemu.wire.ipv4 import (
     CHECK,
@@ -183,27 +184,3 @@ def _gre_manip_pkt(skb: Skb, offset: int, target: Tuple, manip: Manip) -> bool:
     if version == 1:
         set16(data, offset + 6, target.dst_part)
     return version <= 1
-
-
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    return tuple(table)
-
-
-_CRC32C_TABLE = _crc_table()
-
-
-def crc32c(data: bytes | bytearray) -> int:
-    """Return the CRC of SCTP (RFC 9260 appendix A).
-
-    >>> hex(crc32c(b"123456789"))
-    '0xe3069283'
-    """
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ _CRC32C_TABLE[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF

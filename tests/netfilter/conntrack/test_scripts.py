@@ -27,6 +27,7 @@ from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.hook import Family, Hook, HookState, Verdict
 from netemu.skb import ETH_P_IP, Skb
 from netemu.wire.address import parse_address
+from netemu.wire.crc32c import crc32c
 from netemu.wire.icmp import build_icmp
 from netemu.wire.ipv4 import build_ipv4
 from netemu.wire.tcp import build_tcp
@@ -128,11 +129,17 @@ def build_packet(text: str) -> tuple[str, bytes]:
             payload=body,
         )  # fmt: skip
         code = 1
+    elif protocol == "sctp":
+        segment = bytearray(src_port.to_bytes(2, "big") + dst_port.to_bytes(2, "big"))
+        segment += number.get("vtag", 0).to_bytes(4, "big") + bytes(4)
+        segment += bytes.fromhex("".join(word for word in words if "=" not in word and word != "bad"))
+        segment[8:12] = crc32c(segment).to_bytes(4, "little")
+        code = 132
     else:
         segment = bytearray(bytes.fromhex(options.get("data", "")) + payload)
         code = int(protocol)
     if "bad" in words:
-        at = {6: 16, 17: 6, 1: 2}[code]
+        at = {6: 16, 17: 6, 1: 2, 132: 8}[code]
         segment[at] ^= 0x5A
     if "trunc" in number:
         segment = segment[: number["trunc"]]
@@ -178,8 +185,9 @@ def _one_packet(net: Net, packet: bytes) -> str:
 
 
 def normal(entries: list[str]) -> list[str]:
-    """Return entries in an order of their own, with `use=` removed."""
-    return sorted(re.sub(r" use=\d+$", "", re.sub(r"  +", " ", entry)) for entry in entries)
+    """Return entries in an order of their own (not that of timeouts), with `use=` removed."""
+    clean = (re.sub(r" use=\d+$", "", re.sub(r"  +", " ", entry)) for entry in entries)
+    return sorted(clean, key=lambda entry: entry.split()[3:])
 
 
 def near(expected: list[str], actual: list[str]) -> bool:
