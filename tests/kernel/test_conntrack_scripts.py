@@ -72,12 +72,8 @@ class Router:
                 write_sysctl(f"net.ipv6.conf.{port}.disable_ipv6", "1")
                 run_tool(["ip", "link", "set", port, "up"])
                 run_tool(["ip", "addr", "add", f"{net}.1/24", "dev", port])
-                run_tool(
-                    ["ip", "neigh", "add", f"{net}.2", "lladdr", MACS[side], "dev", port]
-                )
-            rules = [
-                f"-A PREROUTING -m conntrack --ctstate {state}" for state in STATES
-            ]
+                run_tool(["ip", "neigh", "add", f"{net}.2", "lladdr", MACS[side], "dev", port])
+            rules = [f"-A PREROUTING -m conntrack --ctstate {state}" for state in STATES]
             # What is lost would leave no entry; the far hosts must not answer by themselves.
             run_tool(
                 ["iptables-legacy-restore"],
@@ -152,7 +148,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("stem,case", [pytest.param(*row, id=f"{row[0]}-{row[1].name}") for row in CASES])
+@pytest.mark.parametrize(
+    "stem,case", [pytest.param(*row, id=f"{row[0]}-{row[1].name}") for row in CASES]
+)
 def test_kernel_still_says_so(router: Router, stem: str, case: object) -> None:
     """The running kernel tracks the connections as recorded."""
     for expected, actual in zip(case.steps, router.run(case), strict=True):

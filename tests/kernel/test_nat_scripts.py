@@ -44,6 +44,7 @@ class NatRouter(kernel.Router):
             run_tool(["ip", "route", "add", "10.3.0.0/16", "via", "10.2.0.2"])
             run_tool(["ip", "route", "add", "10.4.0.0/16", "via", "10.1.0.2"])
             run_tool(["ip", "route", "add", "10.2.0.96/28", "via", "10.2.0.2"])
+            run_tool(["ip", "route", "add", "10.2.0.77", "via", "10.2.0.2"])
             for last in range(3, 20):
                 run_tool(["ip", "route", "add", f"10.1.0.{last}", "via", "10.1.0.2"])
 
@@ -76,7 +77,9 @@ class NatRouter(kernel.Router):
         near = bytes.fromhex(kernel.MACS[side].replace(":", ""))
         self.tap.send(kernel.PORTS[side], far + near + b"\x08\x00" + packet)
         for _ in range(6):
-            frames = [heard.frame for heard in self.tap.heard() if heard.frame[12:14] == b"\x08\x00"]
+            frames = [
+                heard.frame for heard in self.tap.heard() if heard.frame[12:14] == b"\x08\x00"
+            ]
             if frames:
                 return frames[0][14:].hex()
             time.sleep(0.002)

@@ -110,9 +110,7 @@ def build_packet(text: str) -> tuple[str, bytes]:
         )  # fmt: skip
         code = 6
     elif protocol == "udp":
-        segment = build_udp(
-            src=src, dst=dst, src_port=src_port, dst_port=dst_port, payload=payload
-        )
+        segment = build_udp(src=src, dst=dst, src_port=src_port, dst_port=dst_port, payload=payload)
         if "nocheck" in words:
             segment[6:8] = bytes(2)
         if "udplen" in number:
@@ -132,7 +130,9 @@ def build_packet(text: str) -> tuple[str, bytes]:
     elif protocol == "sctp":
         segment = bytearray(src_port.to_bytes(2, "big") + dst_port.to_bytes(2, "big"))
         segment += number.get("vtag", 0).to_bytes(4, "big") + bytes(4)
-        segment += bytes.fromhex("".join(word for word in words if "=" not in word and word != "bad"))
+        segment += bytes.fromhex(
+            "".join(word for word in words if "=" not in word and word != "bad")
+        )
         segment[8:12] = crc32c(segment).to_bytes(4, "little")
         code = 132
     else:
@@ -205,7 +205,9 @@ SCRIPTS = sorted(Path(__file__).parent.glob("*.script"))
 CASES = [(path.stem, case) for path in SCRIPTS for case in read_cases(path.read_text())]
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=f"{stem}-{case.name}") for stem, case in CASES])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=f"{stem}-{case.name}") for stem, case in CASES]
+)
 def test_script(case: Case) -> None:
     """Every packet has the state, and leaves the entries and log lines, that the kernel gave."""
     for expected, actual in zip(case.steps, run_netemu(case), strict=True):

@@ -177,9 +177,7 @@ def build_packet(text: str, outs: list[str]) -> tuple[str, bytes]:
             icmp_type=int(options["type"]), code=int(options.get("code", 0)), payload=quoted[:cut]
         )
         src = parse_address(options["src"]) if "src" in options else header.dst
-        return side, bytes(
-            build_ipv4(src=src, dst=header.src, protocol=1, payload=bytes(message))
-        )
+        return side, bytes(build_ipv4(src=src, dst=header.src, protocol=1, payload=bytes(message)))
     return side, _answer(quoted, header)
 
 
