@@ -14,69 +14,85 @@ from __future__ import annotations
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.kit import Extension, Settings
-from netemu.netfilter.xtables.model import Chain, Invert, Rule, Table
+from netemu.netfilter.xtables.model import Invert, Rule, Table
 from netemu.netfilter.xtables.names import protocol_name
 
 
 def check_table(table: Table) -> None:
     """Raise RulesetError for what the kernel refuses at COMMIT."""
     reached = reaching_hooks(table)
+    nowhere: frozenset[Hook] = frozenset()
     for chain in table.chains.values():
-        hooks = reached.get(chain.name, frozenset())
+        hooks = reached.get(chain.name, nowhere)
         for rule in chain.rules:
             for match in rule.matches:
-                _check(match.declaration, match.given, f"-m {match.name}", table, rule, hooks)
-            if rule.target is not None:
-                target = rule.target
-                _check(target.declaration, target.given, f"-j {target.name}", table, rule, hooks)
+                declaration = match.declaration
+                assert isinstance(declaration, Extension)
+                if declaration.restricted:
+                    _check(declaration, match.given, f"-m {match.name}", table, rule, hooks)
+            target = rule.target
+            if target is not None:
+                declaration = target.declaration
+                assert isinstance(declaration, Extension)
+                if declaration.restricted:
+                    _check(declaration, target.given, f"-j {target.name}", table, rule, hooks)
 
 
 def reaching_hooks(table: Table) -> dict[str, frozenset[Hook]]:
     """Return the hooks that reach each chain; refuse loops (mark_source_chains)."""
+    jumps = {
+        chain.name: tuple(dict.fromkeys(rule.jump for rule in chain.rules if rule.jump))
+        for chain in table.chains.values()
+    }
     reached: dict[str, set[Hook]] = {}
     for chain in table.chains.values():
         if chain.policy is not None:
-            _walk(table, chain, Hook[chain.name], reached)
+            _walk(table, jumps, chain.name, Hook[chain.name], reached)
     return {name: frozenset(hooks) for name, hooks in reached.items()}
 
 
-def _walk(table: Table, start: Chain, hook: Hook, reached: dict[str, set[Hook]]) -> None:
+def _walk(
+    table: Table,
+    jumps: dict[str, tuple[str, ...]],
+    start: str,
+    hook: Hook,
+    reached: dict[str, set[Hook]],
+) -> None:
     """Visit every chain that a hook reaches, depth first, without recursion."""
-    path = [start.name]
-    position = [0]
-    reached.setdefault(start.name, set()).add(hook)
+    path = {start: iter(jumps[start])}
+    reached.setdefault(start, set()).add(hook)
     while path:
-        rules = table.chains[path[-1]].rules
-        if position[-1] >= len(rules):
-            path.pop()
-            position.pop()
+        name = next(reversed(path))
+        following = next(path[name], None)
+        if following is None:
+            del path[name]
             continue
-        rule = rules[position[-1]]
-        position[-1] += 1
-        if not rule.jump:
-            continue
-        if rule.jump in path:
-            raise RulesetError(
-                f"Too many levels of symbolic links: chain `{rule.jump}' leads back to itself "
-                f"through {' -> '.join([*path[path.index(rule.jump) :], rule.jump])}",
-                line=rule.line or 0,
-            )
-        hooks = reached.setdefault(rule.jump, set())
+        if following in path:
+            raise _loop(table, list(path), name, following)
+        hooks = reached.setdefault(following, set())
         if hook not in hooks:
             hooks.add(hook)
-            path.append(rule.jump)
-            position.append(0)
+            path[following] = iter(jumps[following])
+
+
+def _loop(table: Table, path: list[str], name: str, back_to: str) -> RulesetError:
+    """Say which chains lead back to themselves, at the rule that closes the loop."""
+    way = " -> ".join([*path[path.index(back_to) :], back_to])
+    rule = next(rule for rule in table.chains[name].rules if rule.jump == back_to)
+    return RulesetError(
+        f"Too many levels of symbolic links: chain `{back_to}' leads back to itself: {way}",
+        line=rule.line or 0,
+    )
 
 
 def _check(
-    declaration: object,
+    declaration: Extension,
     settings: object,
     what: str,
     table: Table,
     rule: Rule,
     hooks: frozenset[Hook],
 ) -> None:
-    assert isinstance(declaration, Extension)
     assert isinstance(settings, Settings)
     try:
         _check_extension(declaration, table, rule, hooks)

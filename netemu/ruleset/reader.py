@@ -61,7 +61,7 @@ class _Reader:
         self._ruleset = Ruleset(family=family, file=file)
         self._table: Table | None = None
         self._number = 0
-        self._shapes = ShapeCache(registry, family)
+        self._shapes = ShapeCache("", family)
 
     def read(self, text: str) -> Ruleset:
         """Read every line."""
@@ -109,6 +109,7 @@ class _Reader:
     def _begin(self, line: str) -> None:
         name = read_fields("table_line", line)[0]
         self._table = tables.new_table(name, self._family, self._number)
+        self._shapes = ShapeCache(name, self._family)
 
     def _commit(self, table: Table) -> None:
         check_table(table)

@@ -6,94 +6,225 @@ Theory of operation: two lines have one shape if they differ only in values. The
 shape is read the slow way; what claimed which word is kept as a `Plan`. For later lines the plan
 picks the values by position and calls the same kinds, defaults and checks. Nothing is taken on
 trust: what a plan cannot read, or reads into an error, is a miss, and the slow way reads the line
-again and words the error. A shape holds every word that begins with `-` or `!`, every match and
-protocol name, and the name behind -j when it is a target.
+again and words the error.
+
+The key of a shape holds the words that decide what the others mean: options, `!`, and the names of
+matches, protocols and targets, all learnt from lines read the slow way. Such a word where a value
+stands only makes another shape. Values are therefore exactly the words at the places that the plan
+knows, whatever they hold, since an option takes its value unseen; only a second value may not look
+like an option, and the plan asks that.
+
+Matches and targets whose value never changes are made once for equal words and shared.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Generic as TypingGeneric
+from typing import TypeVar
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.addresses import Network, check_interface
 from netemu.netfilter.xtables.kit import AnyMatch, AnyTarget, Given, Match, Settings, Target
-from netemu.netfilter.xtables.model import Invert, Table
-from netemu.netfilter.xtables.registry import Registry
+from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Invert, Table
 from netemu.ruleset.build import INPUT_ONLY, OUTPUT_ONLY, assemble, make_generic, networks
 from netemu.ruleset.draft import Draft, Loaded, Use
 
 Shape = tuple[str | None, ...]
 
-_NAMED = frozenset({"-m", "-p"})
-"""The word behind them belongs to the shape."""
+Bound = TypeVar("Bound", BoundMatch, BoundTarget)
+
+_ONE_WORD = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedExtension(TypingGeneric[Bound]):
+    """One extension of a shape: where its values stand, and what was made of them before."""
+
+    __slots__ = ("_family", "_made", "_places", "_plan", "_table", "_uses", "extension")
+
+    def __init__(self, loaded: Loaded, draft: Draft, family: Family, table: str) -> None:
+        """Take over what the slow way found."""
+        assert isinstance(loaded.extension, (Match, Target))
+        self.extension: AnyMatch | AnyTarget = loaded.extension
+        self._uses: tuple[Use, ...] = tuple(loaded.uses)
+        self._places = tuple(
+            use.position + offset for use in self._uses for offset in range(use.option.kind.arity)
+        )
+        self._plan = draft
+        self._family = family
+        self._table = table
+        self._made: dict[tuple[str, ...], Bound] = {}
+
+    def bind(self, words: list[str]) -> Bound:
+        """Return the match or target that these words make."""
+        values = tuple([words[place] for place in self._places])
+        made = self._made.get(values)
+        if made is not None:
+            return made
+        settings = self._settings(words)
+        bound: Bound = self.extension.bind(settings)  # type: ignore[assignment]
+        if self.extension.shares(settings):
+            self._made[values] = bound
+        return bound
+
+    def _settings(self, words: list[str]) -> Settings:
+        """Read the values, fill defaults and check them."""
+        given: dict[str, Given] = {}
+        order: list[Given] = []
+        for option, canonical, call, place, inverted in self._uses:
+            arity = option.kind.arity
+            value: object = True
+            if arity == _ONE_WORD:
+                value = option.kind.parse(words[place], call)
+            elif arity:
+                value = option.kind.parse(self._several(words, place, arity), call)
+            if option.into and option.convert is not None:
+                value = option.convert(value)
+            given[canonical.name] = Given(canonical, value, inverted)
+            order.append(Given(option, value, inverted))
+        settings = Settings(
+            self.extension.name,
+            given,
+            tuple(order),
+            family=self._family,
+            protocol=self._plan.protocol,
+            protocol_inverted=bool(self._plan.invert & Invert.PROTO),
+            table=self._table,
+        )
+        self.extension.settle(settings)
+        return settings
+
+    def _several(self, words: list[str], place: int, arity: int) -> str:
+        """Join the words of one value; none but the first may look like an option."""
+        if any(word == "!" or word.startswith("-") for word in words[place + 1 : place + arity]):
+            raise RulesetError("not of this shape")
+        return " ".join(words[place : place + arity])
+
+
 class Plan:
     """Where the values of one shape stand; -1 for a part that is not there."""
 
-    chain: int
-    source: int
-    destination: int
-    in_device: int
-    out_device: int
-    protocol: int
-    """The number itself, since the name belongs to the shape."""
-    fragment: bool
-    invert: Invert
-    matches: tuple[tuple[AnyMatch, tuple[Use, ...]], ...]
-    target: tuple[AnyTarget, tuple[Use, ...]] | None
-    jump: int
-    goto: bool
+    __slots__ = (
+        "_chain",
+        "_destination",
+        "_family",
+        "_fragment",
+        "_goto",
+        "_in_device",
+        "_invert",
+        "_jump",
+        "_matches",
+        "_out_device",
+        "_protocol",
+        "_source",
+        "_target",
+    )
+
+    def __init__(self, draft: Draft, family: Family, table: str) -> None:
+        """Take over what the slow way found."""
+        places = draft.places
+        self._family = family
+        self._chain = places["A"]
+        self._source = places.get("s", -1)
+        self._destination = places.get("d", -1)
+        self._in_device = places.get("i", -1)
+        self._out_device = places.get("o", -1)
+        self._jump = places.get("j", -1)
+        self._protocol = draft.protocol
+        self._fragment = draft.fragment
+        self._invert = draft.invert
+        self._goto = draft.goto
+        self._matches = tuple(
+            PlannedExtension[BoundMatch](item, draft, family, table) for item in draft.matches
+        )
+        self._target: PlannedExtension[BoundTarget] | None = None
+        if draft.target is not None:
+            self._target = PlannedExtension(draft.target, draft, family, table)
+
+    def append(
+        self, table: Table, words: list[str], counters: tuple[int, int] | None, line: int
+    ) -> bool:
+        """Append the rule that the words make; False when the slow way must look."""
+        name = words[self._chain]
+        chain = table.chains.get(name)
+        if chain is None:
+            return False
+        jump = words[self._jump] if self._jump >= 0 else ""
+        if jump and (jump in table.chains) != (self._target is None):
+            return False
+        source = self._network(words, self._source)
+        destination = self._network(words, self._destination)
+        in_device = self._device(words, self._in_device, name in OUTPUT_ONLY)
+        out_device = self._device(words, self._out_device, name in INPUT_ONLY)
+        if source is _MISS or destination is _MISS or in_device is None or out_device is None:
+            return False
+        matches = tuple([planned.bind(words) for planned in self._matches])
+        target = None if self._target is None else self._target.bind(words)
+        generic = make_generic(
+            source,
+            destination,
+            in_device,
+            out_device,
+            self._protocol,
+            fragment=self._fragment,
+            invert=self._invert,
+        )
+        rule = assemble(
+            generic,
+            matches,
+            target,
+            jump=jump if target is None else "",
+            goto=self._goto,
+            counters=counters,
+            line=line,
+        )
+        chain.rules.append(rule)
+        return True
+
+    def _network(self, words: list[str], place: int) -> Network | None:
+        if place < 0:
+            return None
+        found = networks(words[place], self._family)
+        return found[0] if len(found) == 1 else _MISS
+
+    def _device(self, words: list[str], place: int, forbidden: bool) -> str | None:  # noqa: FBT001 - the answer to a question
+        """Return a device name, empty when the shape has none, None for the slow way."""
+        if place < 0:
+            return ""
+        name = words[place]
+        if forbidden or not name:
+            return None
+        check_interface(name)
+        return name
+
+
+_MISS = Network(b"", b"")
+"""Stands for a list of addresses, which makes several rules."""
 
 
 class ShapeCache:
-    """The plans of one file."""
+    """The plans of one table of a file."""
 
-    __slots__ = ("_family", "_plans", "_targets")
+    __slots__ = ("_family", "_names", "_plans", "_table")
 
-    def __init__(self, registry: Registry, family: Family) -> None:
+    def __init__(self, table: str, family: Family) -> None:
         """Start empty."""
+        self._table = table
         self._family = family
+        self._names: dict[str, str] = {}
         self._plans: dict[Shape, Plan] = {}
-        self._targets = frozenset(
-            target.name for target in registry.targets if family in target.families
-        )
-
-    def _shape(self, words: list[str]) -> Shape:
-        shape: list[str | None] = []
-        before = ""
-        for word in words:
-            if word[:1] == "-" or word == "!" or before in _NAMED:
-                shape.append(word)
-            elif before == "-j":
-                shape.append(word if word in self._targets else "")
-            else:
-                shape.append(None)
-            before = word
-        return tuple(shape)
 
     def learn(self, words: list[str], draft: Draft) -> None:
         """Keep the plan of a line that was read the slow way."""
         if draft.command != "A" or not draft.plain or draft.own_counters:
             return
-        places = draft.places
-        target = draft.target
-        self._plans[self._shape(words)] = Plan(
-            chain=places["A"],
-            source=places.get("s", -1),
-            destination=places.get("d", -1),
-            in_device=places.get("i", -1),
-            out_device=places.get("o", -1),
-            protocol=draft.protocol,
-            fragment=draft.fragment,
-            invert=draft.invert,
-            matches=tuple((_match(item), tuple(item.uses)) for item in draft.matches),
-            target=None if target is None else (_target(target), tuple(target.uses)),
-            jump=places.get("j", -1),
-            goto=draft.goto,
-        )
+        before = ""
+        for word in words:
+            named = before in {"-m", "-p"} or (before == "-j" and draft.target is not None)
+            if word[:1] == "-" or word == "!" or named:
+                self._names[word] = word
+            before = word
+        self._plans[self._shape(words)] = Plan(draft, self._family, self._table)
 
     def append(
         self, table: Table, words: list[str], counters: tuple[int, int] | None, line: int
@@ -103,116 +234,9 @@ class ShapeCache:
         if plan is None:
             return False
         try:
-            return self._append(plan, table, words, counters, line)
+            return plan.append(table, words, counters, line)
         except RulesetError:
             return False
 
-    def _append(
-        self,
-        plan: Plan,
-        table: Table,
-        words: list[str],
-        counters: tuple[int, int] | None,
-        line: int,
-    ) -> bool:
-        name = words[plan.chain]
-        chain = table.chains.get(name)
-        if chain is None:
-            return False
-        jump = words[plan.jump] if plan.jump >= 0 else ""
-        if jump and (jump in table.chains) != (plan.target is None):
-            return False
-        source = self._network(words, plan.source)
-        destination = self._network(words, plan.destination)
-        if source is _SEVERAL or destination is _SEVERAL:
-            return False
-        in_device = words[plan.in_device] if plan.in_device >= 0 else ""
-        out_device = words[plan.out_device] if plan.out_device >= 0 else ""
-        if (plan.in_device >= 0 and (not in_device or name in OUTPUT_ONLY)) or (
-            plan.out_device >= 0 and (not out_device or name in INPUT_ONLY)
-        ):
-            return False
-        check_interface(in_device)
-        check_interface(out_device)
-        matches = tuple(
-            match.bind(self._settings(match, uses, words, plan, table.name))
-            for match, uses in plan.matches
-        )
-        target = None
-        if plan.target is not None:
-            declared, uses = plan.target
-            target = declared.bind(self._settings(declared, uses, words, plan, table.name))
-        chain.rules.append(
-            assemble(
-                make_generic(
-                    source,
-                    destination,
-                    in_device,
-                    out_device,
-                    plan.protocol,
-                    fragment=plan.fragment,
-                    invert=plan.invert,
-                ),
-                matches,
-                target,
-                jump=jump if target is None else "",
-                goto=plan.goto,
-                counters=counters,
-                line=line,
-            )
-        )
-        return True
-
-    def _network(self, words: list[str], place: int) -> Network | None:
-        if place < 0:
-            return None
-        found = networks(words[place], self._family)
-        return found[0] if len(found) == 1 else _SEVERAL
-
-    def _settings(
-        self,
-        extension: AnyMatch | AnyTarget,
-        uses: tuple[Use, ...],
-        words: list[str],
-        plan: Plan,
-        table: str,
-    ) -> Settings:
-        """Read the values of one extension, fill its defaults and check them."""
-        given: dict[str, Given] = {}
-        order: list[Given] = []
-        for option, canonical, call, place, inverted in uses:
-            arity = option.kind.arity
-            value: object = True
-            if arity == 1:
-                value = option.kind.parse(words[place], call)
-            elif arity:
-                value = option.kind.parse(" ".join(words[place : place + arity]), call)
-            if option.into and option.convert is not None:
-                value = option.convert(value)
-            given[canonical.name] = Given(canonical, value, inverted)
-            order.append(Given(option, value, inverted))
-        settings = Settings(
-            extension.name,
-            given,
-            tuple(order),
-            family=self._family,
-            protocol=plan.protocol,
-            protocol_inverted=bool(plan.invert & Invert.PROTO),
-            table=table,
-        )
-        extension.settle(settings)
-        return settings
-
-
-_SEVERAL = Network(b"", b"")
-"""Stands for a list of addresses, which makes several rules."""
-
-
-def _match(loaded: Loaded) -> AnyMatch:
-    assert isinstance(loaded.extension, Match)
-    return loaded.extension
-
-
-def _target(loaded: Loaded) -> AnyTarget:
-    assert isinstance(loaded.extension, Target)
-    return loaded.extension
+    def _shape(self, words: list[str]) -> Shape:
+        return tuple(map(self._names.get, words))

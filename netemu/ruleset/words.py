@@ -61,6 +61,9 @@ def _word_pattern() -> re.Pattern[str]:
 
 _QUOTED = re.compile(r'([^"]*)"((?:[^"\\]|\\.)*)', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ODD_BLANK = re.compile(r"[^\x21-\x7e \t\n]")
+"""What str.split might take for a blank: anything that is neither printable ASCII nor a blank."""
+
 _BARE = re.compile(r"[^ \t\n]+")
 
 
@@ -80,10 +83,12 @@ def unquote(word: str) -> str:
 def split_words(line: str) -> list[str]:
     """Split a rule line without counters into words."""
     if '"' not in line:
-        return _BARE.findall(line)
-    return [
-        unquote(word) if '"' in word else word for word in _word_pattern().findall(line)
-    ]
+        return _BARE.findall(line) if _ODD_BLANK.search(line) else line.split()
+    if line.count('"') == 2 and "\\" not in line and not _ODD_BLANK.search(line):
+        before, quoted, after = line.split('"')
+        if before[-1:] == " ":
+            return [*before.split(), quoted, *after.split()]
+    return [unquote(word) if '"' in word else word for word in _word_pattern().findall(line)]
 
 
 def read_rule_line(line: str) -> RuleLine:

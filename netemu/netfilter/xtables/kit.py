@@ -194,6 +194,11 @@ class Extension:
     shares: SharesFunction = never
     save: SaveFunction | None = None
 
+    @property
+    def restricted(self) -> bool:
+        """Whether table, hooks or protocol of a rule matter to it."""
+        return bool(self.tables or self.hooks or self.protocols or self.check_hooks)
+
     def find(self, name: str) -> Option | None:
         """Return the option of this name or alias."""
         for option in self.options:
