@@ -9,7 +9,9 @@ from netemu.ip.fib_table import Errno, Flowi4, RouteType
 from netemu.ip.icmp import ip4_reply_mark
 from netemu.ip.output import ip_local_out, route_of
 from netemu.ip.route import ip_route_output_key
-from netemu.net import Net, kfree_skb_reason, skb_made
+from netemu.ip.sockets import Sockets
+from netemu.ip.tcp_listen import tcp_socket_rcv
+from netemu.net import Net, consume_skb, kfree_skb_reason, skb_made
 from netemu.skb import ETH_P_IP, Checksum, PacketType, Skb
 from netemu.wire.checksum import internet_checksum, pseudo_header_sum
 from netemu.wire.ipv4 import IPPROTO_TCP, IPv4, build_ipv4
@@ -22,9 +24,22 @@ def tcp_v4_rcv(net: Net, skb: Skb) -> None:
     if reason:
         kfree_skb_reason(net, skb, reason)
         return
-    tcp_v4_send_reset(net, skb)
-    port = TCP(skb.data, skb.transport_offset).dst_port
-    kfree_skb_reason(net, skb, "NO_SOCKET", f"nobody listens on tcp port {port}")
+    header = IPv4(skb.data)
+    port = TCP(skb.data, header.header_len).dst_port
+    device = skb.device
+    assert device is not None
+    listening = net.generic(Sockets).lookup("tcp", header.dst, port, device)
+    outcome = tcp_socket_rcv(net, skb, listening=listening)
+    if outcome is None:
+        tcp_v4_send_reset(net, skb)
+        kfree_skb_reason(net, skb, "NO_SOCKET", f"nobody listens on tcp port {port}")
+        return
+    if outcome.reset:
+        tcp_v4_send_reset(net, skb)
+    if outcome.reason:
+        kfree_skb_reason(net, skb, outcome.reason, f"refused by the socket on tcp port {port}")
+    else:
+        consume_skb(net, skb, f"tcp socket :{port}")
 
 
 def _check_segment(skb: Skb) -> str:
