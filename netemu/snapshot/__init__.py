@@ -8,6 +8,7 @@ directories that somebody filled by hand, and each file can be checked with the 
   The reader, the collector, the POSIX sh script and the doctor all follow it.
 * `source` opens directories and archives as a read-only tree.
 * `read` turns a tree into a `NodeSpec`; `read_*` know one tool's output each.
+* `listing` turns `iptables -nvL`, all that a sosreport has of a host's rules, into save text.
 * `bare` makes a node of a mere iptables-save text.
 * `write` is the reverse of `read`: the property test `read(write(spec)) == spec` holds both.
 * `take`, `script` and `redact` collect a snapshot on a live node; `check` is the doctor.

@@ -50,6 +50,9 @@ class Item:
         return (self.name, *self.also)
 
 
+LISTED_TABLES = ("raw", "mangle", "nat", "filter", "security")
+"""Tables that sosreports list; in the order of their hooks' priorities."""
+
 ITEMS: tuple[Item, ...] = (
     Item(
         key="link",
@@ -167,8 +170,18 @@ ITEMS: tuple[Item, ...] = (
         also=("ss_-tuln", "ss_-peaonmi"),
         disables="nothing listens: local ports answer RST or port unreachable",
     ),
+    *(
+        Item(
+            key=f"list_{table}{family}",
+            command=f"{program} -t {table} -nvL",
+            also=(f"{program}_-vnxL", f"{program}_-nvL") if table == "filter" else (),
+            collect=False,
+        )
+        for family, program in ((4, "iptables"), (6, "ip6tables"))
+        for table in LISTED_TABLES
+    ),
 )
-"""Every file of INTERFACE section 2, in the order in which the doctor lists them."""
+"""Every file of a snapshot, in the order in which the doctor lists them."""
 
 ITEM = {item.key: item for item in ITEMS}
 

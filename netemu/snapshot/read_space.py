@@ -6,7 +6,7 @@ import re
 
 from netemu.sim.spec import LinkSpec, NamespaceSpec, TextFile
 from netemu.snapshot.document import Document
-from netemu.snapshot.items import ITEM
+from netemu.snapshot.items import ITEM, LISTED_TABLES
 from netemu.snapshot.read_addr import device_records, read_addresses
 from netemu.snapshot.read_link import read_bridge_links, read_links, specs_of
 from netemu.snapshot.read_neigh import read_fdb, read_neighbours
@@ -25,7 +25,7 @@ _FAILED = re.compile(
 )
 """What a report holds instead of output where a tool is missing or not allowed."""
 
-RULE_KEYS = ("save4", "legacy4", "nft4")
+RULE_KEYS = ("save4", "legacy4", "nft4", *(f"list_{table}4" for table in LISTED_TABLES))
 
 
 class SpaceReader:
