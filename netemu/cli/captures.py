@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import gzip
 import sys
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from itertools import chain, islice
 from typing import BinaryIO, cast
 
@@ -48,28 +51,32 @@ def parse_input(text: str) -> CaptureInput:
     return CaptureInput(path=path, device=device)
 
 
-def open_capture(path: str) -> BinaryIO:
-    """Open a capture, compressed or not; `-` is standard input."""
-    if path == "-":
-        return sys.stdin.buffer
+@contextmanager
+def open_capture(path: str) -> Iterator[BinaryIO]:
+    """Open a capture, compressed or not; `-` is standard input. Pipes are read once."""
     try:
-        stream = open(path, "rb")  # noqa: SIM115 - handed to the caller
-        head = stream.read(2)
-        stream.seek(0)
+        stream = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115 - below
     except OSError as problem:
         raise CaptureError(f"cannot be read ({problem.strerror})", file=path) from None
-    return cast("BinaryIO", gzip.open(stream)) if head == GZIP_MAGIC else stream
+    with stream:
+        head = stream.peek(2)[:2] if isinstance(stream, BufferedReader) else b""
+        if head != GZIP_MAGIC:
+            yield stream
+            return
+        with gzip.GzipFile(fileobj=stream) as unpacked:
+            yield cast("BinaryIO", unpacked)
 
 
 def frames_of(path: str) -> Iterator[CapturedFrame]:
     """Yield the frames of a file."""
-    stream = open_capture(path)
-    with stream:
+    with open_capture(path) as stream:
         read = getattr(stream, "read1", stream.read)
         try:
             yield from read_capture(read, path)
-        except (EOFError, gzip.BadGzipFile) as problem:
+        except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
             raise CaptureError(f"the compressed file is damaged: {problem}", file=path) from None
+        except OSError as problem:
+            raise CaptureError(f"cannot be read ({problem.strerror})", file=path) from None
 
 
 class Captures:

@@ -30,8 +30,12 @@ SAVED_INPUT_LIMIT = 32 << 20
 def run(cli: click.Command, arguments: list[str]) -> int:
     """Run `cli` with `arguments`; return the exit code."""
     try:
-        result = cli.main(args=arguments, prog_name="netemu", standalone_mode=False)
+        # Not cli.main(): that one ends a broken pipe with 1, the code of a difference.
+        with cli.make_context("netemu", list(arguments)) as context:
+            result = cli.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except click.exceptions.Abort:
         return INTERRUPTED
     except click.FileError as problem:

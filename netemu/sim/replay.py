@@ -96,6 +96,7 @@ class Replay:
         "_last_seen_ns",
         "_own_macs",
         "_sent",
+        "_with_output",
         "_without_macs",
         "captured_devices",
         "injected",
@@ -119,6 +120,8 @@ class Replay:
         self._sent: dict[tuple[str, bytes], deque[SentAt]] = {}
         self._cut: list[CapturedAt] = []
         """Expectations cut by snaplen: they are compared as far as they go."""
+        self._with_output: set[str] = set()
+        """Devices whose captures hold what the node sent; others were taken of its input only."""
         self._without_macs: set[str] = set()
         """Devices whose captures are compared from the ethertype on."""
         self._last_seen_ns: dict[str, int] = {}
@@ -156,8 +159,9 @@ class Replay:
         return [f"{text} ({count})" for text, count in self.notes.items()]
 
     def _was_captured(self, item: SentAt) -> bool:
-        last = self._last_seen_ns.get(item.device)
-        return last is not None and item.time_ns <= last
+        if item.device not in self._with_output:
+            return False
+        return item.time_ns <= self._last_seen_ns[item.device]
 
     def _inject(self, item: CapturedAt) -> Injected:
         space, device = self.node.find_device(item.device)
@@ -192,6 +196,7 @@ class Replay:
             self._sent.setdefault(self._key(device, item.frame), deque()).append(item)
 
     def _expect(self, item: CapturedAt) -> None:
+        self._with_output.add(item.device)
         if item.truncated:
             self._expect_cut(item)
             return

@@ -25,7 +25,7 @@ def test_the_page_holds_rows_and_events(trace):
 
 
 def test_nothing_is_loaded_from_elsewhere(trace):
-    assert not re.search(r"\b(src|href)="|https?:|@import|url\(", render_html(trace))
+    assert not re.search(r"\b(src|href)=[\"']|https?:|@import|url\(", render_html(trace))
 
 
 def test_rules_that_did_not_match_are_there_but_hidden(trace):
