@@ -6,13 +6,13 @@ Kernel: none; the end of do_parse and generate_entry of iptables (iptables.c).
 from __future__ import annotations
 
 import functools
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Mapping
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.addresses import Network, read_network, show_network
 from netemu.netfilter.xtables.kit import Match, Settings, Target
-from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Generic, Invert, Rule
+from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Chain, Generic, Invert, Rule
 from netemu.netfilter.xtables.names import protocol_name
 from netemu.netfilter.xtables.registry import Registry
 from netemu.ruleset.draft import Draft, Loaded
@@ -50,11 +50,18 @@ def _check_devices(draft: Draft) -> None:
         raise RulesetError(f"Can't use -i with {draft.chain}", column=draft.options["i"])
 
 
-def resolve_jump(draft: Draft, chains: Container[str], registry: Registry, family: Family) -> None:
+def resolve_jump(
+    draft: Draft, chains: Mapping[str, Chain], registry: Registry, family: Family
+) -> None:
     """Decide whether -j names a chain; a chain of an extension's name hides the extension."""
     if not draft.jump:
         return
     if draft.jump in chains:
+        if chains[draft.jump].policy is not None:
+            raise RulesetError(
+                f"Invalid argument: nothing can jump to the built-in chain `{draft.jump}'",
+                column=draft.jump_column,
+            )
         draft.target = None
         return
     if draft.target is not None:

@@ -1,6 +1,9 @@
 """iptables-save text read line by line, as iptables-restore reads it.
 
 Kernel: none; xtables_restore_parse and iptables_restore_main of iptables (iptables-restore.c).
+
+Counters are taken wherever they stand, as `iptables-restore -c` does, but they may be left out, as
+without `-c`.
 """
 
 from __future__ import annotations

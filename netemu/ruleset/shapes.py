@@ -150,7 +150,7 @@ class Plan:
         if chain is None:
             return False
         jump = words[self._jump] if self._jump >= 0 else ""
-        if jump and (jump in table.chains) != (self._target is None):
+        if jump and not self._leads(table, jump):
             return False
         source = self._network(words, self._source)
         destination = self._network(words, self._destination)
@@ -180,6 +180,13 @@ class Plan:
         )
         chain.rules.append(rule)
         return True
+
+    def _leads(self, table: Table, jump: str) -> bool:
+        """Return whether -j names a user chain, or a target that no chain hides."""
+        chain = table.chains.get(jump)
+        if chain is None:
+            return self._target is not None
+        return self._target is None and chain.policy is None
 
     def _network(self, words: list[str], place: int) -> Network | None:
         if place < 0:

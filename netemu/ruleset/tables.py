@@ -83,14 +83,15 @@ def flush(table: Table, name: str) -> None:
 
 
 def zero(table: Table, name: str, number: int | None) -> None:
-    """Zero the counters of a rule, a chain or all chains."""
-    chains = [need_chain(table, name)] if name else list(table.chains.values())
-    for chain in chains:
-        rules = chain.rules if number is None else [_numbered(chain, number)]
-        for rule in rules:
-            rule.packets = rule.octets = 0
-        if number is None:
-            chain.packets = chain.octets = 0
+    """Look for what -Z names, and leave the counters.
+
+    libiptc marks counters that the kernel holds; those of rules and policies that the same text
+    has just set stay as they were set.
+    """
+    if name:
+        chain = need_chain(table, name)
+        if number is not None:
+            _numbered(chain, number)
 
 
 def delete_chain(table: Table, name: str) -> None:

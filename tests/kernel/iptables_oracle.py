@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
@@ -37,22 +39,21 @@ def missing(backend: str = "legacy") -> str:
 _MARK = "=====netemu====="
 
 
-def ask_real(texts: list[str], *, family: Family = Family.IPV4, backend: str = "legacy") -> list[Answer]:
+def ask_real(
+    texts: list[str], *, family: Family = Family.IPV4, backend: str = "legacy"
+) -> list[Answer]:
     """Load each text into a fresh namespace and save it again."""
     program = ("ip6tables" if family == Family.IPV6 else "iptables") + f"-{backend}"
-    script = []
-    for number, text in enumerate(texts):
-        delimiter = f"NETEMU_{number}_END"
-        script.append(
-            f"unshare -n sh -c '{program}-restore -c && echo {_MARK}ok && {program}-save -c' "
-            f"2>&1 <<'{delimiter}'\n{text}{delimiter}\necho; echo {_MARK}end"
+    ask = f"{program}-restore -c <$0 && echo {_MARK}ok && {program}-save -c"
+    with tempfile.TemporaryDirectory() as directory:
+        script = []
+        for number, text in enumerate(texts):
+            path = Path(directory, str(number))
+            path.write_bytes(text.encode("utf-8", "surrogateescape"))
+            script.append(f"unshare -n sh -c '{ask}' {path} 2>&1; echo; echo {_MARK}end")
+        done = subprocess.run(
+            ["sh"], input="\n".join(script).encode(), capture_output=True, check=False
         )
-    done = subprocess.run(
-        ["bash", "-c", "\n".join(script)] if len(script) < 20 else ["bash"],
-        input="\n".join(script).encode("utf-8", "surrogateescape"),
-        capture_output=True,
-        check=False,
-    )
     output = done.stdout.decode("utf-8", "surrogateescape")
     parts = output.split(f"{_MARK}end\n")
     assert len(parts) == len(texts) + 1, done.stderr[-1000:]
@@ -66,10 +67,10 @@ def _answer(output: str) -> Answer:
 
 def split_tables(text: str) -> dict[str, str]:
     """Cut saved text into tables, without comment lines."""
-    kept = "".join(
-        line + "\n" for line in text.split("\n") if line and not line.startswith("# ")
-    )
-    return {found[1]: found[0] for found in re.finditer(r"^\*(\S+)\n.*?^COMMIT\n", kept, re.M | re.S)}
+    kept = "".join(line + "\n" for line in text.split("\n") if line and not line.startswith("# "))
+    return {
+        found[1]: found[0] for found in re.finditer(r"^\*(\S+)\n.*?^COMMIT\n", kept, re.MULTILINE | re.DOTALL)
+    }
 
 
 def ask_netemu(text: str, *, family: Family = Family.IPV4, backend: str = "legacy") -> Answer:

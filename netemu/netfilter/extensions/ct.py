@@ -162,13 +162,15 @@ def settings_number(given: Given) -> int:
 
 def _check_ct(settings: Settings) -> None:
     """Test what the kernel tests: helpers and timeout policies must exist."""
+    if "notrack" in settings:
+        return
     if settings.get("timeout", str, ""):
         raise RulesetError(
             f"CT: there is no timeout policy `{settings.need('timeout', str)}'; "
             "a snapshot holds none, so the kernel's timeouts are all there is"
         )
     helper = settings.get("helper", str, "")
-    if not helper or "notrack" in settings:
+    if not helper:
         return
     if not settings.protocol or settings.protocol_inverted:
         raise RulesetError("CT: You must specify a L4 protocol and not use inversions on it")

@@ -16,7 +16,7 @@ from netemu.errors import RulesetError
 from netemu.net import Net
 from netemu.netfilter.xtables.addresses import under_mask
 from netemu.netfilter.xtables.hosts import LooseHost
-from netemu.netfilter.xtables.kinds import U32, Text
+from netemu.netfilter.xtables.kinds import U32, U32_MAX, Text, Unsigned
 from netemu.netfilter.xtables.kit import Match, Option, Settings, printed
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
@@ -268,6 +268,18 @@ def _others(name: str) -> tuple[str, ...]:
     return tuple(other for other in OPERATIONS if other != name)
 
 
+class SignedU32(Unsigned):
+    """A number from 1, printed as libxt_recent prints it: with %d."""
+
+    def __init__(self) -> None:
+        """Accept what U32(low=1) does."""
+        super().__init__(1, U32_MAX)
+
+    def show(self, value: int) -> str:
+        """Print as a signed number."""
+        return str(value - (1 << 32) if value >> 31 else value)
+
+
 MATCHES = (
     Match(
         name="recent",
@@ -285,7 +297,7 @@ MATCHES = (
                 "update", invertible=True, excludes=_others("update"), help="Looks and stamps it."
             ),
             Option("remove", invertible=True, excludes=_others("remove"), help="Removes it."),
-            Option("seconds", U32(low=1), help="Only stamps of the last so many seconds count."),
+            Option("seconds", SignedU32(), help="Only stamps of the last so many seconds count."),
             Option("reap", requires=("seconds",), help="Removes an entry that is older."),
             Option("hitcount", U32(), help="So many stamps must count."),
             Option("rttl", excludes=("set", "remove"), help="The TTL must be the same, too."),

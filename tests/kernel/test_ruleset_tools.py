@@ -1,0 +1,163 @@
+"""netemu accepts, refuses and prints what the real iptables-legacy-restore and -save do."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from netemu.netfilter.extensions import EXTENSIONS
+from netemu.netfilter.hook import Family
+from tests.kernel.iptables_oracle import Answer, ask_netemu, ask_real, compare, missing
+from tests.kernel.rule_generator import generate, generate_mixed
+
+WHY_NOT = missing()
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "everything is there"),
+]
+
+CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
+
+NAMES = sorted(
+    {match.name for match in EXTENSIONS.matches if Family.IPV4 in match.families}
+    | {target.name for target in EXTENSIONS.targets if target.standard is None}
+)
+
+
+def differences(texts: list[str], family: Family = Family.IPV4) -> list[str]:
+    real: list[Answer] = []
+    for start in range(0, len(texts), 200):
+        real += ask_real(texts[start : start + 200], family=family)
+    found = [
+        compare(text, answer, ask_netemu(text, family=family))
+        for text, answer in zip(texts, real, strict=True)
+    ]
+    return [difference for difference in found if difference]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_generated_options(name):
+    """Options of one extension: values at the edges, negations, wrong combinations and places."""
+    assert differences(list(generate(60, seed=20261123, only=name))) == []
+
+
+def test_rules_of_several_parts():
+    """Generic options, several matches, abbreviations and repeated options in any order."""
+    assert differences(list(generate_mixed(300, seed=20261123))) == []
+
+
+WRITTEN = (Path(__file__).parent / "ruleset_lines.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_written_lines():
+    """Hand-made lines, each alone in the filter table."""
+    assert differences([f"*filter\n{line}\nCOMMIT\n" for line in WRITTEN if line]) == []
+
+
+WHOLE = [
+    "*filter\n:FOO - [0:0]\n:BAR - [0:0]\n-A INPUT -j FOO\n-A FOO -j BAR\n-A BAR -j FOO\nCOMMIT\n",
+    "*filter\n:FOO - [0:0]\n:BAR - [0:0]\n-A FOO -j BAR\n-A BAR -j FOO\nCOMMIT\n",
+    "*filter\n:FOO - [0:0]\n-A FOO -j FOO\nCOMMIT\n",
+    "*filter\n:FOO - [0:0]\n-A INPUT -g FOO\n-A FOO -j INPUT\nCOMMIT\n",
+    "*filter\n-A INPUT -j OUTPUT\nCOMMIT\n",
+    "*filter\n:FOO - [0:0]\n-A INPUT -j FOO\n-A INPUT -j OUTPUT\nCOMMIT\n",
+    "*filter\n:FOO - [0:0]\n-A INPUT -g FOO\n-A INPUT -g OUTPUT\nCOMMIT\n",
+    "*filter\n:FOO - [0:0]\n:FOO - [0:0]\nCOMMIT\n",
+    "*filter\n:FOO ACCEPT [0:0]\nCOMMIT\n",
+    "*filter\n:INPUT - [0:0]\n:OUTPUT DROP [1:2]\nCOMMIT\n",
+    "*filter\n:INPUT\nCOMMIT\n",
+    "*filter\n:\nCOMMIT\n",
+    "*filter\n:INPUT DROP [x:2]\nCOMMIT\n",
+    "*filter\n:INPUT DROP [1:2] more\nCOMMIT\n",
+    "*filter\n: INPUT\tDROP  [1:2]\nCOMMIT\n",
+    "*filter\n:INPUT FOO [0:0]\nCOMMIT\n",
+    '*filter\n:a"b - [0:0]\n:abc - [0:0]\n:Foo - [0:0]\n:zed - [0:0]\n-A INPUT -j abc\nCOMMIT\n',
+    "*filter\n:LOG - [0:0]\n-A INPUT -j LOG\nCOMMIT\n",
+    "*filter\n:" + "x" * 28 + " - [0:0]\nCOMMIT\n",
+    "*filter\n:" + "x" * 29 + " - [0:0]\nCOMMIT\n",
+    "*nosuch\nCOMMIT\n",
+    "* filter\nCOMMIT\n",
+    "*\nCOMMIT\n",
+    " *filter\nCOMMIT\n",
+    "*filter\n COMMIT\n",
+    "*filter\nCOMMIT",
+    "*filter\nCOMMIT \n",
+    "*filter\n-A INPUT\r\nCOMMIT\n",
+    "*filter\r\nCOMMIT\r\n",
+    "*filter\n",
+    "-A INPUT -j DROP\n",
+    "COMMIT\n",
+    "*filter\n*nat\nCOMMIT\n",
+    "*filter\n\n# comment\n-A INPUT -j DROP\n#\nCOMMIT\n# end\n",
+    "*filter\nCOMMIT\n*nat\n-A PREROUTING -i eth0\nCOMMIT\n*mangle\nCOMMIT\n*raw\nCOMMIT\n",
+    "*filter\n-A INPUT -j DROP\nCOMMIT\n*filter\n-A INPUT -j ACCEPT\nCOMMIT\n",
+    "*filter\n[5:6] -A INPUT -j DROP\n[7:8] -A INPUT -c 1 2\n[x:y] -A INPUT\nCOMMIT\n",
+    "*filter\n[5:6]-A INPUT -j DROP\nCOMMIT\n",
+    "*filter\n[5:6 -A INPUT -j DROP\nCOMMIT\n",
+    "*filter\n[56] -A INPUT -j DROP\nCOMMIT\n",
+    "*filter\n-A INPUT -j DROP\n-I INPUT -j ACCEPT\n-I INPUT 2 -s 1.1.1.1,2.2.2.2\n-I INPUT 9\nCOMMIT\n",
+    "*filter\n-A INPUT -j DROP\n-I INPUT -j ACCEPT\n-I INPUT 2 -s 1.1.1.1,2.2.2.2\n-I INPUT 5 -p 9\nCOMMIT\n",
+    "*filter\n-A INPUT -j DROP\n-D INPUT -j DROP\n-A INPUT -p 6\n-A INPUT -p 7\n-D INPUT 1\nCOMMIT\n",
+    "*filter\n-A INPUT -p 6\n-A INPUT -p 7\n-R INPUT 1 -p 8\nCOMMIT\n",
+    "*filter\n-A INPUT -p 6\n-R INPUT 1 -s 1.1.1.1,2.2.2.2\nCOMMIT\n",
+    "*filter\n-N FOO\n-A FOO\n-E FOO BAR\n-A INPUT -j BAR\n-E BAR BAZ\n-P INPUT DROP\nCOMMIT\n",
+    "*filter\n-N FOO\n-A INPUT -j FOO\n-X FOO\nCOMMIT\n",
+    "*filter\n-N FOO\n-A FOO\n-X FOO\nCOMMIT\n",
+    "*filter\n-N FOO\n-A FOO\n-F FOO\n-X FOO\nCOMMIT\n",
+    "*filter\n-N FOO\n-N BAR\n-A FOO -j BAR\n-X\nCOMMIT\n",
+    "*filter\n-N FOO\n-N BAR\n-X\nCOMMIT\n",
+    "*filter\n-A INPUT\n-F\n-A OUTPUT\nCOMMIT\n",
+    "*filter\n[3:4] -A INPUT\n[5:6] -A INPUT\n-Z INPUT 1\nCOMMIT\n",
+    "*filter\n[3:4] -A INPUT\n:OUTPUT DROP [7:8]\n-Z\nCOMMIT\n",
+    "*filter\n-A INPUT -p 6\n-C INPUT -p 6\nCOMMIT\n",
+    "*filter\n-A INPUT -p 6\n-C INPUT -p 7\nCOMMIT\n",
+    "*filter\n-A INPUT " + "-m comment --comment x " * 62 + "\nCOMMIT\n",
+    "*filter\n-A INPUT " + "-m comment --comment x " * 62 + "-f\nCOMMIT\n",
+    "*filter\n-A INPUT " + "-m comment --comment x " * 62 + "-p 6\nCOMMIT\n",
+    "*filter\n-A INPUT " + "-m comment --comment x " * 63 + "\nCOMMIT\n",
+    "*nat\n:FOO - [0:0]\n-A PREROUTING -j FOO\n-A FOO -j DNAT --to-destination 1.2.3.4\nCOMMIT\n",
+    "*nat\n:FOO - [0:0]\n-A POSTROUTING -j FOO\n-A FOO -j DNAT --to-destination 1.2.3.4\nCOMMIT\n",
+    "*nat\n:FOO - [0:0]\n-A FOO -j DNAT --to-destination 1.2.3.4\nCOMMIT\n",
+    "*filter\n:FOO - [0:0]\n-A FOO -j DNAT --to-destination 1.2.3.4\nCOMMIT\n",
+    "*mangle\n-A INPUT -j REJECT\nCOMMIT\n",
+    "*security\n-A INPUT -j ACCEPT\nCOMMIT\n",
+]
+
+
+@pytest.mark.parametrize("number", range(len(WHOLE)))
+def test_whole_files(number):
+    """Declarations, other commands, loops, counters, limits, and what the kernel refuses."""
+    assert differences([WHOLE[number]]) == []
+
+
+def corpus_rows() -> list[dict[str, str]]:
+    with (CORPUS / "DUMPS.tsv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return [row for row in rows if row["family"] in {"iptables", "ip6tables"}]
+
+
+@pytest.mark.skipif(not CORPUS.is_dir(), reason=f"needs the corpus in {CORPUS}")
+@pytest.mark.parametrize("family", [Family.IPV4, Family.IPV6])
+def test_corpus(family):
+    """Public dumps print as iptables-save prints them, unless they use what netemu lacks."""
+    program = "ip6tables" if family == Family.IPV6 else "iptables"
+    texts = [
+        (CORPUS / "dumps" / row["file"]).read_bytes().decode("utf-8", "surrogateescape")
+        for row in corpus_rows()
+        if row["family"] == program
+    ]
+    found = [text for text in differences(texts, family) if not lacks_extension(text)]
+    assert found == []
+
+
+def lacks_extension(difference: str) -> bool:
+    said = difference.rpartition("\nnetemu: ")[2]
+    return (
+        "Couldn't load match `" in said
+        or "Couldn't load target `" in said
+        or "is no known target" in said
+        or ("unknown option" in said and "--icmpv6-type" in said)
+    )
