@@ -82,6 +82,14 @@ class Document:
         line = lines[number - 1] if number <= len(lines) else ""
         return self.error(message, start + max(0, line.find(value) if value else 0))
 
+    def whole_number(self, line: int, text: str, default: int = 0) -> int:
+        """Return the number that stands in a text form, `default` where nothing does."""
+        if not text:
+            return default
+        if not text.isdecimal():
+            raise self.line_error(line, f"{text!r} is no whole number", text)
+        return int(text)
+
     def record_error(self, index: int, error: ValueError) -> SnapshotError:
         """Return the error for record `index` of the file's list."""
         value = error.value if isinstance(error, BadValueError) else ""

@@ -69,7 +69,7 @@ def device_records_text(document: Document) -> list[DeviceRecord]:
     ids = {name: number for number, name in names_of_netns(document).items()}
     for number, line in enumerate(document.text.splitlines(), 1):
         if head := _HEAD.match(line):
-            current = records.setdefault(int(head["index"]), _device(head))
+            current = records.setdefault(int(head["index"]), _device(document, number, head))
         elif one := _ONE_LINE.match(line):
             index = int(one["index"])
             current = records.setdefault(index, DeviceRecord(ifname=one["name"], ifindex=index))
@@ -83,7 +83,7 @@ def device_records_text(document: Document) -> list[DeviceRecord]:
     return list(records.values())
 
 
-def _device(head: re.Match[str]) -> DeviceRecord:
+def _device(document: Document, number: int, head: re.Match[str]) -> DeviceRecord:
     words = head["rest"].split()
     link = head["link"]
     by_number = _BY_NUMBER.match(link or "")
@@ -93,7 +93,7 @@ def _device(head: re.Match[str]) -> DeviceRecord:
         flags=head["flags"].split(","),
         link=None if by_number else link,
         link_index=int(by_number[1]) if by_number else 0,
-        mtu=int(_after(words, "mtu") or 1500),
+        mtu=document.whole_number(number, _after(words, "mtu"), 1500),
         master=_after(words, "master"),
     )
 
@@ -141,14 +141,12 @@ def _address(document: Document, number: int, line: str) -> AddressRecord:
     words = line.split("\\", maxsplit=1)[0].split()
     peer = _after(words, "peer")
     _, _, length = (peer or words[1]).partition("/")
-    if length and not length.isdecimal():
-        raise document.line_error(number, f"{words[1]!r} is no address", words[1])
     local = words[1].partition("/")[0]
     return AddressRecord(
         family=words[0],
         local=local,
         address=peer.partition("/")[0],
-        prefixlen=int(length) if length else (128 if ":" in local else 32),
+        prefixlen=document.whole_number(number, length, 128 if ":" in local else 32),
         broadcast=_after(words, "brd"),
         scope=_after(words, "scope") or "global",
         secondary="secondary" in words,

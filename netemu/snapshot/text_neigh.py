@@ -35,17 +35,16 @@ def neighbour_records(document: Document) -> list[NeighbourRecord]:
 def fdb_records(document: Document) -> list[FdbRecord]:
     """Return one record per line."""
     found: list[FdbRecord] = []
-    for line in document.text.splitlines():
+    for number, line in enumerate(document.text.splitlines(), 1):
         words = line.split()
         if not words:
             continue
-        vlan = word_after(words, "vlan")
         found.append(
             FdbRecord(
                 mac=words[0],
                 ifname=word_after(words, "dev"),
                 master=word_after(words, "master"),
-                vlan=int(vlan) if vlan.isdecimal() else 0,
+                vlan=document.whole_number(number, word_after(words, "vlan")),
                 state=next((word for word in words if word in FDB_STATES), ""),
             )
         )

@@ -43,7 +43,7 @@ def route_records(document: Document) -> list[RouteRecord]:
         if words[0] == "nexthop":
             if not found:
                 raise document.line_error(number, "a nexthop stands before any route")
-            found[-1].nexthops.append(_nexthop(words))
+            found[-1].nexthops.append(_nexthop(document, number, words))
         else:
             found.append(_route(document, number, words))
     return found
@@ -53,8 +53,7 @@ def _route(document: Document, number: int, words: list[str]) -> RouteRecord:
     kind = words.pop(0) if words[0] in KINDS else "unicast"
     if not words:
         raise document.line_error(number, "a route without destination", kind)
-    way = _nexthop(words)
-    metric = word_after(words, "metric")
+    way = _nexthop(document, number, words)
     mtu = word_after([word for word in words if word != "lock"], "mtu")
     return RouteRecord(
         dst=words[0],
@@ -67,25 +66,24 @@ def _route(document: Document, number: int, words: list[str]) -> RouteRecord:
         protocol=word_after(words, "proto"),
         scope=word_after(words, "scope") or "global",
         prefsrc=word_after(words, "src"),
-        metric=int(metric) if metric.isdecimal() else 0,
+        metric=document.whole_number(number, word_after(words, "metric")),
         tos=word_after(words, "tos") or "0",
-        metrics=[{"mtu": int(mtu)}] if mtu.isdecimal() else [],
+        metrics=[{"mtu": document.whole_number(number, mtu)}] if mtu else [],
         encap=word_after(words, "encap"),
     )
 
 
-def _nexthop(words: list[str]) -> NexthopRecord:
+def _nexthop(document: Document, number: int, words: list[str]) -> NexthopRecord:
     gateway = word_after(words, "via")
     via = None
     if gateway in {"inet", "inet6"}:
         via = Via(host=word_after(words, gateway))
         gateway = ""
-    weight = word_after(words, "weight")
     return NexthopRecord(
         gateway=gateway,
         via=via,
         dev=word_after(words, "dev"),
-        weight=int(weight) if weight.isdecimal() else 1,
+        weight=document.whole_number(number, word_after(words, "weight"), 1),
         flags=["onlink"] if "onlink" in words else [],
     )
 
@@ -99,30 +97,44 @@ def rule_records(document: Document) -> list[RuleRecord]:
         match = _RULE.match(line)
         if not match:
             raise document.line_error(number, "this is no line of `ip rule`")
-        found.append(_rule(int(match["priority"]), match["rest"].split()))
+        found.append(_rule(document, number, int(match["priority"]), match["rest"].split()))
     return found
 
 
-def _rule(priority: int, words: list[str]) -> RuleRecord:
+def _rule(document: Document, number: int, priority: int, words: list[str]) -> RuleRecord:
     record = RuleRecord(priority=priority)
-    if words[0] == "not":
+
+    def whole(name: str) -> int | None:
+        text = word_after(words, name)
+        return document.whole_number(number, text) if text else None
+
+    def ports(name: str) -> tuple[int | None, int | None]:
+        low, dash, high = word_after(words, name).partition("-")
+        if not low:
+            return None, None
+        first = document.whole_number(number, low)
+        return first, document.whole_number(number, high) if dash else first
+
+    if words[:1] == ["not"]:
         record.inverted = None
-    record.src, record.srclen = _selector(word_after(words, "from"))
-    record.dst, record.dstlen = _selector(word_after(words, "to"))
+    record.src, _, source_length = (word_after(words, "from") or "all").partition("/")
+    record.dst, _, destination_length = (word_after(words, "to") or "all").partition("/")
+    record.srclen = document.whole_number(number, source_length) if source_length else None
+    record.dstlen = (
+        document.whole_number(number, destination_length) if destination_length else None
+    )
     record.iif, record.oif = word_after(words, "iif"), word_after(words, "oif")
     if mark := word_after(words, "fwmark"):
         record.fwmark, _, mask = mark.partition("/")
         record.fwmask = mask or None
     record.tos = word_after(words, "tos") or word_after(words, "dsfield") or "0"
     record.ipproto = word_after(words, "ipproto")
-    record.sport_start, record.sport_end = _ports(word_after(words, "sport"))
-    record.dport_start, record.dport_end = _ports(word_after(words, "dport"))
+    record.sport_start, record.sport_end = ports("sport")
+    record.dport_start, record.dport_end = ports("dport")
     record.table = word_after(words, "lookup") or None
     record.action = next((word for word in words if word in ACTIONS), "")
-    goto = word_after(words, "goto")
-    record.goto = int(goto) if goto.isdecimal() else None
-    suppress = word_after(words, "suppress_prefixlength")
-    record.suppress_prefixlen = int(suppress) if suppress.isdecimal() else None
+    record.goto = whole("goto")
+    record.suppress_prefixlen = whole("suppress_prefixlength")
     _foreign(record, words)
     return record
 
@@ -137,15 +149,3 @@ def _foreign(record: RuleRecord, words: list[str]) -> None:
     if "suppress_ifgroup" in words:
         record.suppress_ifgroup = word_after(words, "suppress_ifgroup")
     record.tun_id = word_after(words, "tun_id") or None
-
-
-def _selector(text: str) -> tuple[str, int | None]:
-    address, _, length = text.partition("/")
-    return address or "all", int(length) if length.isdecimal() else None
-
-
-def _ports(text: str) -> tuple[int | None, int | None]:
-    low, _, high = text.partition("-")
-    if not low.isdecimal():
-        return None, None
-    return int(low), int(high) if high.isdecimal() else int(low)

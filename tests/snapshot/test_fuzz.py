@@ -20,11 +20,12 @@ VALUES = [None, True, -1, 2**40, 1.5, "", "x", "10.0.0.1/99", "::", [], {}, ["x"
 
 
 def attempt(folder: Path) -> None:
+    said = ""
     try:
         read_node(str(folder))
     except SnapshotError as error:
-        assert str(error).startswith(str(folder))
-        assert "; " in str(error)
+        said = str(error)
+    assert not said or (said.startswith(f"{folder}/") and "; " in said)
     report = check_tree(open_tree(str(folder)))
     assert report.exit_code in {0, 1, 3}
 
