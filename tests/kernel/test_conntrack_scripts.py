@@ -17,6 +17,7 @@ from types import ModuleType
 
 import pytest
 
+from netemu.livekernel.conntrack_load import insert_commands
 from netemu.livekernel.kmsg import KernelLog
 from netemu.livekernel.namespace import Namespace, run_tool, write_sysctl
 from netemu.livekernel.tap import Tap
@@ -100,6 +101,11 @@ class Router:
     def step(self, step: object) -> object:
         if step.text.startswith("wait"):
             time.sleep(float(step.text.split()[1]))
+            return scripts.Step(step.text, "", self.entries(), [])
+        if step.text.startswith("load"):
+            with self.space.entered():
+                for command in insert_commands(step.text.removeprefix("load ")):
+                    run_tool(command)
             return scripts.Step(step.text, "", self.entries(), [])
         side, packet = scripts.build_packet(step.text)
         with self.space.entered():

@@ -138,6 +138,13 @@ class ParsedConnection:
     expires_s: int
 
 
+_LIBERAL: Final = 8
+_CLOSE_INIT: Final = 4
+"""IP_CT_TCP_FLAG_*: `conntrack -I`, which knows no windows, makes both sides liberal, and lets a SYN
+reopen a connection that is closed."""
+
+_TIME_WAIT: Final = 7
+
 _TOKEN: Final = re.compile(r"\S+")
 _FOOTER: Final = re.compile(r"conntrack v\S+ \(conntrack-tools\): ")
 _FLAGS: Final = ("[UNREPLIED]", "[ASSURED]", "[OFFLOAD]", "[HW_OFFLOAD]")
@@ -248,6 +255,8 @@ class _Line:
         if protocol == IPPROTO_TCP:
             connection.tcp = TcpTracking()
             connection.tcp.state = state
+            for side in connection.tcp.seen:
+                side.flags = _LIBERAL | (_CLOSE_INIT if state >= _TIME_WAIT else 0)
         if protocol == IPPROTO_SCTP:
             connection.sctp = SctpTracking()
             connection.sctp.state = state

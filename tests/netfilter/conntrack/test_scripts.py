@@ -9,6 +9,7 @@ Linux 6.18.44 (HZ 250) between two hosts, 10.1.0.2 and 10.2.0.2, and a router th
     + tcp 6 119 SYN_SENT src=...     conntrack -L afterwards, a line per entry
     ! nf_ct_proto_6: ...             what log_invalid=255 logged
     > wait 3                         seconds that pass
+    > load tcp 6 100 ESTABLISHED ... an entry of `conntrack -L` put in with `conntrack -I`
 """
 
 from __future__ import annotations
@@ -159,6 +160,9 @@ def run_netemu(case: Case) -> list[Step]:
         logs.clear()
         if step.text.startswith("wait"):
             net.clock.run_until(net.clock.now_ns + int(step.text.split()[1]) * NSEC_PER_SEC)
+            state = ""
+        elif step.text.startswith("load"):
+            table.load(step.text.removeprefix("load "))
             state = ""
         else:
             _, packet = build_packet(step.text)
