@@ -116,6 +116,10 @@ class LiveNode:
         ):
             raw.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            # As a program's own socket: bound to the source if that is an address of the node.
+            raw.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, packet[1])
+            with suppress(OSError):
+                raw.bind((socket.inet_ntoa(packet[12:16]), 0))
             # No route, or a hook dropped it: that is seen in counters and frames.
             with suppress(OSError):
                 raw.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
