@@ -9,6 +9,7 @@ from netemu.events import HeaderRewritten
 from netemu.ip.icmp import icmp_send
 from netemu.ip.options import ip_forward_options, skb_options
 from netemu.ip.output import ICMP_FRAG_NEEDED, dst_output, route_of
+from netemu.ip.route import rt_tos2priority
 from netemu.ip.route_errors import ip_rt_send_redirect
 from netemu.ip.rtable import IPSKB_DOREDIRECT, IPSKB_FORWARDED, ip_dst_mtu_maybe_forward
 from netemu.net import Net, kfree_skb_reason, nf_hook
@@ -19,14 +20,6 @@ from netemu.wire.ipv4 import IPv4
 
 ICMP_SR_FAILED = 5
 """Code of destination unreachable: a strict source route named no neighbour (RFC 792)."""
-
-_TOS_PRIORITY = (0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4)
-"""skb->priority by the four TOS bits (ip_tos2prio in net/ipv4/route.c)."""
-
-
-def rt_tos2priority(tos: int) -> int:
-    """Return the queueing priority that goes with a TOS octet."""
-    return _TOS_PRIORITY[(tos & 0x1E) >> 1]
 
 
 def ip_forward(net: Net, skb: Skb) -> None:

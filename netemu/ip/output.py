@@ -13,7 +13,7 @@ from netemu.ip.fib import inet_addr_type
 from netemu.ip.fib_table import Errno, Flowi4, RouteType
 from netemu.ip.fragment import ip_do_fragment
 from netemu.ip.neighbour import neigh_output
-from netemu.ip.route import ip_route_output_key, loopback_of
+from netemu.ip.route import ip_route_output_key, loopback_of, rt_tos2priority
 from netemu.ip.rtable import (
     IPSKB_REROUTED,
     DstOutput,
@@ -29,15 +29,11 @@ from netemu.net import Net, kfree_skb_reason, nf_hook
 from netemu.netfilter.hook import Family, Hook
 from netemu.skb import ETH_P_IP, Checksum, Fate, PacketType, Skb
 from netemu.wire.address import IPV4_ANY
-from netemu.wire.checksum import csum_replace4
-from netemu.wire.fields import get16, set16
 from netemu.wire.icmp import IcmpType
-from netemu.wire.ipv4 import IPPROTO_TCP, IPPROTO_UDP, IPv4
+from netemu.wire.ipv4 import IPv4
 
 ICMP_FRAG_NEEDED = 4
 """Code of destination unreachable (RFC 1191)."""
-
-_CHECK_OFFSET = {IPPROTO_TCP: 16, IPPROTO_UDP: 6}
 
 
 def route_of(skb: Skb) -> Rtable:
@@ -182,38 +178,32 @@ def ip_finish_output2(net: Net, skb: Skb) -> None:
 def ip_send_packet(
     net: Net, packet: bytes | bytearray, *, mark: int = 0, fate: Fate | None = None
 ) -> Fate:
-    """Let the node send `packet` itself, as a program on it would; return what became of it.
+    """Let the node send `packet` itself; return what became of it.
 
-    A source of 0.0.0.0 is chosen by the route, as for a socket that is not bound; one that is not
-    ours is sent all the same, as from a transparent socket.
+    This is what a raw socket with IP_HDRINCL does (raw_send_hdrinc) that has the packet's TOS and
+    is bound to its source, as far as that is an address of ours: so the route is the one that a
+    program's own socket gets. A source of 0.0.0.0 is chosen by the route.
     """
     skb = Skb(packet, protocol=ETH_P_IP, fate=fate or net.new_fate())
     skb.mark = mark
     header = IPv4(skb.data)
-    saddr = header.src
-    ours = saddr == IPV4_ANY or inet_addr_type(net, saddr) == RouteType.LOCAL
-    flow = Flowi4(daddr=header.dst, saddr=saddr, tos=header.tos, mark=mark, any_source=not ours)
+    skb.priority = rt_tos2priority(header.tos)
+    ours = inet_addr_type(net, header.src) == RouteType.LOCAL
+    flow = Flowi4(
+        daddr=header.dst, saddr=header.src if ours else IPV4_ANY, tos=header.tos, mark=mark
+    )
     dissect_ports(skb, flow)
     route = ip_route_output_key(net, flow, skb)
     if isinstance(route, Errno):
         kfree_skb_reason(net, skb, "IP_OUTNOROUTES", f"no route: {route}")
         return skb.fate
-    if saddr == IPV4_ANY:
-        _fill_source(skb, flow.saddr)
+    if len(skb.data) > route.device.mtu:
+        kfree_skb_reason(net, skb, "PKT_TOO_BIG", f"EMSGSIZE: MTU {route.device.mtu}")
+        return skb.fate
+    if header.src == IPV4_ANY:
+        header.src = flow.saddr
     skb.dst = route
     if not header.identification:
         ip_select_ident(net, skb)
     ip_local_out(net, skb)
     return skb.fate
-
-
-def _fill_source(skb: Skb, source: bytes) -> None:
-    """Write the chosen source into the header and the L4 checksum."""
-    header = IPv4(skb.data)
-    field = _CHECK_OFFSET.get(header.protocol)
-    at = skb.transport_offset + (field or 0)
-    first = not header.fragment_offset
-    if field is not None and first and len(skb.data) >= at + 2 and get16(skb.data, at):
-        check = csum_replace4(get16(skb.data, at), IPV4_ANY, source)
-        set16(skb.data, at, check)
-    header.src = source

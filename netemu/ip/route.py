@@ -70,6 +70,7 @@ __all__ = [
     "ip_route_me_harder",
     "ip_route_output_key",
     "ip_skb_dst_mtu",
+    "rt_tos2priority",
     "skb_rtable",
 ]
 
@@ -81,6 +82,9 @@ IP_INVALID_DEST = "IP_INVALID_DEST"
 IP_LOCALNET = "IP_LOCALNET"
 NOT_SPECIFIED = "NOT_SPECIFIED"
 """Drop reasons (enum skb_drop_reason)."""
+
+_TOS_PRIORITY = (0, 0, 0, 0, 2, 2, 2, 2, 6, 6, 6, 6, 4, 4, 4, 4)
+"""skb->priority by the four TOS bits (ip_tos2prio in net/ipv4/route.c)."""
 
 ALL_HOSTS = bytes((224, 0, 0, 1))
 """The group that every host is a member of (RFC 1112)."""
@@ -525,3 +529,8 @@ def fib_compute_spec_dst(net: Net, skb: Skb) -> bytes:
     if isinstance(found, FibResult):
         return fib_result_prefsrc(net, found)
     return inet_select_addr(net, device, saddr, RT_SCOPE_UNIVERSE)
+
+
+def rt_tos2priority(tos: int) -> int:
+    """Return the queueing priority that goes with a TOS octet."""
+    return _TOS_PRIORITY[(tos & 0x1E) >> 1]
