@@ -280,6 +280,9 @@ class RuleReader:
         elif letter in "46":
             draft.plain = False
             draft.other_family = (letter == "4") != (self._family == Family.IPV4)
+        elif letter == "v":
+            if inverted:
+                raise RulesetError("cannot have ! before -v", column=word.column)
         elif letter in _ILLEGAL:
             raise RulesetError(f"Illegal option `{_ILLEGAL[letter]}' with this command")
         elif letter == "t":

@@ -96,12 +96,16 @@ def _mode(settings: Settings) -> str:
 
 
 def _masks(settings: Settings) -> tuple[int, int]:
-    """Return ctmask and nfmask; the mask options replace that of --set-xmark, too."""
-    both = settings.get("mask", int)
-    if both is not None:
-        return both, both
-    ctmask = settings.get("set-xmark", Masked, Masked(0, U32_MAX)).mask
-    return settings.get("ctmask", int, ctmask), settings.get("nfmask", int, U32_MAX)
+    """Return ctmask and nfmask: the last option that says a mask counts, --set-xmark among them."""
+    ctmask = nfmask = U32_MAX
+    for option, value, _ in settings.order:
+        if isinstance(value, Masked):
+            ctmask = value.mask
+        elif isinstance(value, int) and option.name in {"mask", "ctmask"}:
+            ctmask = value
+        if isinstance(value, int) and option.name in {"mask", "nfmask"}:
+            nfmask = value
+    return ctmask, nfmask
 
 
 def _shift(settings: Settings) -> tuple[int, bool]:

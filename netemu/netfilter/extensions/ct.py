@@ -182,9 +182,16 @@ def _check_ct(settings: Settings) -> None:
 
 
 def _save_ct(settings: Settings) -> str:
+    """Print in ct_save_v1's order.
+
+    A timeout policy's name can be loaded only beside --notrack, which ignores it; then the kernel
+    hands back its first four octets (6.18).
+    """
     parts = [printed(settings, "notrack")]
     if settings.get("helper", str, ""):
-        parts.append(f"--helper {settings.need('helper', str)}")
+        parts.append(f"--helper {settings.need('helper', str)[:15]}")
+    if settings.get("timeout", str, ""):
+        parts.append(f"--timeout {settings.need('timeout', str)[:4]}")
     parts.append(printed(settings, "ctevents", "expevents"))
     zone = _zone(settings)
     if zone.id or zone.from_mark:
