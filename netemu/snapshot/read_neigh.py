@@ -75,7 +75,7 @@ def read_fdb(document: Document) -> list[FdbSpec]:
         found.append(
             FdbSpec(
                 bridge=record.master,
-                device=record.ifname,
+                device=record.ifname or record.dev,
                 mac=mac,
                 state=record.state,
                 vlan=record.vlan,

@@ -35,6 +35,11 @@ _NFT_TABLE = re.compile(
 _NFT_CHAIN = re.compile(r"^\tchain (?P<name>\S+) \{(?P<body>.*?)^\t\}", re.MULTILINE | re.DOTALL)
 _NFT_HOOK = re.compile(r"type \w+ hook (?P<hook>\w+)[^;]*;(?:\s*policy (?P<policy>\w+);)?")
 
+_NFT_REMARK = re.compile(r" # handle \d+$|^\t+comment \".*\"$", re.MULTILINE)
+_DORMANT = re.compile(r"^\tflags [^\n]*\bdormant\b", re.MULTILINE)
+_INCOMPATIBLE = re.compile(r"^# Table `(\S+)' is incompatible", re.MULTILINE)
+"""What iptables-nft-save says of a table of its name that nft made."""
+
 IPTABLES_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 IPTABLES_CHAINS = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 
@@ -93,7 +98,9 @@ def native_tables(text: str) -> tuple[tuple[str, ...], bool]:
     """
     native: list[str] = []
     managed = False
-    for table in _NFT_TABLE.finditer(text):
+    for table in _NFT_TABLE.finditer(_NFT_REMARK.sub("", text)):
+        if _DORMANT.search(table["body"]):
+            continue
         acting = [chain["name"] for chain in _NFT_CHAIN.finditer(table["body"]) if _acts(chain)]
         if not acting:
             continue
@@ -128,6 +135,12 @@ def gather(find: Callable[[str], TextFile | None]) -> RuleFiles:
                 held[backend][family] = specific
     listing = find("nft")
     native, managed = native_tables(listing.text) if listing else ((), False)
+    foreign = [
+        f"{'ip' if family == 4 else 'ip6'} {name}"
+        for family, file in held["nft"].items()
+        for name in _INCOMPATIBLE.findall(file.text)
+    ]
+    native = tuple(dict.fromkeys([*native, *foreign]))
     rebuilt = False
     for family in (4, 6):
         if not any(family in files for files in held.values()) and (text := _rebuild(find, family)):

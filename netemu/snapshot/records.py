@@ -69,6 +69,8 @@ class FdbRecord(msgspec.Struct):
 
     mac: str = ""
     ifname: str = ""
+    dev: str = ""
+    """What iproute2 before 4.18 calls ifname."""
     flags: list[str] = []
     master: str = ""
     state: str = ""

@@ -41,6 +41,13 @@ IDLE_NATIVE = """table inet fw {
 \t}
 }
 """
+WITH_HANDLES = """table inet fw { # handle 7
+\tchain in { # handle 1
+\t\tcomment "nothing here"
+\t\ttype filter hook input priority filter; policy accept;
+\t}
+}
+"""
 DROPPING = IDLE_NATIVE.replace("policy accept", "policy drop")
 
 
@@ -80,6 +87,10 @@ def test_the_backend_is_found_out(files: dict[str, str], expected: tuple[str, st
         ({"legacy4": RULE, "nft": IPTABLES_NFT}, "both iptables-legacy and iptables-nft"),
         ({"legacy4": RULE, "nft": NATIVE}, r"native nftables tables act on packets \(inet fw\)"),
         ({"legacy4": RULE, "nft": DROPPING}, "native nftables tables act"),
+        (
+            {"nft4": "# Table `nat' is incompatible, use 'nft' tool.\n"},
+            r"act on packets \(ip nat\)",
+        ),
         ({"nft": IPTABLES_NFT}, "`iptables-nft-save -c` is needed"),
     ],
 )
@@ -113,6 +124,12 @@ def test_what_is_not_evaluated_is_said() -> None:
         (IPTABLES_NFT.replace("FORWARD", "forward"), (("ip filter",), False)),
         (IDLE_NATIVE, ((), False)),
         (DROPPING, (("inet fw",), False)),
+        (WITH_HANDLES, ((), False)),
+        (
+            WITH_HANDLES.replace("\t}\n", "\t\ttcp dport 1 drop # handle 2\n\t}\n"),
+            (("inet fw",), False),
+        ),
+        (NATIVE.replace("{\n\tset", "{\n\tflags dormant\n\n\tset"), ((), False)),
         ("", ((), False)),
     ],
 )
