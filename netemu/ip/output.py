@@ -22,6 +22,7 @@ from netemu.ip.rtable import (
     ip_skb_dst_mtu,
     skb_rtable,
 )
+from netemu.ip.sockets import RawSocket
 from netemu.ip.upcall import report_error
 from netemu.ip.validate_source import dissect_ports
 from netemu.link.device import netif_rx
@@ -186,6 +187,7 @@ def ip_send_packet(
     """
     skb = Skb(packet, protocol=ETH_P_IP, fate=fate or net.new_fate())
     skb.mark = mark
+    skb.sk = RawSocket()
     header = IPv4(skb.data)
     skb.priority = rt_tos2priority(header.tos)
     ours = inet_addr_type(net, header.src) == RouteType.LOCAL

@@ -8,9 +8,19 @@ does on its own.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from netemu.net import Net
 from netemu.sim.spec import SocketSpec
 from netemu.skb import Device
+
+
+@dataclass(frozen=True, slots=True)
+class RawSocket:
+    """The socket of a program that sends whole IP packets: root's, since others may not."""
+
+    uid: int = 0
+    gid: int = 0
 
 
 class Sockets:
