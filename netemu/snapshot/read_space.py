@@ -80,7 +80,7 @@ class SpaceReader:
             backend=choice.backend,
             ipset=self.text_file("ipset"),
             ipvs=self.text_file("ipvs"),
-            conntrack=self.text_file("conntrack"),
+            conntrack=self._connections(),
         )
         if document := self.document("addr"):
             space.addresses = read_addresses(document)
@@ -98,6 +98,14 @@ class SpaceReader:
             space.netns_ids |= names_of_netns(document)
         self._read_routes(space)
         return space
+
+    def _connections(self) -> TextFile | None:
+        """Return the connections; an empty list says no more than no list.
+
+        It does not even say that conntrack is at work: nobody may have asked for it.
+        """
+        file = self.text_file("conntrack")
+        return file if file and file.text.strip() else None
 
     def _links(self) -> list[LinkSpec]:
         if document := self.document("link"):

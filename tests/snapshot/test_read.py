@@ -247,6 +247,13 @@ def test_wrong_options() -> None:
         read_node("x", as_kind="lab")
 
 
+def test_an_empty_list_of_connections_is_none(put: Put) -> None:
+    """`conntrack -L` prints nothing, too, where conntrack is not at work at all."""
+    spec = read_node(put({"ip_-j_-d_link_show": LO, "conntrack_-L_-o_extended": "\n"}))
+    assert spec.main.conntrack is None
+    assert not any("conntrack" in note for note in spec.notes)
+
+
 def test_names_of_foreign_tables(put: Put) -> None:
     """A table that the node's own rt_tables names: routes and rules mean the same one."""
     files = {

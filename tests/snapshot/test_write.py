@@ -178,7 +178,7 @@ sockets = st.builds(
     port=ports,
     device=st.sampled_from(["", "lo", "eth0"]),
 )
-texts = st.none() | st.text("abc \n", min_size=1).map(lambda text: TextFile(name="x", text=text))
+texts = st.none() | st.text("abc \n").map(lambda text: TextFile(name="x", text=f"x{text}"))
 
 
 @st.composite
