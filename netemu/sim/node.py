@@ -27,6 +27,7 @@ from netemu.net import Net, PacketIds
 from netemu.netfilter.conntrack.core import nf_ct_netns_get
 from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.hook import Family
+from netemu.netfilter.xtables.log import syslog_net_init
 from netemu.netfilter.xtables.model import Rule, Ruleset
 from netemu.netfilter.xtables.table import register_table
 from netemu.ruleset import parse_ruleset
@@ -253,6 +254,7 @@ def _enslave(space: Namespace) -> None:
 
 def _fill_namespace(space: Namespace) -> None:
     net, spec = space.net, space.spec
+    syslog_net_init(net)
     inet_init(net)
     br_netfilter_init(net)
     net.generic(Fib).load(spec)
