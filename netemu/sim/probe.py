@@ -158,13 +158,17 @@ def _mark_next(node: Node, device: str, mark: int) -> None:
 
 
 def trace_everything(node: Node) -> None:
-    """Let every packet be traced from its first hook on, as `-j TRACE` in raw would."""
+    """Let every packet be traced from its first hook on, as `-j TRACE` in raw would.
+
+    The lines go to the kernel log whatever logger the node has bound.
+    """
 
     def set_trace(skb: Skb, state: HookState) -> Verdict:
         skb.nf_trace = True
         return Verdict.ACCEPT
 
     for space in node.namespaces.values():
+        space.net.sysctl.set("net.netfilter.nf_log.2", "nf_log_ipv4")
         for hook in (Hook.PREROUTING, Hook.OUTPUT):
             space.net.hooks.register(Family.IPV4, hook, Priority.FIRST, set_trace)
 
