@@ -17,11 +17,11 @@ from pathlib import Path
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 
 _ABOUT_PACKETS = re.compile(
-    r"\bIN=\S* OUT=|martian|^ll header: |received packet on \S+ with own address"
+    r"IN=\S* OUT=|martian|source route option|^ll header: |received packet on \S+ with own address"
     r"|ate my IP address|nf_conntrack: table full"
 )
 _DEVICE = re.compile(
-    r"\b(?:IN|OUT|PHYSIN|PHYSOUT)=(\S+)|\bon dev (\S+)|, dev (\S+)|received packet on (\S+) with"
+    r"(?:IN|OUT|PHYSIN|PHYSOUT)=(\S+)|\bon dev (\S+)|, dev (\S+)|received packet on (\S+) with"
 )
 
 GLOBAL_SETTINGS = {
