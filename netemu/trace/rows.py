@@ -21,7 +21,9 @@ from netemu.wire.describe import describe_packet
 
 CHANCES = 1 << 31
 
-L2, L2_OUT, ROUTE, LOCAL = "L2", "L2 OUT", "ROUTE", "LOCAL"
+L2, L2_OUT, ROUTE, LOCAL, DROP = "L2", "L2 OUT", "ROUTE", "LOCAL", "DROP"
+OWN_STAGES = {ROUTE, LOCAL}
+"""Stages that keep their name when they happen within a hook."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,7 +113,7 @@ class _Builder:
     def add(self, stage: str, place: str, text: str, *, tone: str = "", mark: str = "") -> Row:
         """Append a row; a hook that is running is its stage."""
         row = Row(
-            stage=self.stamp.hook or stage,
+            stage=stage if stage in OWN_STAGES else self.stamp.hook or stage,
             namespace=self.stamp.node,
             place=place,
             mark=mark,
@@ -240,7 +242,7 @@ class _Builder:
 
     def dropped(self, event: events.PacketDropped) -> None:
         detail = f" ({event.detail})" if event.detail else ""
-        self.add(self.link_stage, "dropped", f"{event.reason}{detail}", tone="bad")
+        self.add(DROP, "dropped", f"{event.reason}{detail}", tone="bad")
 
     def logged(self, event: events.KernelLogged) -> None:
         self.add(self.link_stage, "kernel log", event.text, tone="detail")
