@@ -16,7 +16,8 @@ us, and a stand-in route (`Bridge.fake_rtable`) so that it has one at all. The b
 says STOLEN, and the okfn of the IPv4 hook brings the packet back into the bridge. A frame that then
 goes up the stack has seen PREROUTING already, therefore `ip_sabotage_in` skips it there, once.
 
-Differs from Linux: IPv6 and ARP frames are bridged without their hooks, as nothing hangs there.
+Differs from Linux: IPv6 and ARP frames are bridged without their hooks, as nothing hangs there;
+the options of a hop-by-hop header are not checked.
 """
 
 from __future__ import annotations
@@ -34,18 +35,21 @@ from netemu.link.bridge import Bridge, BridgeNetfilterOps, br_handle_frame_finis
 from netemu.link.bridge_forward import br_dev_queue_push_xmit, br_forward_finish
 from netemu.net import Net, kfree_skb_reason, nf_hook, nf_hook_slow
 from netemu.netfilter.hook import Family, Hook, HookState, Priority, Verdict
-from netemu.skb import ETH_P_IP, Device, NfBridge, PacketType, Skb
+from netemu.skb import ETH_P_IP, ETH_P_IPV6, Device, NfBridge, PacketType, Skb
 from netemu.wire.checksum import internet_checksum
+from netemu.wire.fields import get16
 from netemu.wire.ipv4 import IPv4
 
 NF_BR_PRI_BRNF = 0
 NF_BR_PRI_LAST = (1 << 31) - 1
 """Priorities in the bridge family (include/uapi/linux/netfilter_bridge.h)."""
 
+IPV6_HLEN = 40
 ETH_P_PPP_SES = 0x8864
 PPPOE_SES_HLEN = 8
-PPP_IP = b"\x00\x21"
-"""A PPPoE session frame and the protocol number of IPv4 in it (RFC 2516, RFC 1661)."""
+"""A PPPoE session frame and the length of its header with the PPP protocol (RFC 2516)."""
+
+_PPP_PROTOCOLS = {b"\x00\x21": ETH_P_IP, b"\x00\x57": ETH_P_IPV6}
 
 
 class BrNetfilter:
@@ -79,15 +83,17 @@ def _bridge_of(port: Device | None) -> Bridge | None:
     return master if isinstance(master, Bridge) else None
 
 
-def _is_ip(net: Net, skb: Skb) -> bool:
-    """Return whether the frame carries IPv4 that the hooks want to see."""
+def _carried(net: Net, skb: Skb) -> int:
+    """Return the ethertype that the hooks see in the frame; 0 for what they do not look into."""
     sysctl = net.sysctl
-    if skb.protocol == ETH_P_IP:
+    if skb.protocol in {ETH_P_IP, ETH_P_IPV6}:
         tagged = skb.vlan_tci is not None
-        return not tagged or bool(sysctl.get("net.bridge.bridge-nf-filter-vlan-tagged"))
-    if skb.protocol != ETH_P_PPP_SES or bytes(skb.data[6:8]) != PPP_IP:
-        return False
-    return bool(sysctl.get("net.bridge.bridge-nf-filter-pppoe-tagged"))
+        seen = not tagged or sysctl.get("net.bridge.bridge-nf-filter-vlan-tagged")
+        return skb.protocol if seen else 0
+    if skb.protocol != ETH_P_PPP_SES:
+        return 0
+    seen = sysctl.get("net.bridge.bridge-nf-filter-pppoe-tagged")
+    return _PPP_PROTOCOLS.get(bytes(skb.data[6:8]), 0) if seen else 0
 
 
 def br_validate_ipv4(skb: Skb) -> bool:
@@ -142,9 +148,12 @@ def br_nf_pre_routing(net: Net, skb: Skb, state: HookState) -> Verdict:
     """Run IPv4 PREROUTING for a frame that came in by a port."""
     bridge = _bridge_of(state.in_device)
     assert bridge is not None
+    carried = _carried(net, skb)
+    if carried == ETH_P_IPV6:
+        return _br_nf_pre_routing_ipv6(net, skb, bridge)
     if not bridge.call_iptables and not net.sysctl.get("net.bridge.bridge-nf-call-iptables"):
         return Verdict.ACCEPT
-    if not _is_ip(net, skb):
+    if carried != ETH_P_IP:
         return Verdict.ACCEPT
     info = NfBridge(physindev=skb.device, in_prerouting=True)
     _pull_encapsulation(skb, info)
@@ -159,6 +168,22 @@ def br_nf_pre_routing(net: Net, skb: Skb, state: HookState) -> Verdict:
     finish = partial(br_nf_pre_routing_finish, net)
     nf_hook(net, Family.IPV4, Hook.PREROUTING, skb, bridge, None, finish)
     return Verdict.STOLEN
+
+
+def _br_nf_pre_routing_ipv6(net: Net, skb: Skb, bridge: Bridge) -> Verdict:
+    """Check an IPv6 header as the kernel does before its hooks, and cut off what follows."""
+    if not bridge.call_ip6tables and not net.sysctl.get("net.bridge.bridge-nf-call-ip6tables"):
+        return Verdict.ACCEPT
+    start = PPPOE_SES_HLEN if skb.protocol == ETH_P_PPP_SES else 0
+    data = skb.data
+    end = start + IPV6_HLEN
+    if len(data) >= end:
+        end += get16(data, start + 4)
+    if len(data) < end or data[start] >> 4 != 6:
+        kfree_skb_reason(net, skb, "IP_INHDR")
+        return Verdict.STOLEN
+    del data[end:]
+    return Verdict.ACCEPT
 
 
 def br_nf_pre_routing_finish(net: Net, skb: Skb) -> None:
@@ -262,7 +287,7 @@ def br_nf_local_in(net: Net, skb: Skb, _state: HookState) -> Verdict:
 
 def br_nf_forward_ip(net: Net, skb: Skb, state: HookState) -> Verdict:
     """Run IPv4 FORWARD for a frame that goes from port to port."""
-    if skb.nf_bridge is None or not _is_ip(net, skb):
+    if skb.nf_bridge is None or _carried(net, skb) != ETH_P_IP:
         return Verdict.ACCEPT
     # Copies of a flooded frame share the record, but each has its own way out.
     info = skb.nf_bridge = replace(skb.nf_bridge)
@@ -292,7 +317,7 @@ def _br_nf_forward_finish(net: Net, skb: Skb) -> None:
 def br_nf_post_routing(net: Net, skb: Skb, state: HookState) -> Verdict:
     """Run IPv4 POSTROUTING for a bridged frame; a routed one has passed it in the IP layer."""
     info = skb.nf_bridge
-    if info is None or info.physoutdev is None or not _is_ip(net, skb):
+    if info is None or info.physoutdev is None or _carried(net, skb) != ETH_P_IP:
         return Verdict.ACCEPT
     bridge = _bridge_of(state.out_device)
     assert bridge is not None

@@ -54,6 +54,7 @@ class Bridge(Device):
 
     __slots__ = (
         "_mac_is_set",
+        "call_ip6tables",
         "call_iptables",
         "fake_rtable",
         "fdb",
@@ -99,6 +100,7 @@ class Bridge(Device):
         self.snooping = bool(options.get("mcast_snooping", 1))
         self.promisc = bool(options.get("promisc", 0))
         self.call_iptables = bool(options.get("nf_call_iptables", 0))
+        self.call_ip6tables = bool(options.get("nf_call_ip6tables", 0))
         self.fake_rtable: object | None = None
         """Stands in for a route while IPv4 hooks see a bridged packet (br_netfilter)."""
         self._mac_is_set = mac != ZERO_MAC
