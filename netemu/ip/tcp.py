@@ -9,7 +9,7 @@ from netemu.ip.fib_table import Errno, Flowi4, RouteType
 from netemu.ip.icmp import ip4_reply_mark
 from netemu.ip.output import ip_local_out, route_of
 from netemu.ip.route import ip_route_output_key
-from netemu.ip.sockets import Sockets
+from netemu.ip.sockets import RawSocket, Sockets
 from netemu.ip.tcp_listen import tcp_socket_rcv
 from netemu.net import Net, consume_skb, kfree_skb_reason, skb_made
 from netemu.skb import ETH_P_IP, Checksum, PacketType, Skb
@@ -35,7 +35,8 @@ def tcp_v4_rcv(net: Net, skb: Skb) -> None:
         kfree_skb_reason(net, skb, "NO_SOCKET", f"nobody listens on tcp port {port}")
         return
     if outcome.reset:
-        tcp_v4_send_reset(net, skb)
+        # The RST is the listener's own packet, so LOG knows its owner.
+        tcp_v4_send_reset(net, skb, RawSocket())
     if outcome.reason:
         kfree_skb_reason(net, skb, outcome.reason, f"refused by the socket on tcp port {port}")
     else:
@@ -62,11 +63,11 @@ def _check_segment(skb: Skb) -> str:
     return "TCP_CSUM" if internet_checksum(skb.data[start:], pseudo) else ""
 
 
-def tcp_v4_send_reset(net: Net, skb: Skb) -> None:
-    """Answer a segment that belongs to no connection (RFC 9293 section 3.5.2)."""
+def tcp_v4_send_reset(net: Net, skb: Skb, sk: object | None = None) -> None:
+    """Answer a segment with a RST (RFC 9293 section 3.5.2); `sk` is the socket that refused it."""
     flags = TCP(skb.data, skb.transport_offset).flags
     if not flags & Flag.RST and route_of(skb).kind == RouteType.LOCAL:
-        ip_send_unicast_reply(net, skb, reset_segment(skb), "tcp rst")
+        ip_send_unicast_reply(net, skb, reset_segment(skb), "tcp rst", sk)
 
 
 def reset_segment(skb: Skb) -> bytearray:
@@ -94,7 +95,9 @@ def reset_segment(skb: Skb) -> bytearray:
     )
 
 
-def ip_send_unicast_reply(net: Net, skb: Skb, segment: bytearray, what: str) -> None:
+def ip_send_unicast_reply(
+    net: Net, skb: Skb, segment: bytearray, what: str, sk: object | None
+) -> None:
     """Send a segment back to where `skb` came from: DF, id 0, the TOS of the request."""
     header = IPv4(skb.data)
     mark = ip4_reply_mark(net, skb)
@@ -121,6 +124,7 @@ def ip_send_unicast_reply(net: Net, skb: Skb, segment: bytearray, what: str) -> 
     )
     reply = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=skb.fate))
     reply.mark = mark
+    reply.sk = sk
     reply.dst = route
     skb_made(net, reply, what)
     ip_local_out(net, reply)
