@@ -26,10 +26,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from netemu.ip.fib_table import Errno, Flowi4, RouteType
+from netemu.ip.fib_table import RouteType
 from netemu.ip.neighbour import NeighbourTable
 from netemu.ip.refragment import ip_do_fragment
-from netemu.ip.route import ip_route_input, ip_route_output_key, skb_rtable
+from netemu.ip.route import ip_route_input, skb_rtable
 from netemu.ip.rtable import Rtable, ip_skb_dst_mtu
 from netemu.link.bridge import Bridge, BridgeNetfilterOps, br_handle_frame_finish
 from netemu.link.bridge_forward import br_dev_queue_push_xmit, br_forward_finish
@@ -187,7 +187,11 @@ def _br_nf_pre_routing_ipv6(net: Net, skb: Skb, bridge: Bridge) -> Verdict:
 
 
 def br_nf_pre_routing_finish(net: Net, skb: Skb) -> None:
-    """Bring a packet back into the bridge after PREROUTING; DNAT may send it elsewhere."""
+    """Bring a packet back into the bridge after PREROUTING; DNAT may send it elsewhere.
+
+    The kernel means to bridge a frame after DNAT even where ip_forward is off, but the lookup then
+    succeeds with a route that leads nowhere, so that the frame goes up and dies there (Linux 6.18).
+    """
     info = _info_of(skb)
     bridge = skb.device
     assert isinstance(bridge, Bridge)
@@ -199,7 +203,7 @@ def br_nf_pre_routing_finish(net: Net, skb: Skb) -> None:
     if header.dst == info.ipv4_daddr:
         skb.dst = _fake_rtable(bridge)
     else:
-        reason = _route_after_dnat(net, skb, bridge)
+        reason = ip_route_input(net, skb, header.dst, header.src, header.tos, bridge)
         if reason:
             kfree_skb_reason(net, skb, reason)
             return
@@ -214,25 +218,6 @@ def br_nf_pre_routing_finish(net: Net, skb: Skb) -> None:
     skb.device = info.physindev
     _push_encapsulation(skb, info)
     _br_nf_hook_thresh(net, Hook.PREROUTING, skb, skb.device, None, okfn)
-
-
-def _route_after_dnat(net: Net, skb: Skb, bridge: Bridge) -> str:
-    """Give the packet the route to its new destination; a drop reason if there is none.
-
-    Without forwarding no input route leads on, but one that we could send by ourselves does: frames
-    that are bridged after DNAT need no ip_forward.
-    """
-    header = IPv4(skb.data)
-    reason = ip_route_input(net, skb, header.dst, header.src, header.tos, bridge)
-    if not reason:
-        return ""
-    if net.sysctl.conf(bridge.name, "forwarding"):
-        return reason
-    route = ip_route_output_key(net, Flowi4(daddr=header.dst, tos=header.tos))
-    if isinstance(route, Errno) or route.device is not bridge:
-        return reason
-    skb.dst = route
-    return ""
 
 
 def _fake_rtable(bridge: Bridge) -> Rtable:
