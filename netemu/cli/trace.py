@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from netemu.cli.branches import branch_runner
 from netemu.cli.captures import CaptureInput, Captures
 from netemu.cli.common import (
     NodeOptions,
@@ -167,7 +168,9 @@ def make_trace(options: TraceOptions) -> Trace:
     if options.reply:
         trace.reply, trace.reply_note = run_reply(node, passage)
     if options.outcomes:
-        trace.outcomes = [share_of(found) for found in outcomes(builder.build, entry)]
+        trace.outcomes = [
+            share_of(found) for found in outcomes(branch_runner(builder.build, entry))
+        ]
     return trace
 
 

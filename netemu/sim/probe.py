@@ -9,7 +9,7 @@ product of its draws' shares of 2**31, as the kernel draws 31 bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -185,8 +185,32 @@ class Outcome:
     delivered_to: str | None
 
 
-def outcomes(build: Callable[[], Node], entry: Entry) -> list[Outcome]:
-    """Enumerate the branches of all random draws; equal results merged, most probable first."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """One run of a packet under a script of draws."""
+
+    result: tuple[str, str | None, str | None, bool, str | None]
+    """verdict, dnat, snat, masquerade, delivered_to"""
+    draws: tuple[tuple[int, int], ...]
+    """(value, threshold) of every random draw, in order."""
+
+
+def run_branch(node: Node, entry: Entry, script: Sequence[int]) -> Branch:
+    """Run a packet through a fresh node with its draws given; zeros follow the script."""
+    watch = _Watch()
+    play = Script(script)
+    for space in node.namespaces.values():
+        space.net.entropy.play("statistic", play)
+    node.set_sink(watch)
+    fate = entry.send(node)
+    return Branch(result=watch.result(fate), draws=tuple(watch.draws))
+
+
+def outcomes(run: Callable[[Sequence[int]], Branch]) -> list[Outcome]:
+    """Enumerate the branches of all random draws; equal results merged, most probable first.
+
+    `run` runs the packet under one script, each time from the same state.
+    """
     shares: dict[tuple[str, str | None, str | None, bool, str | None], Fraction] = {}
     scripts: list[tuple[int, ...]] = [()]
     branches = 0
@@ -195,16 +219,9 @@ def outcomes(build: Callable[[], Node], entry: Entry) -> list[Outcome]:
         branches += 1
         if branches > MAXIMUM_BRANCHES:
             raise UsageError(f"the packet has more than {MAXIMUM_BRANCHES} branches")
-        watch = _Watch()
-        node = build()
-        play = Script(script)
-        for space in node.namespaces.values():
-            space.net.entropy.play("statistic", play)
-        node.set_sink(watch)
-        fate = entry.send(node)
-        result = watch.result(fate)
-        shares[result] = shares.get(result, Fraction(0)) + watch.probability()
-        scripts.extend(watch.alternatives(len(script)))
+        branch = run(script)
+        shares[branch.result] = shares.get(branch.result, Fraction(0)) + _probability(branch)
+        scripts.extend(_alternatives(branch, len(script)))
     found = [
         Outcome(
             probability=share,
@@ -218,6 +235,23 @@ def outcomes(build: Callable[[], Node], entry: Entry) -> list[Outcome]:
     ]
     found.sort(key=lambda outcome: -outcome.probability)
     return found
+
+
+def _probability(branch: Branch) -> Fraction:
+    """Return the share of a branch."""
+    share = Fraction(1)
+    for value, threshold in branch.draws:
+        hit = threshold if value < threshold else CHANCES - threshold
+        share *= Fraction(hit, CHANCES)
+    return share
+
+
+def _alternatives(branch: Branch, fixed: int) -> Iterator[tuple[int, ...]]:
+    """Yield the scripts that turn one later draw from hit to miss."""
+    for at in range(fixed, len(branch.draws)):
+        value, threshold = branch.draws[at]
+        if value < threshold < CHANCES:
+            yield (*(earlier for earlier, _ in branch.draws[:at]), threshold)
 
 
 class _Watch:
@@ -253,21 +287,6 @@ class _Watch:
     def result(self, fate: Fate) -> tuple[str, str | None, str | None, bool, str | None]:
         """Return what the packet came to."""
         return fate.verdict, self.dnat, self.snat, self.masquerade, delivered_to(fate)
-
-    def probability(self) -> Fraction:
-        """Return the share of this branch."""
-        share = Fraction(1)
-        for value, threshold in self.draws:
-            hit = threshold if value < threshold else CHANCES - threshold
-            share *= Fraction(hit, CHANCES)
-        return share
-
-    def alternatives(self, fixed: int) -> Iterator[tuple[int, ...]]:
-        """Yield the scripts that turn one later draw from hit to miss."""
-        for at in range(fixed, len(self.draws)):
-            value, threshold = self.draws[at]
-            if value < threshold < CHANCES:
-                yield (*(earlier for earlier, _ in self.draws[:at]), threshold)
 
 
 def delivered_to(fate: Fate) -> str | None:

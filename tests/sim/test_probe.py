@@ -9,7 +9,8 @@ import pytest
 from netemu.errors import UsageError
 from netemu.events import KernelLogged
 from netemu.sim.node import Node, build_node
-from netemu.sim.probe import Entry, enter, outcomes, trace_everything
+from netemu.sim.probe import Entry, enter, run_branch, trace_everything
+from netemu.sim.probe import outcomes as enumerate_outcomes
 from netemu.sim.spec import (
     AddressSpec,
     FdbSpec,
@@ -83,6 +84,10 @@ def make_node(rules: str = RULES) -> Node:
     node = build_node(make_spec(rules))
     node.assume_neighbours()
     return node
+
+
+def outcomes(build, entry):
+    return enumerate_outcomes(lambda script: run_branch(build(), entry, script))
 
 
 @pytest.mark.parametrize(
