@@ -280,7 +280,7 @@ class Skb:
         return (self.data[0] & 0x0F) * 4
 
     def clone(self) -> Skb:
-        """Copy packet and metadata; the fate is shared (skb_clone, pskb_copy)."""
+        """Copy packet and metadata but not the socket; the fate is shared (skb_clone)."""
         twin = Skb(self.data, protocol=self.protocol, fate=self.fate, device=self.device)
         for name in _COPIED:
             setattr(twin, name, getattr(self, name))
@@ -288,5 +288,5 @@ class Skb:
 
 
 _COPIED = tuple(
-    name for name in Skb.__slots__ if name not in {"data", "protocol", "fate", "device"}
+    name for name in Skb.__slots__ if name not in {"data", "protocol", "fate", "device", "sk"}
 )

@@ -184,7 +184,10 @@ def make_generic(  # noqa: PLR0913 - struct ipt_ip
     fragment: bool,
     invert: Invert,
 ) -> Generic:
-    """Make the part that every rule has; what matches anything is left out unless inverted."""
+    """Make the part that every rule has; what matches anything is left out unless inverted.
+
+    A bare `+` stays: the kernel's TRACE calls such a rule conditional.
+    """
     bits = int(invert)
     if source is not None and not any(source.mask) and not bits & _SRCIP:
         source = None
@@ -195,8 +198,8 @@ def make_generic(  # noqa: PLR0913 - struct ipt_ip
         source_mask=source.mask if source else b"",
         destination=destination.address if destination else b"",
         destination_mask=destination.mask if destination else b"",
-        in_device="" if in_device == "+" and not bits & _VIA_IN else in_device,
-        out_device="" if out_device == "+" and not bits & _VIA_OUT else out_device,
+        in_device=in_device,
+        out_device=out_device,
         protocol=protocol,
         fragment=fragment,
         invert=invert,
