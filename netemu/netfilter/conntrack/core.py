@@ -22,6 +22,7 @@ from typing import Final
 
 from netemu.events import ConnectionConfirmed, ConnectionCreated, ConntrackLookup
 from netemu.ip.fragment import DefragUser, ip_defrag
+from netemu.ip.ratelimit import net_ratelimit
 from netemu.net import Net
 from netemu.netfilter.conntrack import generic, gre, icmp, sctp, tcp, udp
 from netemu.netfilter.conntrack.connection import (
@@ -77,6 +78,9 @@ ICMP_PROTO: Final = L4Proto(packet=icmp.nf_conntrack_icmp_packet)
 GRE_PROTO: Final = L4Proto(packet=gre.nf_conntrack_gre_packet)
 SCTP_PROTO: Final = L4Proto(packet=sctp.nf_conntrack_sctp_packet)
 GENERIC_PROTO: Final = L4Proto(packet=generic.generic_packet, allow_clash=True)
+
+NETNS_INUM: Final = 4026532000
+"""Number of every namespace but the first in the log; the kernel's own hangs on its history."""
 
 _PROTOCOLS: Final = {
     IPPROTO_TCP: TCP_PROTO,
@@ -200,12 +204,20 @@ def init_conntrack(
     sysctl = net.sysctl
     limit = sysctl.get("net.netfilter.nf_conntrack_max")
     if limit and table.count + 1 > limit and not table.early_drop():
-        net.printk(skb, "nf_conntrack: nf_conntrack: table full, dropping packet")
+        if net_ratelimit(net, skb):
+            net.printk(skb, f"nf_conntrack: nf_conntrack: {_table_full(net)}, dropping packet")
         return None
     connection = Connection(original, reply, zone)
     if sysctl.get("net.netfilter.nf_conntrack_acct"):
         connection.counters = (Counter(), Counter())
     return connection
+
+
+def _table_full(net: Net) -> str:
+    """Return the middle of the log line; 6.18 says which namespace it is (asked of 6.18.44)."""
+    if net.kernel == "6.1":
+        return "table full"
+    return f"table full in netns {NETNS_INUM}" if net.name else "table full in init_net"
 
 
 def nf_confirm(net: Net, skb: Skb, state: HookState) -> Verdict:

@@ -138,6 +138,9 @@ class ParsedConnection:
     expires_s: int
 
 
+OFFLOADED_S: Final = 86400
+"""An entry without a timeout is kept alive by a flow table (nf_ct_offload_timeout)."""
+
 _LIBERAL: Final = 8
 _CLOSE_INIT: Final = 4
 """IP_CT_TCP_FLAG_*: `conntrack -I`, which knows no windows, makes both sides liberal, and lets a SYN
@@ -245,7 +248,9 @@ class _Line:
             self.at -= 1
             raise self.fail(f"protocol expected (tcp, udp, icmp, ...), found {name!r}")
         protocol = self.number_word("protocol number", 255)
-        expires_s = self.number_word("timeout in seconds") if self.word.isdecimal() else 0
+        expires_s = OFFLOADED_S
+        if self.word.isdecimal():
+            expires_s = self.number_word("timeout in seconds")
         if protocol == IPPROTO_GRE and self.word.startswith("timeout="):
             self.at += 2  # /proc/net/nf_conntrack adds GRE's own two timeouts
         state = 0
@@ -291,6 +296,10 @@ class _Line:
             connection.status |= IPS_SEEN_REPLY
         if "[ASSURED]" in flags:
             connection.status |= IPS_ASSURED
+        if "[OFFLOAD]" in flags:
+            connection.status |= IPS_OFFLOAD
+        if "[HW_OFFLOAD]" in flags:
+            connection.status |= IPS_HW_OFFLOAD
         connection.stream_from = -1
         return connection
 
