@@ -55,6 +55,20 @@ def ip4_reply_mark(net: Net, skb: Skb) -> int:
     return skb.mark if net.sysctl.get("net.ipv4.fwmark_reflect") else 0
 
 
+class IcmpSocket:
+    """The socket that ICMP messages leave by; it sends one at a time (icmp_xmit_lock).
+
+    So a message that a REJECT rule meets on its way out is not answered by another.
+    """
+
+    __slots__ = ("locked",)
+
+    def __init__(self, net: Net) -> None:
+        """Start unlocked; found by `net.generic(IcmpSocket)`."""
+        del net
+        self.locked = False
+
+
 def icmp_send(net: Net, skb: Skb, icmp_type: int, code: int, info: int) -> None:
     """Send an ICMP error about `skb`, unless the rules of RFC 1122 or a rate limit forbid it.
 
@@ -69,6 +83,8 @@ def icmp_send(net: Net, skb: Skb, icmp_type: int, code: int, info: int) -> None:
         if not net.generic(InetPeers).global_allow():
             return
         limited = True
+    if net.generic(IcmpSocket).locked:
+        return
     header = IPv4(skb.data)
     tos = header.tos
     if icmp_is_err(icmp_type):
@@ -188,7 +204,10 @@ def _push_reply(  # noqa: PLR0913 - the parts of a packet
     if icmp_is_err(message[0]) and net.nf_ct_attach is not None:
         net.nf_ct_attach(reply, cause)
     skb_made(net, reply, what)
+    socket = net.generic(IcmpSocket)
+    socket.locked = True
     ip_local_out(net, reply)
+    socket.locked = False
 
 
 def _type_name(icmp_type: int) -> str:
