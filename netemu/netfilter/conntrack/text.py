@@ -143,8 +143,8 @@ OFFLOADED_S: Final = 86400
 
 _LIBERAL: Final = 8
 _CLOSE_INIT: Final = 4
-"""IP_CT_TCP_FLAG_*: `conntrack -I`, which knows no windows, makes both sides liberal, and lets a SYN
-reopen a connection that is closed."""
+"""IP_CT_TCP_FLAG_*: `conntrack -I`, which knows no windows, makes both sides liberal, and lets a
+SYN reopen a connection that is closed (asked of conntrack 1.4.7 and 6.18)."""
 
 _TIME_WAIT: Final = 7
 
