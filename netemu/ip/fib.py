@@ -172,12 +172,9 @@ class Fib:
         self.insert(route)
 
     def _check_gateways(self, route: FibRoute) -> None:
-        """Treat a gateway that is our own address as none (fib_check_nh_v4_gw)."""
+        """Treat a gateway that is an address of ours as none (fib_check_nh_v4_gw)."""
         for way in route.nexthops:
-            if len(way.gateway) != 4 or way.onlink:
-                continue
-            found = self.local_lookup(way.gateway)
-            if isinstance(found, FibResult) and found.route.kind == RouteType.LOCAL:
+            if not way.onlink and way.gateway in self.addresses.by_local:
                 way.scope = RT_SCOPE_HOST
 
     def insert(self, route: FibRoute) -> None:
