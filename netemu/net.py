@@ -193,7 +193,8 @@ def nf_hook(  # noqa: PLR0913 - the kernel's own parameters
     callers that clean up after a packet that did not go on.
     """
     entries = net.hooks.functions(family, hook)
-    if net.sink is not None and family in {Family.IPV4, Family.IPV6}:
+    outer = net.hook_name
+    if net.sink is not None and family in _TOLD:
         net.hook_name = hook.name
         net.tell(
             skb,
@@ -220,8 +221,12 @@ def nf_hook(  # noqa: PLR0913 - the kernel's own parameters
     net.hook_name = ""
     if verdict == Verdict.ACCEPT:
         okfn(skb)
+    net.hook_name = outer
     return verdict
 
+
+_TOLD = frozenset({Family.IPV4, Family.IPV6})
+"""Families whose hooks stamp events; the bridge's own hooks are part of the link layer."""
 
 BELOW_ALL = -(1 << 31) - 1
 """A priority lower than every registered one."""
@@ -233,11 +238,13 @@ def nf_hook_slow(net: Net, skb: Skb, state: HookState, above: int) -> Verdict:
     A function that answers REPEAT runs again; one that answers QUEUE ends the packet, since no
     program listens on the queue.
     """
+    outer = net.hook_name
+    if net.sink is not None:
+        net.hook_name = state.hook.name if state.family in _TOLD else ""
+    answer = Verdict.ACCEPT
     for priority, function in list(net.hooks.functions(state.family, state.hook)):
         if priority <= above:
             continue
-        if net.sink is not None:
-            net.hook_name = state.hook.name
         verdict = function(skb, state)
         while verdict == Verdict.REPEAT:
             verdict = function(skb, state)
@@ -247,5 +254,7 @@ def nf_hook_slow(net: Net, skb: Skb, state: HookState, above: int) -> Verdict:
             kfree_skb_reason(net, skb, "NETFILTER_DROP")
         elif verdict == Verdict.QUEUE:
             kfree_skb_reason(net, skb, "NETFILTER_DROP", "nobody listens on the queue")
-        return verdict
-    return Verdict.ACCEPT
+        answer = verdict
+        break
+    net.hook_name = outer
+    return answer
