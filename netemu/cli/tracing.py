@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-from netemu.events import FrameSent
+from netemu.events import FrameSent, PacketMade
 from netemu.sim.node import Node
 from netemu.sim.probe import Entry, Outcome, delivered_to
 from netemu.trace.model import OutcomeShare, Passage, Recorder, place
@@ -41,6 +41,8 @@ def run_reply(node: Node, passage: Passage) -> tuple[Passage | None, str]:
     if not own:
         if passage.delivered_to:
             return None, "the node itself took the packet; its answer is part of the trace above"
+        if any(isinstance(event, PacketMade) for _, event in passage.told):
+            return None, "the node answers itself; that is part of the trace above"
         return None, "the packet did not get to anybody"
     answer = answer_to(own[0].frame)
     if answer is None:

@@ -22,7 +22,7 @@ from netemu.netfilter.hook import Family, Hook, HookState, Priority, Verdict
 from netemu.sim.node import Namespace, Node
 from netemu.sim.spec import NeighbourSpec
 from netemu.skb import Device, Fate, Skb
-from netemu.wire.address import format_address
+from netemu.wire.address import format_address, ipv4_is_loopback
 from netemu.wire.composed import DEFAULT_SRC_MAC, ComposedPacket
 
 CHANCES = 1 << 31
@@ -62,9 +62,10 @@ class Entry:
 def enter(node: Node, packet: ComposedPacket, device: str = "", *, local: bool = False) -> Entry:
     """Decide how a written packet enters the node.
 
+    A packet from an address of another namespace is sent by that one, as its pod would.
     Raises UsageError when the device cannot be told.
     """
-    if local:
+    if local or (not device and _sender(node, packet)):
         return Entry(namespace=_sender(node, packet), packet=packet.network, mark=packet.mark)
     name = device or _reverse_device(node, packet)
     space, found = node.find_device(name)
@@ -75,10 +76,10 @@ def enter(node: Node, packet: ComposedPacket, device: str = "", *, local: bool =
 
 def _sender(node: Node, packet: ComposedPacket) -> str:
     """Return the namespace that owns the source address, the main one if none does."""
-    for name, space in node.namespaces.items():
-        if packet.src and _is_local(space, packet.src):
-            return name
-    return ""
+    if len(packet.src) != 4 or ipv4_is_loopback(packet.src):
+        return ""
+    owners = [name for name, space in node.namespaces.items() if _is_local(space, packet.src)]
+    return owners[0] if owners else ""
 
 
 def _is_local(space: Namespace, address: bytes) -> bool:
@@ -89,10 +90,8 @@ def _reverse_device(node: Node, packet: ComposedPacket) -> str:
     if len(packet.src) != 4:
         raise UsageError("the packet has no IPv4 source; say with --in DEV where it enters")
     shown = format_address(packet.src)
-    for name, space in node.namespaces.items():
-        if _is_local(space, packet.src):
-            where = f"namespace {name}" if name else "the node itself"
-            raise UsageError(f"{shown} is an address of {where}; use --local, or --in DEV")
+    if _is_local(node.main, packet.src):
+        raise UsageError(f"{shown} is an address of the node itself; use --local, or --in DEV")
     found = fib_lookup(node.main.net, Flowi4(daddr=packet.src, scope=0))
     if not isinstance(found, FibResult) or found.nexthop.device is None:
         raise UsageError(f"no route leads back to {shown}; say with --in DEV where it enters")

@@ -182,7 +182,7 @@ class _Builder:
             "broadcast": f"broadcast to {devices}",
             "local": "for the bridge itself, goes up",
         }.get(event.how, f"{event.how} {devices}")
-        self.add(self.link_stage, event.bridge, text)
+        self.add(L2 if event.how == "local" else self.link_stage, event.bridge, text)
 
     def neighbour_changed(self, event: events.NeighbourStateChanged) -> None:
         mac = f" {event.mac}" if event.mac else ""
@@ -214,10 +214,12 @@ class _Builder:
 
     def route_chosen(self, event: events.RouteChosen) -> None:
         self.went_beyond_l2()
-        kind = "" if event.kind in {"unicast", ""} else f"{event.kind} "
+        kind = "" if event.kind in {"unicast", "none", ""} else f"{event.kind} "
         via = f" via {event.gateway}" if event.gateway else ""
         source = f" src {event.source}" if event.source and event.direction == "output" else ""
         text = f"{event.destination}: {kind}{event.prefix}{via} dev {event.device}{source}"
+        if event.kind == "none":
+            text = event.destination
         bad = event.kind in {"unreachable", "blackhole", "prohibit", "none"}
         name = f"table {event.table}" if event.table else "no route"
         self.add(ROUTE, name, text, tone="bad" if bad else "")
@@ -227,7 +229,10 @@ class _Builder:
         key = (self.stamp.packet_id, event.what)
         if self.bound.pop(key, "") == change:
             return
-        stage = self.stamp.hook or ("FORWARD" if event.what == "ttl" else self.link_stage)
+        if event.what == "ttl" and not self.stamp.hook:
+            stage = "FORWARD"
+        else:
+            stage = self.link_stage
         self.add(stage, "packet", "", tone="change").effects.append(f"{event.what} {change}")
 
     def delivered(self, event: events.PacketDelivered) -> None:

@@ -137,7 +137,8 @@ def headline(passage: Passage) -> str:
     """Return the line that names a packet and where it came from."""
     if passage.entered:
         return f"#{passage.packet_id} {describe_frame(passage.packet)}  in {passage.entered}"
-    return f"#{passage.packet_id} {describe_packet(passage.packet)}  sent by the node"
+    sender = passage.told[0][0].node if passage.told else ""
+    return f"#{passage.packet_id} {describe_packet(passage.packet)}  sent by {sender or 'the node'}"
 
 
 def _caused_line(packet_id: int, told: list[Told]) -> str:
