@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from netemu.clock import NSEC_PER_SEC
 from netemu.events import ConnectionDestroyed
 from netemu.net import Net
 from netemu.netfilter.conntrack.connection import (
@@ -193,7 +194,13 @@ class Conntrack:
 
     def text(self, connection: Connection, *, extended: bool = False) -> str:
         """Return one entry as `conntrack -L` prints it; extended as with `-o extended`."""
-        return connection_text(connection, self.expires_s(connection), extended=extended)
+        start_ns = connection.start_ns
+        age_s = None
+        if start_ns is not None:
+            age_s = (self.net.clock.now_ns - start_ns) // NSEC_PER_SEC
+        return connection_text(
+            connection, self.expires_s(connection), age_s=age_s, extended=extended
+        )
 
     def load(self, text: str, file: str = "conntrack") -> None:
         """Add the entries of `conntrack -L` text, plain, extended or as in /proc.
@@ -210,6 +217,8 @@ class Conntrack:
             if (connection.reply, connection.zone.id_in(REPLY)) in self._by_tuple:
                 continue
             connection.timeout = clock.jiffies + parsed.expires_s * clock.hz
+            if parsed.age_s is not None:
+                connection.start_ns = clock.now_ns - parsed.age_s * NSEC_PER_SEC
             if sysctl.get("net.netfilter.nf_conntrack_acct") and connection.counters is None:
                 connection.counters = (Counter(), Counter())
             self.insert(connection)

@@ -74,8 +74,13 @@ SCTP_STATES: Final = (
 """sctp_conntrack_names, by number."""
 
 
-def connection_text(connection: Connection, expires_s: int, *, extended: bool = False) -> str:
-    """Return an entry as `conntrack -L` prints it, without newline."""
+def connection_text(
+    connection: Connection, expires_s: int, *, age_s: int | None = None, extended: bool = False
+) -> str:
+    """Return an entry as `conntrack -L` prints it, without newline.
+
+    `age_s` counts from confirmation; it is shown under nf_conntrack_timestamp only.
+    """
     original = connection.original
     status = connection.status
     protocol = original.protocol
@@ -112,6 +117,8 @@ def connection_text(connection: Connection, expires_s: int, *, extended: bool = 
     words.append(f"mark={connection.mark}")
     if zone.id and zone.directions == 3:
         words.append(f"zone={zone.id}")
+    if age_s is not None:
+        words.append(f"delta-time={age_s}")
     words.append("use=1")
     return " ".join(words)
 
@@ -136,6 +143,7 @@ class ParsedConnection:
 
     connection: Connection
     expires_s: int
+    age_s: int | None = None
 
 
 OFFLOADED_S: Final = 86400
@@ -151,7 +159,7 @@ _TIME_WAIT: Final = 7
 _TOKEN: Final = re.compile(r"\S+")
 _FOOTER: Final = re.compile(r"conntrack v\S+ \(conntrack-tools\): ")
 _FLAGS: Final = ("[UNREPLIED]", "[ASSURED]", "[OFFLOAD]", "[HW_OFFLOAD]")
-_TRAILERS: Final = frozenset({"use", "secctx", "secmark", "delta-time", "helper", "labels", "id"})
+_TRAILERS: Final = frozenset({"use", "secctx", "secmark", "helper", "labels", "id"})
 """Words after the tuples that are read over; `helper` is kept."""
 
 
@@ -174,6 +182,7 @@ class _Line:
         self.file = file
         self.words = [(found.group(), found.start() + 1) for found in _TOKEN.finditer(line)]
         self.at = 0
+        self.age_s: int | None = None
 
     def fail(self, message: str) -> SnapshotError:
         column = self.words[self.at][1] if self.at < len(self.words) else len(self.line) + 1
@@ -265,7 +274,7 @@ class _Line:
         if protocol == IPPROTO_SCTP:
             connection.sctp = SctpTracking()
             connection.sctp.state = state
-        return ParsedConnection(connection=connection, expires_s=expires_s)
+        return ParsedConnection(connection=connection, expires_s=expires_s, age_s=self.age_s)
 
     def state(self, protocol: int) -> int:
         names = SCTP_STATES if protocol == IPPROTO_SCTP else TCP_STATES
@@ -326,6 +335,8 @@ class _Line:
             connection.mark = self.value("mark", high=0xFFFFFFFF)
         elif key == "zone":
             zones["zone"] = self.value("zone")
+        elif key == "delta-time":
+            self.age_s = self.value("delta-time", high=0xFFFFFFFF)
         elif key == "helper":
             connection.helper = self.text_value("helper")
         elif key in _TRAILERS:

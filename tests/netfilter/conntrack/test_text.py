@@ -23,6 +23,7 @@ sctp     132 99 ESTABLISHED src=1.1.1.1 dst=2.2.2.2 sport=3 dport=2 [UNREPLIED] 
 dccp     33 599 src=10.2.0.2 dst=10.1.0.2 sport=0 dport=0 [UNREPLIED] src=10.1.0.2 dst=10.2.0.2 sport=0 dport=0 mark=0 use=1
 icmp     1 29 src=10.2.0.2 dst=10.1.0.2 type=17 code=0 id=6 [UNREPLIED] src=10.1.0.2 dst=10.2.0.2 type=18 code=0 id=6 mark=0 use=1
 unknown  253 599 src=10.1.0.2 dst=10.2.0.2 packets=2 bytes=56 src=10.2.0.2 dst=10.1.0.2 packets=1 bytes=28 mark=0 use=1
+udp      17 28 src=127.0.0.1 dst=127.0.0.1 sport=43003 dport=9 packets=1 bytes=30 [UNREPLIED] src=127.0.0.1 dst=127.0.0.1 sport=9 dport=43003 packets=0 bytes=0 mark=0 delta-time=1 use=1
 """
 
 PROC = """\
@@ -121,5 +122,5 @@ def test_bad_lines_say_where(line: str, column: int, message: str) -> None:
         loaded(f"{PLAIN}{line}\n")
     error = caught.value
     assert message in error.message
-    assert (error.file, error.line, error.column) == ("ct", 11, column)
-    assert str(error).startswith(f"ct:11:{column}: ")
+    assert (error.file, error.line, error.column) == ("ct", 12, column)
+    assert str(error).startswith(f"ct:12:{column}: ")
