@@ -84,7 +84,7 @@ def parse_expression(text: str) -> ComposedPacket:
     """Return the packet that a Scapy expression describes.
 
     >>> parse_expression("IP(src='10.0.0.1', dst='10.0.0.2')/UDP(sport=1, dport=2)").network.hex()
-    '4500001c00010000401166ce0a0000010a000002000100020008ebdd'
+    '4500001c00010000401166ce0a0000010a000002000100020008ebd8'
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
