@@ -268,7 +268,7 @@ class RuleReader:
             self._generic_match(letter, value)
         elif letter == "m":
             if inverted:
-                raise RulesetError("unexpected ! flag before --match")
+                raise RulesetError("unexpected ! flag before --match", column=word.column)
             self._load_match(value, word)
         elif letter in "jg":
             self._once("j", word, inverted=inverted)

@@ -247,9 +247,7 @@ def printed(settings: Settings, *names: str) -> str:
 def _printed(given: Given) -> Iterable[str]:
     option = given.option
     silent = option.silent
-    if silent is not ABSENT and (
-        silent(given) if callable(silent) else given.value == silent
-    ):
+    if silent is not ABSENT and (silent(given) if callable(silent) else given.value == silent):
         return ()
     words = [f"! --{option.name}" if given.inverted else f"--{option.name}"]
     if option.kind.arity:

@@ -22,9 +22,10 @@ def test_the_shipped_lists_hold_what_debian_ships():
         assert names.protocol_number(name) in {None, int(number)}
     first: dict[tuple[str, str], int] = {}
     for line in rows("/etc/services"):
-        name, port, *_ = line.split()
+        name, port, *aliases = line.split()
         number, _, transport = port.partition("/")
-        first.setdefault((name, transport), int(number))
+        for known in (name, *aliases):
+            first.setdefault((known, transport), int(number))
     for (name, transport), number in first.items():
         assert names.service_port(name, transport) in {None, number}
 

@@ -1,0 +1,91 @@
+"""Rules of a shape met before come out as if each stood alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from netemu.errors import RulesetError
+from netemu.netfilter.hook import Family
+from netemu.ruleset import parse_ruleset
+from netemu.ruleset.shapes import ShapeCache
+
+HEAD = "*filter\n:FOO - [0:0]\n:BAR - [0:0]\n"
+
+
+def texts(*lines: str, chain: str = "INPUT") -> list[str]:
+    body = "".join(f"{line}\n" for line in lines)
+    return [
+        rule.text for rule in parse_ruleset(f"{HEAD}{body}COMMIT\n").tables[0].chains[chain].rules
+    ]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["-A INPUT -s 1.1.1.1 -j FOO", "-A INPUT -s 2.2.2.2/8 -j BAR", "-A INPUT -s 0/0 -j FOO"],
+        ["-A INPUT -s 1.1.1.1", "-A INPUT -s 1.1.1.1,2.2.2.2"],
+        ["-A INPUT -j FOO", "-A INPUT -j DROP", "-A INPUT -g FOO", "-A INPUT -j ACCEPT"],
+        ["-A INPUT -p tcp --dport 1", "-A INPUT -p tcp --dport 2:3", "-A INPUT -p udp --dport 2"],
+        ["-A INPUT -p 6 --dport 1", "-A INPUT -p 17 --dport 1"],
+        ["-A INPUT -m comment --comment a", '-A INPUT -m comment --comment "-p x"'],
+        ["-A INPUT -m comment --comment a", "-A INPUT -m comment --comment -p"],
+        ["-A INPUT -m comment --comment a -j FOO", "-A INPUT -m comment --comment -j -j FOO"],
+        ["-A INPUT -p tcp --tcp-flags SYN SYN", "-A INPUT -p tcp --tcp-flags ALL ACK"],
+        [
+            "-A INPUT -m mark --mark 1 -m mark --mark 2",
+            "-A INPUT -m mark --mark 3 -m mark --mark 3",
+        ],
+        ["-A INPUT -p tcp --syn", "-A INPUT -p tcp --syn"],
+        ["-A INPUT -i a", "-A INPUT -i b+", "-A INPUT -i +", "-A INPUT ! -i +"],
+        ["-A INPUT -j MARK --set-mark 1", "-A INPUT -j MARK --set-mark 2/3"],
+        ["-A INPUT -m comment --comment tcp -p tcp", "-A INPUT -m comment --comment x -p udp"],
+    ],
+)
+def test_each_rule_as_if_alone(lines):
+    alone = [text for line in lines for text in texts(line)]
+    assert texts(*lines) == alone
+    assert texts(*lines, *lines) == alone * 2
+
+
+@pytest.mark.parametrize(
+    "good, bad",
+    [
+        ("-A INPUT -s 1.1.1.1", "-A INPUT -s 1.1.1.256"),
+        ("-A INPUT -j FOO", "-A INPUT -j NOSUCH"),
+        ("-A INPUT -j FOO", "-A INPUT -j OUTPUT"),
+        ("-A INPUT -i a", "-A OUTPUT -i a"),
+        ("-A INPUT -i a", '-A INPUT -i ""'),
+        ("-A INPUT -i a", "-A INPUT -i " + "x" * 16),
+        ("-A OUTPUT -o a", "-A INPUT -o a"),
+        ("-A INPUT -p tcp --dport 1", "-A INPUT -p tcp --dport x"),
+        ("-A INPUT -p tcp --tcp-flags SYN SYN", "-A INPUT -p tcp --tcp-flags SYN -j"),
+        ("-A INPUT -p tcp --tcp-flags SYN SYN", "-A INPUT -p tcp --tcp-flags SYN !"),
+        ("-A INPUT -p 6", "-A INPUT -p x"),
+        ("-A INPUT -m mark --mark 1", "-A NOSUCH -m mark --mark 1"),
+        (
+            "-A INPUT -m statistic --mode nth --every 3 --packet 1",
+            "-A INPUT -m statistic --mode nth --every 3 --packet 3",
+        ),
+    ],
+)
+def test_an_error_is_found_and_placed_all_the_same(good, bad):
+    with pytest.raises(RulesetError) as alone:
+        texts(bad)
+    with pytest.raises(RulesetError) as behind:
+        texts(good, bad)
+    assert behind.value.message == alone.value.message
+    assert (behind.value.line, behind.value.column) == (5, alone.value.column)
+
+
+def test_only_values_that_never_change_are_shared():
+    line = "-A INPUT -m mark --mark 1 -m limit -m statistic --mode nth --every 2 --packet 0\n"
+    rules = parse_ruleset(f"{HEAD}{line * 3}COMMIT\n").tables[0].chains["INPUT"].rules
+    second, third = rules[1].matches, rules[2].matches
+    assert second[0] is third[0]
+    assert second[1].settings is not third[1].settings
+    assert second[2].settings is not third[2].settings
+
+
+def test_an_empty_cache_knows_nothing():
+    table = parse_ruleset(f"{HEAD}COMMIT\n").tables[0]
+    assert not ShapeCache("filter", Family.IPV4).append(table, ["-A", "INPUT"], None, 1)
