@@ -332,6 +332,7 @@ def nf_ct_netns_get(net: Net) -> None:
     if hooks.users > 1:
         return
     net.nf_ct_attach = partial(nf_conntrack_attach, net)
+    net.nf_ct_set_closing = partial(nf_ct_set_closing, net)
     net.nf_ct_confirm = partial(nf_conntrack_confirm, net)
     defrag = partial(ipv4_conntrack_defrag, net)
     track = partial(nf_conntrack_in, net)

@@ -24,7 +24,6 @@ from netemu.netfilter.conntrack.core import (
     nf_conntrack_in,
     nf_conntrack_tuple_taken,
     nf_ct_netns_get,
-    nf_ct_set_closing,
 )
 from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.conntrack.tcp import TcpState
@@ -183,10 +182,12 @@ def test_reset_by_a_rule_closes() -> None:
     skb = syn(net)
     connection = tracked(net, skb)
     assert connection.tcp is not None
-    nf_ct_set_closing(net, skb)
+    nf_ct_netns_get(net)
+    assert net.nf_ct_set_closing is not None
+    net.nf_ct_set_closing(skb)
     assert connection.tcp.state == TcpState.SYN_SENT
     nf_confirm(net, skb, hook_state(Hook.POSTROUTING))
-    nf_ct_set_closing(net, skb)
+    net.nf_ct_set_closing(skb)
     assert connection.tcp.state == TcpState.CLOSE
     assert net.generic(Conntrack).expires_s(connection) == 10
 
