@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -285,3 +286,9 @@ def lab() -> Lab:
 def make_lab() -> type[Lab]:
     """The class, for tests that need another router."""
     return Lab
+
+
+@pytest.fixture
+def router() -> Callable[..., NamespaceSpec]:
+    """Tells the router: `router(SYSCTLS, tracking=..., sockets=...)`."""
+    return world
