@@ -11,16 +11,22 @@ jumps to has no hooks, so only table and protocol are tested there, as in the ke
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.kit import Extension, Settings
-from netemu.netfilter.xtables.model import Invert, Rule, Table
+from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Invert, Rule, Table
 from netemu.netfilter.xtables.names import protocol_name
 
+FindColumn: TypeAlias = Callable[[Rule, str], int]
+"""Returns the column of an extension's or chain's name in the line of a rule."""
 
-def check_table(table: Table) -> None:
+
+def check_table(table: Table, find_column: FindColumn) -> None:
     """Raise RulesetError for what the kernel refuses at COMMIT."""
-    reached = reaching_hooks(table)
+    reached = reaching_hooks(table, find_column)
     nowhere: frozenset[Hook] = frozenset()
     for chain in table.chains.values():
         hooks = reached.get(chain.name, nowhere)
@@ -29,16 +35,16 @@ def check_table(table: Table) -> None:
                 declaration = match.declaration
                 assert isinstance(declaration, Extension)
                 if declaration.restricted:
-                    _check(declaration, match.given, f"-m {match.name}", table, rule, hooks)
+                    _check(match, table, rule, hooks, find_column)
             target = rule.target
             if target is not None:
                 declaration = target.declaration
                 assert isinstance(declaration, Extension)
                 if declaration.restricted:
-                    _check(declaration, target.given, f"-j {target.name}", table, rule, hooks)
+                    _check(target, table, rule, hooks, find_column)
 
 
-def reaching_hooks(table: Table) -> dict[str, frozenset[Hook]]:
+def reaching_hooks(table: Table, find_column: FindColumn) -> dict[str, frozenset[Hook]]:
     """Return the hooks that reach each chain; refuse loops (mark_source_chains)."""
     jumps = {
         chain.name: tuple(dict.fromkeys(rule.jump for rule in chain.rules if rule.jump))
@@ -47,18 +53,16 @@ def reaching_hooks(table: Table) -> dict[str, frozenset[Hook]]:
     reached: dict[str, set[Hook]] = {}
     for chain in table.chains.values():
         if chain.policy is not None:
-            _walk(table, jumps, chain.name, Hook[chain.name], reached)
+            loop = _walk(jumps, chain.name, Hook[chain.name], reached)
+            if loop is not None:
+                raise _loop(table, loop, find_column)
     return {name: frozenset(hooks) for name, hooks in reached.items()}
 
 
 def _walk(
-    table: Table,
-    jumps: dict[str, tuple[str, ...]],
-    start: str,
-    hook: Hook,
-    reached: dict[str, set[Hook]],
-) -> None:
-    """Visit every chain that a hook reaches, depth first, without recursion."""
+    jumps: dict[str, tuple[str, ...]], start: str, hook: Hook, reached: dict[str, set[Hook]]
+) -> list[str] | None:
+    """Visit every chain that a hook reaches, depth first; return the chains of a loop."""
     path = {start: iter(jumps[start])}
     reached.setdefault(start, set()).add(hook)
     while path:
@@ -68,39 +72,47 @@ def _walk(
             del path[name]
             continue
         if following in path:
-            raise _loop(table, list(path), name, following)
+            way = list(path)
+            return [*way[way.index(following) :], following]
         hooks = reached.setdefault(following, set())
         if hook not in hooks:
             hooks.add(hook)
             path[following] = iter(jumps[following])
+    return None
 
 
-def _loop(table: Table, path: list[str], name: str, back_to: str) -> RulesetError:
+def _loop(table: Table, way: list[str], find_column: FindColumn) -> RulesetError:
     """Say which chains lead back to themselves, at the rule that closes the loop."""
-    way = " -> ".join([*path[path.index(back_to) :], back_to])
-    rule = next(rule for rule in table.chains[name].rules if rule.jump == back_to)
+    *_, last, back_to = way
+    rule = next(rule for rule in table.chains[last].rules if rule.jump == back_to)
     return RulesetError(
-        f"Too many levels of symbolic links: chain `{back_to}' leads back to itself: {way}",
+        f"Too many levels of symbolic links: chain `{back_to}' leads back to itself: "
+        f"{' -> '.join(way)}",
         line=rule.line or 0,
+        column=find_column(rule, back_to),
     )
 
 
 def _check(
-    declaration: Extension,
-    settings: object,
-    what: str,
+    bound: BoundMatch | BoundTarget,
     table: Table,
     rule: Rule,
     hooks: frozenset[Hook],
+    find_column: FindColumn,
 ) -> None:
+    """Test one extension of a rule (xt_check_match, xt_check_target)."""
+    extension, settings = bound.declaration, bound.given
+    assert isinstance(extension, Extension)
     assert isinstance(settings, Settings)
     try:
-        _check_extension(declaration, table, rule, hooks)
-        if declaration.check_hooks is not None:
-            declaration.check_hooks(settings, hooks)
+        _check_extension(extension, table, rule, hooks)
+        if extension.check_hooks is not None:
+            extension.check_hooks(settings, hooks)
     except RulesetError as error:
         raise RulesetError(
-            f"{what}: {error.message}", line=rule.line or 0, column=error.column
+            f"{bound.name}: {error.message}",
+            line=rule.line or 0,
+            column=find_column(rule, bound.name),
         ) from None
 
 

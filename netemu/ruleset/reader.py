@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import re
+from itertools import pairwise
 
 from netemu.errors import RulesetError
 from netemu.netfilter.extensions import EXTENSIONS
@@ -23,6 +24,8 @@ from netemu.ruleset.draft import Draft
 from netemu.ruleset.rule import RuleReader
 from netemu.ruleset.shapes import ShapeCache
 from netemu.ruleset.words import read_fields, read_rule_line, split_words
+
+_NAMING = frozenset({"-m", "--match", "-j", "--jump", "-g", "--goto"})
 
 _COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]")
 
@@ -55,7 +58,16 @@ def parse_ruleset(
 class _Reader:
     """Reads one file."""
 
-    __slots__ = ("_family", "_file", "_number", "_registry", "_ruleset", "_shapes", "_table")
+    __slots__ = (
+        "_family",
+        "_file",
+        "_lines",
+        "_number",
+        "_registry",
+        "_ruleset",
+        "_shapes",
+        "_table",
+    )
 
     def __init__(self, file: str, family: Family, registry: Registry) -> None:
         self._file = file
@@ -63,14 +75,16 @@ class _Reader:
         self._registry = registry
         self._ruleset = Ruleset(family=family, file=file)
         self._table: Table | None = None
+        self._lines: list[str] = []
         self._number = 0
         self._shapes = ShapeCache("", family)
 
     def read(self, text: str) -> Ruleset:
         """Read every line."""
-        lines = text.split("\n")
+        lines = self._lines = text.split("\n")
         last = lines.pop()
-        lines = [f"{line}\n" for line in lines]
+        for place, line in enumerate(lines):
+            lines[place] = f"{line}\n"
         if last:
             lines.append(last)
         for number, line in enumerate(lines, start=1):
@@ -78,21 +92,22 @@ class _Reader:
             try:
                 self._line(line)
             except RulesetError as error:
-                raise self._placed(error, line) from None
+                raise self._placed(error) from None
         if self._table is not None:
             raise RulesetError(
                 f"COMMIT expected at line {len(lines) + 1}", file=self._file, line=len(lines) + 1
             )
         return self._ruleset
 
-    def _placed(self, error: RulesetError, line: str) -> RulesetError:
-        """Give an error the place where it is not yet known."""
+    def _placed(self, error: RulesetError) -> RulesetError:
+        """Give an error the place where it is not yet known, and the line there."""
+        number = error.line or self._number
         return RulesetError(
             error.message,
             file=self._file,
-            line=error.line or self._number,
+            line=number,
             column=error.column or 1,
-            context=error.context or line.rstrip("\n"),
+            context=self._lines[number - 1].rstrip("\n"),
         )
 
     def _line(self, line: str) -> None:
@@ -114,8 +129,19 @@ class _Reader:
         self._table = tables.new_table(name, self._family, self._number)
         self._shapes = ShapeCache(name, self._family)
 
+    def _column_of(self, rule: Rule, name: str) -> int:
+        """Return the column of an extension's or chain's name in the line of a rule."""
+        assert rule.line is not None
+        words = read_rule_line(self._lines[rule.line - 1]).words
+        named = (
+            word.column
+            for before, word in pairwise(words)
+            if before.text in _NAMING and word.text == name
+        )
+        return next(named, 1)
+
     def _commit(self, table: Table) -> None:
-        check_table(table)
+        check_table(table, self._column_of)
         for place, other in enumerate(self._ruleset.tables):
             if other.name == table.name:
                 self._ruleset.tables[place] = table

@@ -27,7 +27,8 @@ def test_loops_that_a_hook_reaches(body, line, way):
         load(body)
     assert "Too many levels of symbolic links" in caught.value.message
     assert caught.value.message.endswith(way)
-    assert caught.value.line == line
+    assert (caught.value.line, caught.value.column) == (line, 9)
+    assert caught.value.context == body.splitlines()[line - 5]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_no_loop(body):
 
 def test_hooks_that_reach_a_chain():
     table = load("-A INPUT -j A\n-A OUTPUT -j B\n-A A -j B\n").tables[0]
-    reached = reaching_hooks(table)
+    reached = reaching_hooks(table, lambda rule, name: 1)
     assert reached["A"] == {Hook.INPUT}
     assert reached["B"] == {Hook.INPUT, Hook.OUTPUT}
     assert "C" not in reached
@@ -70,7 +71,11 @@ def test_hooks_that_reach_a_chain():
 def test_places_that_the_kernel_refuses(table, body, message):
     with pytest.raises(RulesetError, match=message) as caught:
         load(body, table)
+    last = body.splitlines()[-1]
     assert caught.value.line == 4 + body.count("\n")
+    assert caught.value.context == last
+    name = caught.value.message.partition(":")[0]
+    assert last[caught.value.column - 1 :].startswith(name)
 
 
 def test_a_chain_that_nothing_reaches_has_no_hooks():
