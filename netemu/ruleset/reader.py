@@ -21,7 +21,7 @@ from netemu.ruleset import tables
 from netemu.ruleset.build import check_command, make_rules, resolve_jump
 from netemu.ruleset.commit import check_table
 from netemu.ruleset.draft import Draft
-from netemu.ruleset.rule import RuleReader
+from netemu.ruleset.rule import RuleReader, counter
 from netemu.ruleset.shapes import ShapeCache
 from netemu.ruleset.words import read_fields, read_rule_line, split_words
 
@@ -169,7 +169,7 @@ class _Reader:
                     f"invalid policy counters for chain '{name}'; [0:0] would do",
                     column=line.rindex(rest[0].rstrip("\n")) + 1,
                 )
-            counters = int(found[1]), int(found[2])
+            counters = counter(found[1]), counter(found[2])
         tables.set_policy(table, name, policy, counters)
 
     # -- rules -------------------------------------------------------------------------------
@@ -210,9 +210,7 @@ class _Reader:
         packets, colon, octets = inside.partition(":")
         if not colon:
             raise RulesetError(f"Bad line {self._number}: need :")
-        if not (packets.isdecimal() and octets.isdecimal()):
-            raise RulesetError("-c packet counter not numeric; [0:0] would do")
-        return (int(packets), int(octets)), body
+        return (counter(packets), counter(octets)), body
 
     def _execute(self, table: Table, draft: Draft) -> None:
         """Do what the command says."""

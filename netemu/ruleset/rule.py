@@ -17,7 +17,7 @@ from typing import NoReturn
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.addresses import check_interface
-from netemu.netfilter.xtables.kinds import OptionCall, c_integer, octets_of, shape
+from netemu.netfilter.xtables.kinds import MOST_DIGITS, OptionCall, c_integer, octets_of, shape
 from netemu.netfilter.xtables.kit import Extension
 from netemu.netfilter.xtables.model import Invert
 from netemu.netfilter.xtables.names import protocol_name, protocol_number
@@ -374,9 +374,7 @@ class RuleReader:
             octets = self._next_value() or ""
         if not octets:
             raise RulesetError("-c requires packet and byte counter")
-        if not (packets.isdecimal() and octets.isdecimal()):
-            raise RulesetError("-c packet counter not numeric")
-        self._draft.counters = int(packets), int(octets)
+        self._draft.counters = counter(packets), counter(octets)
         self._draft.own_counters = True
 
     def _next_value(self) -> str | None:
@@ -431,6 +429,13 @@ def _interface(name: str) -> str:
         raise RulesetError("Empty interface is likely to be undesired; `+` means any")
     check_interface(name)
     return name
+
+
+def counter(text: str) -> int:
+    """Read a packet or byte counter, saturated as strtoull(3) does."""
+    if not (text.isascii() and text.isdigit()):
+        raise RulesetError(f"-c counter not numeric: `{text}'; a number would do")
+    return min(int(text.lstrip("0")[:MOST_DIGITS] or "0"), 0xFFFFFFFFFFFFFFFF)
 
 
 def check_extension_name(what: str, name: str) -> None:

@@ -57,3 +57,39 @@ def test_a_rule_means_the_same_behind_others(texts):
         pytest.skip("the rules make a loop together")
     rows = [row for row in together.split("\n") if row.startswith("[")]
     assert sorted(rows) == sorted(alone)
+
+
+JUNK = st.text(st.sampled_from(list('-!"\\ \t:[]*#09xa,/+=\n\r\0é')) | st.characters(), max_size=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(TEXTS), st.data())
+def test_broken_text_is_refused_with_its_place(text, data):
+    """Whatever stands in a text, it is read or refused in words; nothing else happens."""
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 6)))
+        text = text[:start] + data.draw(JUNK) + text[end:]
+    refused = None
+    try:
+        parse_ruleset(text, "file")
+    except RulesetError as error:
+        refused = error
+    if refused is not None:
+        assert refused.file == "file"
+        assert refused.line > 0
+        assert refused.message
+
+
+def test_numbers_of_any_length_are_refused():
+    for words in (
+        "-m mark --mark {}",
+        "-p tcp --dport {}",
+        "-p udp --dport {}",
+        "-m limit --limit {}/s",
+        "-s 1.2.3.4/{}",
+        "-p {}",
+    ):
+        text = f"*filter\n-A INPUT {words.format('9' * 5000)}\nCOMMIT\n"
+        with pytest.raises(RulesetError):
+            parse_ruleset(text)

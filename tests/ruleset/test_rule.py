@@ -132,7 +132,7 @@ def test_lines_of_the_other_family(line, family):
         ("-A X -w", 6, "You cannot use `-w' from iptables-restore"),
         ("-A X -n", 6, "Illegal option `-n' with this command"),
         ("-A X -c 5", 9, "-c requires packet and byte counter"),
-        ("-A X -c a b", 9, "-c packet counter not numeric"),
+        ("-A X -c a b", 9, "-c counter not numeric"),
         ("-R X", 1, "-R requires a rule number"),
         ("-P X", 1, "-P requires a chain and a policy"),
         ("-I X 0", 4, "Invalid rule number `0'"),

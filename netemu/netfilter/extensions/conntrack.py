@@ -28,7 +28,14 @@ from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.xtables.abbreviated import AbbreviatedList
 from netemu.netfilter.xtables.addresses import Network
 from netemu.netfilter.xtables.hosts import LooseHostMask
-from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Span, UnsignedRange
+from netemu.netfilter.xtables.kinds import (
+    MOST_DIGITS,
+    U32_MAX,
+    Kind,
+    OptionCall,
+    Span,
+    UnsignedRange,
+)
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.names import protocol_number
 from netemu.netfilter.xtables.param import XtParam
@@ -65,7 +72,10 @@ class ProtocolNumber(Kind[int]):
 
     def read(self, text: str, call: OptionCall) -> int:
         """Look names up in small letters."""
-        number = int(text) if text.isascii() and text.isdigit() else protocol_number(text.lower())
+        if text.isascii() and text.isdigit():
+            number: int | None = int(text.lstrip("0")[:MOST_DIGITS] or "0")
+        else:
+            number = protocol_number(text.lower())
         if number is None or number > 0xFF:
             raise RulesetError(f'unknown protocol "{text}" specified')
         return number

@@ -14,7 +14,7 @@ import re
 
 from netemu.errors import RulesetError
 from netemu.net import Net
-from netemu.netfilter.xtables.kinds import U32, U32_MAX, Kind, OptionCall
+from netemu.netfilter.xtables.kinds import MOST_DIGITS, U32, U32_MAX, Kind, OptionCall
 from netemu.netfilter.xtables.kit import Match, Option, Settings
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
@@ -77,7 +77,7 @@ class Rate(Kind[int]):
 def _atoi(digits: str) -> int:
     """Return what atoi(3) makes of digits, stored in a u32: saturated at 63 bits, then cut."""
     limit = (1 << 63) - 1
-    return max(-limit - 1, min(limit, int(digits))) & U32_MAX
+    return max(-limit - 1, min(limit, int(digits[:MOST_DIGITS]))) & U32_MAX
 
 
 def credits_per_jiffy(hz: int) -> int:

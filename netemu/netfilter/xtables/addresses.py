@@ -78,7 +78,7 @@ def octets_in(family: Family) -> int:
 def mask_octets(text: str, family: Family) -> bytes | None:
     """Read a mask: a prefix length, or an address used as a mask (parse_ipmask)."""
     octets = octets_in(family)
-    if text.isascii() and text.isdigit() and (text == "0" or text[0] != "0"):
+    if len(text) <= 3 and text.isascii() and text.isdigit() and (text == "0" or text[0] != "0"):
         length = int(text)
         return mask_of(length, octets) if length <= octets * 8 else None
     dotted = ipv6_octets(text) if octets == 16 else ipv4_octets(text, whole=True)

@@ -109,6 +109,10 @@ class Flag(Kind[bool]):
 FLAG = Flag()
 
 
+MOST_DIGITS = 4000
+"""Python refuses to convert more than 4300 decimal digits; so many are beyond every limit here."""
+
+
 def c_integer(text: str) -> int:
     """Return what strtoul(text, NULL, 0) reads: decimal, 0x hexadecimal or 0 octal.
 
@@ -118,7 +122,7 @@ def c_integer(text: str) -> int:
     digits = text.strip(" \t\n\v\f\r").removeprefix("+")
     if digits[:2] in {"0x", "0X"}:
         return int(digits, 16)
-    return int(digits, 8) if digits[0] == "0" else int(digits)
+    return int(digits, 8) if digits[0] == "0" else int(digits[:MOST_DIGITS])
 
 
 class Unsigned(Kind[int]):

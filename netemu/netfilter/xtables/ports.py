@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netemu.errors import RulesetError
-from netemu.netfilter.xtables.kinds import Kind, OptionCall, Span, c_integer, shape
+from netemu.netfilter.xtables.kinds import MOST_DIGITS, Kind, OptionCall, Span, c_integer, shape
 from netemu.netfilter.xtables.names import service_port
 
 PORT_MAX = 0xFFFF
@@ -95,7 +95,7 @@ def resolve_port(text: str) -> int:
     """
     digits = text.lstrip(" \t\n\v\f\r").removeprefix("+")
     if digits.isascii() and digits.isdigit():
-        number = min(int(digits), _ULONG_MAX) & 0xFFFFFFFF
+        number = min(int(digits.lstrip("0")[:MOST_DIGITS] or "0"), _ULONG_MAX) & 0xFFFFFFFF
         port = number & PORT_MAX if number <= _INT_MAX else None
     else:
         port = service_port(text)
