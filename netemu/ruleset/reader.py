@@ -152,7 +152,7 @@ class _Reader:
 
     def _chain(self, table: Table, line: str) -> None:
         fields = line[1:].split(" ")
-        if len(fields) != 3 or not all(fields):
+        if len(fields) != 3 or not all(fields) or "\t" in line:
             fields = read_fields("chain_line", line)
         name, policy, *rest = fields
         tables.check_new_name(name)

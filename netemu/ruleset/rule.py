@@ -119,6 +119,8 @@ class RuleReader:
             if letter in NO_VALUE:
                 self._position += not glued
                 self._option(letter, "", word)
+                if self._draft.other_family:
+                    return
             elif letter in NEEDS_VALUE:
                 self._generic(letter, glued, word)
                 return

@@ -62,6 +62,8 @@ def ask_real(
 
 def _answer(output: str) -> Answer:
     message, ok, saved = output.partition(f"{_MARK}ok\n")
+    if "\nUsage: " in message:
+        return Answer(False, {}, "-h prints the usage and ends the program")
     return Answer(bool(ok), split_tables(saved) if ok else {}, message.strip())
 
 
@@ -69,7 +71,8 @@ def split_tables(text: str) -> dict[str, str]:
     """Cut saved text into tables, without comment lines."""
     kept = "".join(line + "\n" for line in text.split("\n") if line and not line.startswith("# "))
     return {
-        found[1]: found[0] for found in re.finditer(r"^\*(\S+)\n.*?^COMMIT\n", kept, re.MULTILINE | re.DOTALL)
+        found[1]: found[0]
+        for found in re.finditer(r"^\*(\S+)\n.*?^COMMIT\n", kept, re.MULTILINE | re.DOTALL)
     }
 
 

@@ -295,3 +295,22 @@ def generate_mixed(count: int, seed: int) -> Iterator[str]:
         parts = rng.sample(WHOLE_RULES, rng.randint(1, 5))
         chain = rng.choice(["INPUT", "OUTPUT", "FORWARD", "FOO", "INPUT"])
         yield f"*filter\n:FOO - [0:0]\n-A {chain} {' '.join(parts)}\nCOMMIT\n"
+
+
+PIECES = [*"-!\"\\ \t:[]*#09xa,/+=\n\r.1'", "--", "! ", " -j ", " -m ", "  ", "é"]
+
+
+def generate_mutated(texts: list[str], count: int, seed: int) -> Iterator[str]:
+    """Yield texts with one or two places broken."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        text = rng.choice(texts)
+        for _ in range(rng.randint(1, 2)):
+            start = rng.randint(0, len(text))
+            end = min(len(text), start + rng.choice([0, 0, 1, 1, 2, 5]))
+            copied = rng.randint(0, len(text))
+            piece = rng.choice(
+                [rng.choice(PIECES), rng.choice(PIECES), "", text[copied : copied + 8]]
+            )
+            text = text[:start] + piece + text[end:]
+        yield text

@@ -10,7 +10,7 @@ import pytest
 from netemu.netfilter.extensions import EXTENSIONS
 from netemu.netfilter.hook import Family
 from tests.kernel.iptables_oracle import Answer, ask_netemu, ask_real, compare, missing
-from tests.kernel.rule_generator import generate, generate_mixed
+from tests.kernel.rule_generator import generate, generate_mixed, generate_mutated
 
 WHY_NOT = missing()
 
@@ -49,6 +49,16 @@ def test_rules_of_several_parts():
     assert differences(list(generate_mixed(300, seed=20261123))) == []
 
 
+def test_broken_texts():
+    """Texts that load, with a place or two broken: mostly refused, and by both alike."""
+    loads = [
+        text
+        for text in [*generate(400, seed=3), *generate_mixed(200, seed=3)]
+        if ask_netemu(text).accepted
+    ]
+    assert differences(list(generate_mutated(loads, 400, seed=20261123))) == []
+
+
 WRITTEN = (Path(__file__).parent / "ruleset_lines.txt").read_text(encoding="utf-8").splitlines()
 
 
@@ -72,6 +82,7 @@ WHOLE = [
     "*filter\n:\nCOMMIT\n",
     "*filter\n:INPUT DROP [x:2]\nCOMMIT\n",
     "*filter\n:INPUT DROP [1:2] more\nCOMMIT\n",
+    "*filter\n:FOO -\t [0:0]\n-A INPUT -6x -4\nCOMMIT\n",
     "*filter\n: INPUT\tDROP  [1:2]\nCOMMIT\n",
     "*filter\n:INPUT FOO [0:0]\nCOMMIT\n",
     '*filter\n:a"b - [0:0]\n:abc - [0:0]\n:Foo - [0:0]\n:zed - [0:0]\n-A INPUT -j abc\nCOMMIT\n',
