@@ -56,6 +56,11 @@ class Script(Stream):
         self._values = values
         self._at = 0
 
+    @property
+    def drawn(self) -> int:
+        """How many values were asked for."""
+        return self._at
+
     def u32(self) -> int:
         """Play the next value."""
         at = self._at
@@ -88,6 +93,6 @@ class Entropy:
             found = self._streams[use] = Stream(state)
         return found
 
-    def play(self, use: str, script: Script) -> None:
-        """Let `script` stand for the stream of one use; namespaces may share one."""
-        self._streams[use] = script
+    def play(self, use: str, stream: Stream) -> None:
+        """Let `stream`, such as a Script, stand for one use; namespaces may share one."""
+        self._streams[use] = stream

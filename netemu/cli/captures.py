@@ -25,10 +25,12 @@ from netemu.sim.node import Node
 from netemu.sim.replay import CapturedAt
 from netemu.sim.wiring import device_key
 from netemu.skb import Device
-from netemu.wire.capture import CapturedFrame, LinkType, ethernet_of, merge_frames
+from netemu.wire.capture import ETH_P_IP, CapturedFrame, LinkType, ethernet_of, merge_frames
 from netemu.wire.capture_file import read_capture
-from netemu.wire.composed import DEFAULT_SRC_MAC
+from netemu.wire.composed import DEFAULT_SRC_MAC, ETH_P_ARP
 
+ARP_LEN = 28
+IP_LEN = 20
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -115,12 +117,14 @@ class Captures:
         return [f"{count} {text}" for text, count in self.left_out.items()]
 
 
-@dataclass(frozen=True, slots=True)
 class _Placing:
-    """Finds the device of each frame."""
+    """Finds the device of each frame, and the MAC addresses that a cooked capture lost."""
 
-    node: Node
-    captures: Captures
+    def __init__(self, node: Node, captures: Captures) -> None:
+        self.node = node
+        self.captures = captures
+        self.behind: dict[tuple[str, bytes], bytes] = {}
+        """(bridge, address) -> MAC, as frames from its ports showed them."""
 
     def placed(self, source: CaptureInput, frame: CapturedFrame) -> CapturedAt | None:
         """Return a frame with its device, or None when another copy of it takes part."""
@@ -138,13 +142,37 @@ class _Placing:
         return CapturedAt(
             time_ns=frame.time_ns,
             device=name,
-            frame=ethernet_of(frame, dst_mac=device.mac, src_mac=DEFAULT_SRC_MAC),
+            frame=ethernet_of(
+                frame,
+                dst_mac=device.mac,
+                src_mac=DEFAULT_SRC_MAC,
+                other_mac=self.lost_mac(device, frame),
+            ),
             file=source.path,
             index=frame.number,
             direction={True: "in", False: "out", None: ""}[entered],
             truncated=frame.truncated,
             has_macs=frame.link_type == LinkType.ETHERNET,
         )
+
+    def lost_mac(self, device: Device, frame: CapturedFrame) -> bytes:
+        """Return for whom a cooked frame to "another host" was, at a bridge's port.
+
+        The port's own address differs from the bridge's, so a frame to the bridge counts as one to
+        another host, too. Who is behind the bridge was seen in earlier frames.
+        """
+        bridge = device.master
+        if frame.link_type == LinkType.ETHERNET or not isinstance(bridge, Bridge):
+            return b""
+        body = frame.network
+        if frame.protocol == ETH_P_ARP and len(body) >= ARP_LEN:
+            self.behind[bridge.name, body[14:18]] = body[8:14]
+            return body[18:24] if any(body[18:24]) else bridge.mac
+        if frame.protocol != ETH_P_IP or len(body) < IP_LEN:
+            return bridge.mac
+        if frame.source_mac and frame.entered:
+            self.behind.setdefault((bridge.name, body[12:16]), frame.source_mac)
+        return self.behind.get((bridge.name, body[16:20]), bridge.mac)
 
     def device_of(self, source: CaptureInput, frame: CapturedFrame) -> str:
         """Return the device that the capture names.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from netemu.cli.follow import Course, playing
 from netemu.cli.tracing import run_passage
 from netemu.sim.node import Node
 from netemu.sim.probe import Entry
@@ -84,7 +85,12 @@ def _same_packet(one: bytes, other: bytes) -> bool:
 
 
 def difference_lines(
-    difference: Difference, replay: Replay, build: Callable[[], Node], *, colour: bool
+    difference: Difference,
+    replay: Replay,
+    build: Callable[[], Node],
+    courses: dict[tuple[str, int], Course],
+    *,
+    colour: bool,
 ) -> str:
     """Return the difference in words and the trace of the packet that caused it."""
     item = difference.captured or difference.sent
@@ -107,7 +113,11 @@ def difference_lines(
         return "\n".join([*lines, "no frame entered the node before it", ""])
     source = difference.cause.source
     lines.append(f"the packet behind it is {source.file}#{source.index}:")
-    return "\n".join(lines) + "\n" + _retrace(difference.cause, replay, build, colour=colour)
+    return (
+        "\n".join(lines)
+        + "\n"
+        + _retrace(difference.cause, replay, build(), courses, colour=colour)
+    )
 
 
 def _octet_lines(one: bytes, other: bytes) -> list[str]:
@@ -122,17 +132,26 @@ def _octet_lines(one: bytes, other: bytes) -> list[str]:
     return lines
 
 
-def _retrace(cause: Injected, replay: Replay, build: Callable[[], Node], *, colour: bool) -> str:
+def _retrace(
+    cause: Injected,
+    replay: Replay,
+    node: Node,
+    courses: dict[tuple[str, int], Course],
+    *,
+    colour: bool,
+) -> str:
     """Run everything before `cause` again in silence, then `cause` with its events."""
-    node = build()
     for injected in replay.injected:
         source = injected.source
         node.run_until(source.time_ns)
         if injected is cause:
             break
         if not source.truncated:
-            node.receive(source.device, source.frame)
-    if cause.source.truncated:
+            with playing(node, courses.get((source.file, source.index))):
+                node.receive(source.device, source.frame)
+    source = cause.source
+    if source.truncated:
         return f"DROP  {cause.fate.reason}\n"
-    passage = run_passage(node, Entry(device=cause.source.device, frame=cause.source.frame))
+    with playing(node, courses.get((source.file, source.index))):
+        passage = run_passage(node, Entry(device=source.device, frame=source.frame))
     return render_passage(passage, everything=False, paint=Paint(on=colour))

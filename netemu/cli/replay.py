@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import click
 
+from netemu.cli.branches import can_fork
 from netemu.cli.captures import CaptureInput, Captures, parse_input
 from netemu.cli.common import (
     NodeOptions,
@@ -18,6 +19,7 @@ from netemu.cli.common import (
     write_output,
 )
 from netemu.cli.differ import Difference, difference_lines, first_difference
+from netemu.cli.follow import Course, Follower, with_upcoming
 from netemu.cli.outdir import compare_with, out_files, write_out_files
 from netemu.errors import UsageError
 from netemu.sim.node import Node
@@ -34,6 +36,8 @@ class Run:
     replay: Replay
     comparison: Comparison
     notes: list[str]
+    courses: dict[tuple[str, int], Course]
+    """Frames whose random choices follow the capture."""
 
 
 @click.command("replay")
@@ -57,6 +61,12 @@ class Run:
 @click.option(
     "--assume-neighbours", is_flag=True, help="Assume neighbours that nobody answers for."
 )
+@click.option(
+    "--follow/--no-follow",
+    default=True,
+    show_default=True,
+    help="Take random choices from what the capture shows, else from the seed.",
+)
 @click.option("--expect-same-as", "expected", metavar="DIR|PCAPNG", help="Compare, exit 1 if not.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @color_option
@@ -65,6 +75,7 @@ def command(
     out: str | None,
     until: float,
     assume_neighbours: bool,
+    follow: bool,
     expected: str | None,
     as_json: bool,
     color: str,
@@ -80,7 +91,9 @@ def command(
     options = NodeOptions(**node)  # type: ignore[arg-type]
     spec = options.read()
     sources = [parse_input(text) for text in inputs]
-    run = replay_captures(options, spec, sources, until_s=until, assume=assume_neighbours)
+    run = replay_captures(
+        options, spec, sources, until_s=until, assume=assume_neighbours, follow=follow
+    )
     files = out_files(run.replay, run.comparison)
     if out is not None:
         write_out_files(out, files)
@@ -96,7 +109,9 @@ def command(
                 return _fresh(options, spec, run, assume=assume_neighbours)
 
             colour = wants_colour(color)
-            write_output(None, difference_lines(difference, run.replay, build, colour=colour))
+            write_output(
+                None, difference_lines(difference, run.replay, build, run.courses, colour=colour)
+            )
         say_notes(run.notes)
     return int(difference is not None or bool(unequal))
 
@@ -108,6 +123,7 @@ def replay_captures(
     *,
     until_s: float = 0.0,
     assume: bool = False,
+    follow: bool = False,
 ) -> Run:
     """Feed all captures through a fresh node."""
     captures = Captures(sources)
@@ -116,14 +132,21 @@ def replay_captures(
         node.assume_neighbours()
     watched = {source.device for source in sources if source.device}
     replay = Replay(node, watched or set(node.ports))
+    follower = Follower(replay) if follow and can_fork() else None
     last_ns = node.clock.now_ns
-    for item in captures.items(node):
+    for item, upcoming in with_upcoming(captures.items(node)):
         replay.captured_devices.add(item.device)
-        replay.feed(item)
+        if follower is not None and replay.entered(item):
+            with follower.following(item, upcoming):
+                replay.feed(item)
+        else:
+            replay.feed(item)
         last_ns = item.time_ns
     comparison = replay.finish(max(last_ns, node.clock.now_ns) + round(until_s * 1_000_000_000))
     notes = [*node.notes, *replay.note_lines(), *captures.notes()]
-    return Run(node=node, replay=replay, comparison=comparison, notes=notes)
+    notes += follower.notes() if follower is not None else []
+    courses = follower.courses if follower is not None else {}
+    return Run(node=node, replay=replay, comparison=comparison, notes=notes, courses=courses)
 
 
 def _fresh(options: NodeOptions, spec: NodeSpec, run: Run, *, assume: bool) -> Node:

@@ -220,7 +220,7 @@ def outcomes(run: Callable[[Sequence[int]], Branch]) -> list[Outcome]:
             raise UsageError(f"the packet has more than {MAXIMUM_BRANCHES} branches")
         branch = run(script)
         shares[branch.result] = shares.get(branch.result, Fraction(0)) + _probability(branch)
-        scripts.extend(_alternatives(branch, len(script)))
+        scripts.extend(alternatives(branch, len(script)))
     found = [
         Outcome(
             probability=share,
@@ -245,7 +245,7 @@ def _probability(branch: Branch) -> Fraction:
     return share
 
 
-def _alternatives(branch: Branch, fixed: int) -> Iterator[tuple[int, ...]]:
+def alternatives(branch: Branch, fixed: int) -> Iterator[tuple[int, ...]]:
     """Yield the scripts that turn one later draw from hit to miss."""
     for at in range(fixed, len(branch.draws)):
         value, threshold = branch.draws[at]

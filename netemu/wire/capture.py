@@ -138,6 +138,11 @@ class CapturedFrame(NamedTuple):
         return _split(self)[1]
 
     @property
+    def network(self) -> bytes:
+        """What follows the link header (802.1Q tags included)."""
+        return _split(self)[2]
+
+    @property
     def entered(self) -> bool | None:
         """Whether the frame came into its interface, or None when the file does not say."""
         if self.direction != Direction.UNKNOWN:
@@ -181,21 +186,27 @@ def _mac(field: bytes, octets: int) -> bytes:
     return field[:6] if octets == 6 else b""
 
 
-def ethernet_of(frame: CapturedFrame, *, dst_mac: bytes, src_mac: bytes) -> bytes:
+def ethernet_of(
+    frame: CapturedFrame, *, dst_mac: bytes, src_mac: bytes, other_mac: bytes = b""
+) -> bytes:
     """Return the frame with an Ethernet header, as a device takes it in.
 
     An Ethernet capture comes back as it is. Elsewhere `dst_mac` stands for the device that took
-    the frame (a cooked packet type of broadcast, multicast or other host overrides it) and
-    `src_mac` is used when the file does not keep the sender's.
+    the frame and `src_mac` is used when the file does not keep the sender's. A cooked packet type
+    of broadcast or multicast overrides `dst_mac`; for a frame to another host `other_mac` does, or
+    an address that nobody has.
     """
     if frame.link_type == LinkType.ETHERNET:
         return frame.data
     ethertype, source, payload = _split(frame)
-    destination = _destination(frame.packet_type, payload, dst_mac)
+    unknown = other_mac or bytes([dst_mac[0] ^ 0x02]) + dst_mac[1:]
+    destination = _destination(frame.packet_type, payload, dst_mac, unknown)
     return destination + (source or src_mac) + ethertype.to_bytes(2, "big") + payload
 
 
-def _destination(packet_type: int | None, payload: bytes, device_mac: bytes) -> bytes:
+def _destination(
+    packet_type: int | None, payload: bytes, device_mac: bytes, other_mac: bytes
+) -> bytes:
     if packet_type == SllPacketType.BROADCAST:
         return b"\xff\xff\xff\xff\xff\xff"
     if packet_type == SllPacketType.MULTICAST:
@@ -205,7 +216,7 @@ def _destination(packet_type: int | None, payload: bytes, device_mac: bytes) -> 
         group = payload[16:20].ljust(4, b"\0")
         return b"\x01\x00\x5e" + bytes([group[1] & 0x7F]) + group[2:]
     if packet_type == SllPacketType.OTHERHOST:
-        return bytes([device_mac[0] ^ 0x02]) + device_mac[1:]
+        return other_mac
     return device_mac
 
 
