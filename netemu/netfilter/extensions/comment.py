@@ -24,7 +24,14 @@ MATCHES = (
         name="comment",
         kernel="xt_comment.c",
         duty="Carries a comment and matches everything.",
-        options=(Option("comment", Text(cut=MAX_COMMENT_LEN), mandatory=True),),
+        options=(
+            Option(
+                "comment",
+                Text(cut=MAX_COMMENT_LEN),
+                mandatory=True,
+                help="Up to 255 octets of text.",
+            ),
+        ),
         shares=always,
         build=nothing,
         evaluate=comment_mt,

@@ -47,7 +47,15 @@ MATCHES = (
         name="mac",
         kernel="xt_mac.c",
         duty="Compares the source address of the Ethernet header.",
-        options=(Option("mac-source", Mac(), invertible=True, mandatory=True),),
+        options=(
+            Option(
+                "mac-source",
+                Mac(),
+                invertible=True,
+                mandatory=True,
+                help="The sender's MAC address.",
+            ),
+        ),
         hooks=(Hook.PREROUTING, Hook.INPUT, Hook.FORWARD),
         shares=always,
         build=MacInfo,

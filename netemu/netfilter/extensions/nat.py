@@ -194,7 +194,7 @@ def build_range(settings: Settings) -> NatRange:
     for name, flag in _FLAGS.items():
         if name in settings:
             flags |= flag
-    return replace(base, flags=flags)
+    return base if flags == base.flags else replace(base, flags=flags)
 
 
 _TO = ("to-destination", "to-source", "to-ports")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from netemu.errors import RulesetError
 from netemu.events import ChanceDrawn
+from netemu.net import Net
 from netemu.netfilter.xtables.kinds import U32, Choice, Probability
 from netemu.netfilter.xtables.kit import Match, Option, Settings
 from netemu.netfilter.xtables.param import XtParam
@@ -20,7 +21,7 @@ from netemu.skb import Skb
 class Statistic:
     """struct xt_statistic_info with the counter of its master copy."""
 
-    __slots__ = ("count", "every_less_one", "invert", "nth", "probability")
+    __slots__ = ("count", "every_less_one", "invert", "nth", "packet", "probability")
 
     def __init__(self, settings: Settings) -> None:
         """Start the count so that packet number `--packet` of each round is the hit."""
@@ -28,8 +29,14 @@ class Statistic:
         self.probability = settings.get("probability", int, 0)
         """In units of 2**-31."""
         self.every_less_one = settings.get("every", int, 1) - 1
-        self.count = self.every_less_one - settings.get("packet", int, 0)
+        self.packet = settings.get("packet", int, 0)
+        self.count = self.every_less_one - self.packet
         self.invert = settings.inverted("probability") or settings.inverted("every")
+
+
+def statistic_attach(net: Net, info: Statistic) -> None:
+    """Start the count anew: the table is loaded (statistic_mt_check)."""
+    info.count = info.every_less_one - info.packet
 
 
 def statistic_mt(info: Statistic, skb: Skb, param: XtParam) -> bool:
@@ -75,7 +82,12 @@ MATCHES = (
         kernel="xt_statistic.c",
         duty="Matches a random share of packets, or every n-th one.",
         options=(
-            Option("mode", Choice("random", "nth"), mandatory=True),
+            Option(
+                "mode",
+                Choice("random", "nth"),
+                mandatory=True,
+                help="By chance or by count.",
+            ),
             Option(
                 "probability",
                 Probability(),
@@ -100,6 +112,7 @@ MATCHES = (
         ),
         check=_check_statistic,
         shares=_is_random,
+        attach=statistic_attach,
         build=Statistic,
         evaluate=statistic_mt,
         describe=describe_statistic,

@@ -71,6 +71,18 @@ def test_rules_count_for_themselves():
     assert not first.evaluate(first.settings, skb, told)
 
 
+def test_loading_a_table_again_starts_the_count_anew():
+    net = Net()
+    bound = match("-m statistic --mode nth --every 3 --packet 0", net)
+    skb = packet(b"", 17)
+    told = param(skb, net)
+    assert bound.evaluate(bound.settings, skb, told)
+    assert not bound.evaluate(bound.settings, skb, told)
+    assert bound.attach is not None
+    bound.attach(net, bound.settings)
+    assert bound.evaluate(bound.settings, skb, told)
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
