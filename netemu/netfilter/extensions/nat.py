@@ -30,13 +30,13 @@ from netemu.netfilter.nat.range import (
     NatRange,
 )
 from netemu.netfilter.nat.redirect import nf_nat_redirect_ipv4
-from netemu.netfilter.xtables.addresses import ipv6_octets
+from netemu.netfilter.xtables.addresses import dotted_octets, ipv6_octets
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, c_integer
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.names import service_port
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
-from netemu.wire.address import format_address, parse_address
+from netemu.wire.address import format_address
 from netemu.wire.ipv4 import IPPROTO_DCCP, IPPROTO_ICMP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
 
 PORT_PROTOCOLS = frozenset({IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_DCCP, IPPROTO_ICMP})
@@ -139,14 +139,8 @@ class NatTo(Kind[NatRange]):
 
 def _address(text: str, family: Family) -> bytes:
     """Read an address as inet_pton does."""
-    if family == Family.IPV6:
-        address = ipv6_octets(text)
-    else:
-        try:
-            address = parse_address(text)
-        except ValueError:
-            address = None
-    if address is None or (len(address) == 4) != (family == Family.IPV4):
+    address = ipv6_octets(text) if family == Family.IPV6 else dotted_octets(text)
+    if address is None:
         raise RulesetError(f'Bad IP address "{text}"')
     return address
 

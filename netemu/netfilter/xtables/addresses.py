@@ -50,6 +50,19 @@ def ipv4_octets(text: str, *, whole: bool = False) -> bytes | None:
     return bytes(numbers).ljust(4, b"\0")
 
 
+def dotted_octets(text: str) -> bytes | None:
+    """Read an IPv4 address as inet_pton(3) does: four decimal parts without leading zeros.
+
+    >>> dotted_octets("10.0.0.1").hex(), dotted_octets("10.1"), dotted_octets("010.0.0.1")
+    ('0a000001', None, None)
+    """
+    plain = _PLAIN.fullmatch(text)
+    if plain is None:
+        return None
+    numbers = [int(part) for part in plain.groups()]
+    return bytes(numbers) if max(numbers) <= 0xFF else None
+
+
 def _odd_parts(text: str) -> list[int]:
     return [c_integer(part) for part in text.split(".")]
 

@@ -308,6 +308,10 @@ def text_of(octets: bytes) -> str:
     return octets.decode("utf-8", "surrogateescape")
 
 
+_OCTETS_A_CHARACTER = 4
+"""At most, in UTF-8."""
+
+
 class Text(Kind[str]):
     """A string (XTTYPE_STRING), cut to or refused beyond a number of octets."""
 
@@ -323,6 +327,8 @@ class Text(Kind[str]):
 
     def read(self, text: str, call: OptionCall) -> str:
         """Count in octets, as C does."""
+        if not self.least and not self.most and len(text) * _OCTETS_A_CHARACTER <= self.cut:
+            return text
         octets = octets_of(text)
         if self.least and len(octets) < self.least:
             raise RulesetError(f"Argument must have a minimum length of {self.least} characters")
