@@ -118,19 +118,22 @@ class NeighbourTable:
         return list(self._entries.values())
 
     def load(self, specs: Iterable[NeighbourSpec]) -> None:
-        """Add the entries of a listing; a REACHABLE one counts as confirmed just now."""
+        """Add the entries of a listing, as `ip neigh replace` does just now.
+
+        So a REACHABLE one counts as confirmed, and DELAY or PROBE ones are asked for at once.
+        Entries without an answer (INCOMPLETE, FAILED) know nothing and are left out.
+        """
         for spec in specs:
             device = self._net.devices.get(spec.device)
-            entry = None if device is None else self.find_or_create(spec.address, device)
-            if entry is None:
-                continue
-            entry.mac = spec.mac or entry.mac
-            entry.updated_ns = entry.used_ns = self._net.clock.now_ns
             state = Nud[spec.state.upper()]
-            if state & CONNECTED:
-                entry.confirmed_ns = self._net.clock.now_ns
-            entry.state = state
-            self._arm_loaded(entry)
+            if device is None or not state & VALID:
+                continue
+            entry = self.find_or_create(spec.address, device)
+            if entry is not None:
+                entry.state = Nud.NONE
+                self._apply(entry, spec.mac or entry.mac, state, same_mac=False, skb=None)
+                if state & CONNECTED:
+                    entry.confirmed_ns = self._net.clock.now_ns
 
     def text(self) -> str:
         """Return what `ip neigh` prints, in order of creation; NOARP and NONE are not listed."""
@@ -416,21 +419,6 @@ class NeighbourTable:
         if entry.timer is not None:
             entry.timer.cancel()
             entry.timer = None
-
-    def _arm_loaded(self, entry: Neighbour) -> None:
-        """Give a loaded entry the timer that its state has; elapsed time is not known."""
-        state = entry.state
-        if not state & IN_TIMER:
-            return
-        if state == Nud.REACHABLE:
-            wait = self.reachable_ns(entry.device)
-        elif state == Nud.DELAY:
-            wait = self._delay_ns(entry)
-        else:
-            wait = self._retrans_ns(entry)
-        self._start_timer(entry, self._net.clock.now_ns + wait)
-        if entry.state == Nud.INCOMPLETE:
-            entry.probes = self._parameter(entry, "ucast_solicit") + 1
 
     # -------------------------------------------------------------- parameters
 
