@@ -16,12 +16,14 @@ from netemu.events import PacketDropped
 from netemu.ip.fib import Fib
 from netemu.ip.neighbour import NeighbourTable
 from netemu.ip.output import ip_send_packet
+from netemu.ip.reject import nf_send_reset, nf_send_unreach
 from netemu.ip.sockets import Sockets
 from netemu.ip.stack import inet_init
 from netemu.link.device import receive_frame
 from netemu.link.loopback import Loopback
 from netemu.link.port import Port
 from netemu.net import Net
+from netemu.netfilter.hook import Family, Hook, HookState, Verdict
 from netemu.sim.spec import (
     AddressSpec,
     LinkSpec,
@@ -33,7 +35,7 @@ from netemu.sim.spec import (
     SocketSpec,
     TextFile,
 )
-from netemu.skb import Fate
+from netemu.skb import Fate, Skb
 from netemu.sysctl import Sysctl
 from netemu.wire.address import parse_address, parse_mac
 
@@ -80,10 +82,18 @@ def route(
     )
 
 
+def reject_rules(kind: str) -> str:
+    """Rules that refuse all that is forwarded or for the router, in one way."""
+    protocol = "-p tcp " if kind == "tcp-reset" else ""
+    rule = f"{protocol}-i a0 -j REJECT --reject-with {kind}"
+    head = ":INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n"
+    return f"*filter\n{head}-A INPUT {rule}\n-A FORWARD {rule}\nCOMMIT\n"
+
+
 def world(
     sysctls: dict[str, str] | None = None,
     *,
-    tracking: bool = False,
+    rules: str = "",
     sockets: list[SocketSpec] | None = None,
 ) -> NamespaceSpec:
     """The router, as a snapshot would tell it."""
@@ -142,7 +152,7 @@ def world(
             for device, text, mac in neighbours
         ],
         sysctls={**SYSCTLS, **(sysctls or {})},
-        rules4=TextFile(name="rules", text=TRACKING) if tracking else None,
+        rules4=TextFile(name="rules", text=rules) if rules else None,
         sockets=sockets,
     )
 
@@ -208,6 +218,24 @@ class Lab:
         self.net.clock.run_soon()
         return fate
 
+    def refuse(self, kind: str) -> None:
+        """Refuse as `reject_rules` do, without tables."""
+        codes = {"icmp-port-unreachable": 3, "icmp-admin-prohibited": 13}
+
+        def hook(skb: Skb, state: HookState) -> Verdict:
+            if state.in_device is not self.net.devices["a0"]:
+                return Verdict.ACCEPT
+            if kind in codes:
+                nf_send_unreach(self.net, skb, codes[kind], state.hook)
+            elif skb.data[9] != 6:
+                return Verdict.ACCEPT
+            else:
+                nf_send_reset(self.net, skb, state.hook)
+            return Verdict.DROP
+
+        for place in (Hook.INPUT, Hook.FORWARD):
+            self.net.hooks.register(Family.IPV4, place, 0, hook)
+
     def wait(self, seconds: float) -> None:
         """Let time pass."""
         self.net.clock.run_until(self.net.clock.now_ns + round(seconds * 1e9))
@@ -229,19 +257,27 @@ class ScriptCase:
 
     name: str
     settings: list[str]
-    """`conntrack`, or `SYSCTL=VALUE`."""
+    """`conntrack`, `reject:TYPE`, or `SYSCTL=VALUE`."""
     steps: list[Step] = field(default_factory=list)
 
     def spec(self) -> NamespaceSpec:
         """The router that the case asks for."""
         pairs = [item.split("=") for item in self.settings if "=" in item]
-        return world({key: value for key, value in pairs}, tracking="conntrack" in self.settings)
+        rules = TRACKING if "conntrack" in self.settings else ""
+        if self.reject:
+            rules = reject_rules(self.reject)
+        return world(dict(pairs), rules=rules)
+
+    @property
+    def reject(self) -> str:
+        """How everything is refused; empty when nothing is."""
+        return next((item[7:] for item in self.settings if item.startswith("reject:")), "")
 
 
 def read_script(text: str) -> list[ScriptCase]:
     """Read a script file.
 
-    = name [conntrack] [SYSCTL=VALUE ...]
+    = name [conntrack] [reject:TYPE] [SYSCTL=VALUE ...]
     > a0 HEX           a frame that enters at a0
     > local HEX        a packet that the router itself sends
     > wait 1.5         seconds that pass
@@ -290,5 +326,5 @@ def make_lab() -> type[Lab]:
 
 @pytest.fixture
 def router() -> Callable[..., NamespaceSpec]:
-    """Tells the router: `router(SYSCTLS, tracking=..., sockets=...)`."""
+    """Tells the router: `router(SYSCTLS, rules=..., sockets=...)`."""
     return world

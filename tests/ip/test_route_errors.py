@@ -62,4 +62,3 @@ def test_a_deaf_host_is_logged(make_lab: Any, router: Any) -> None:
     count(lab, udp("10.1.0.22", "10.70.0.2"), 400, 0.05, 5)
     line = "IPv4: host 10.1.0.22/if2 ignores redirects for 10.70.0.2 to 10.1.0.3"
     assert lab.net.log == [line]
-

@@ -59,6 +59,8 @@ def test_frames_and_reasons_are_the_kernels(file: str, case: object) -> None:
     lab = world.Lab(case.spec())
     if "conntrack" in case.settings:
         nf_ct_netns_get(lab.net)
+    if case.reject:
+        lab.refuse(case.reject)
     inputs = [step.text.split() for step in case.steps]
     masks = Masks([bytes.fromhex(data) for place, data in inputs if place != "wait"], [])
     for step, (place, argument) in zip(case.steps, inputs, strict=True):

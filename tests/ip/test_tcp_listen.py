@@ -94,12 +94,12 @@ def test_a_syn_is_answered(server: Any, flags: str, tos: int, offer: bytes, answ
     line, *drops = peer.send(flags, options=offer)
     packet = server.out[0][1][14:]
     header = IPv4(bytearray(packet))
-    assert (0, True, 0, 64) == (
+    assert (
         header.identification,
         header.dont_fragment,
         header.tos,
         header.ttl,
-    )
+    ) == (0, True, 0, 64)
     options = TCP(bytearray(packet), 20).options.hex()
     at = options.find("080a")
     if at >= 0:

@@ -43,7 +43,7 @@ def test_early_ranges_are_merged_and_joined() -> None:
     assert here.take(100, 200)
     assert here.rcv_nxt == 250
     assert here.take(240, 310)
-    assert (600, []) == (here.rcv_nxt, here.out_of_order)
+    assert (here.rcv_nxt, here.out_of_order) == (600, [])
     assert not here.take(100, 600)
 
 
