@@ -38,6 +38,7 @@ FLOORS: list[tuple[int, str]] = [
     (10, "sim.wiring"),
     (10, "sim.node"),
     (11, "kube"),
+    (11, "sim.matching"),
     (11, "sim.replay"),
     (11, "sim.state"),
     (11, "sim.probe"),

@@ -13,15 +13,14 @@ netemu did not just send the very same frame there.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 
 from netemu.events import Event, FrameSent, Stamp
 from netemu.link.bridge import Bridge
-from netemu.link.device import complete_frame
 from netemu.netfilter.conntrack.connection import Connection
 from netemu.netfilter.conntrack.table import Conntrack
+from netemu.sim.matching import Matcher
 from netemu.sim.node import Namespace, Node
 from netemu.sim.wiring import device_key
 from netemu.skb import Device, Fate, Skb
@@ -91,16 +90,12 @@ class Replay:
     """One run of captured frames through a node."""
 
     __slots__ = (
-        "_cut",
-        "_expected",
         "_last_seen_ns",
+        "_matcher",
         "_own_macs",
-        "_sent",
         "_with_output",
-        "_without_macs",
         "captured_devices",
         "injected",
-        "met",
         "node",
         "notes",
         "sent",
@@ -113,17 +108,11 @@ class Replay:
         self.injected: list[Injected] = []
         self.sent: dict[str, list[SentAt]] = {name: [] for name in node.ports}
         """Every frame that left, by port."""
-        self.met = 0
         self.notes: dict[str, int] = {}
         """What was noticed on the way, and how often."""
-        self._expected: dict[tuple[str, bytes], deque[CapturedAt]] = {}
-        self._sent: dict[tuple[str, bytes], deque[SentAt]] = {}
-        self._cut: list[CapturedAt] = []
-        """Expectations cut by snaplen: they are compared as far as they go."""
+        self._matcher: Matcher[CapturedAt, SentAt] = Matcher()
         self._with_output: set[str] = set()
         """Devices whose captures hold what the node sent; others were taken of its input only."""
-        self._without_macs: set[str] = set()
-        """Devices whose captures are compared from the ethertype on."""
         self._last_seen_ns: dict[str, int] = {}
         self._own_macs = {
             device.mac
@@ -137,8 +126,8 @@ class Replay:
         """Take the next captured frame; return what was injected, if it was."""
         self.node.run_until(item.time_ns)
         self._last_seen_ns[item.device] = item.time_ns
-        if not item.has_macs and item.device not in self._without_macs:
-            self._forget_macs(item.device)
+        if not item.has_macs:
+            self._matcher.forget_macs(item.device)
         if self.entered(item):
             return self._inject(item)
         self._expect(item)
@@ -147,12 +136,19 @@ class Replay:
     def finish(self, until_ns: int) -> Comparison:
         """Let time pass until `until_ns`, then say how the output compares."""
         self.node.run_until(until_ns)
-        unmet = [item for queue in self._expected.values() for item in queue] + self._cut
-        extra = [item for queue in self._sent.values() for item in queue]
-        unmet.sort(key=lambda item: item.time_ns)
-        extra = [item for item in extra if self._was_captured(item)]
-        extra.sort(key=lambda item: item.time_ns)
-        return Comparison(met=self.met, unmet=unmet, extra=extra)
+        matcher = self._matcher
+        if matcher.met_but_id:
+            self.notes[
+                "the IP identification of packets that the node makes is drawn at random and was "
+                "not compared"
+            ] = matcher.met_but_id
+        return Comparison(
+            met=matcher.met,
+            unmet=sorted(matcher.unmet(), key=lambda item: item.time_ns),
+            extra=sorted(
+                filter(self._was_captured, matcher.extra()), key=lambda item: item.time_ns
+            ),
+        )
 
     def note_lines(self) -> list[str]:
         """Return what was noticed on the way, a sentence each with its count."""
@@ -180,53 +176,11 @@ class Replay:
         self.injected.append(injected)
         return injected
 
-    def _key(self, device: str, frame: bytes) -> tuple[str, bytes]:
-        """Return what a sent and a captured frame have in common when they are the same."""
-        if device in self._without_macs:
-            return device, complete_frame(frame)[12:]
-        return device, complete_frame(frame)
-
-    def _forget_macs(self, device: str) -> None:
-        """Compare the frames of a device without their MAC addresses from now on."""
-        self._without_macs.add(device)
-        waiting = [item for key, queue in self._sent.items() if key[0] == device for item in queue]
-        for key in [key for key in self._sent if key[0] == device]:
-            del self._sent[key]
-        for item in waiting:
-            self._sent.setdefault(self._key(device, item.frame), deque()).append(item)
-
     def _expect(self, item: CapturedAt) -> None:
         self._with_output.add(item.device)
         if item.truncated:
-            self._expect_cut(item)
-            return
-        key = self._key(item.device, item.frame)
-        queue = self._sent.get(key)
-        if queue:
-            queue.popleft()
-            self.met += 1
-            return
-        self._expected.setdefault(key, deque()).append(item)
-
-    def _expect_cut(self, item: CapturedAt) -> None:
-        self._note("frames cut by snaplen are compared as far as they go")
-        device, start = self._key(item.device, item.frame)
-        for (name, octets), queue in self._sent.items():
-            if queue and name == device and octets.startswith(start):
-                queue.popleft()
-                self.met += 1
-                return
-        self._cut.append(item)
-
-    def _meet_cut(self, key: tuple[str, bytes]) -> bool:
-        """Meet an earlier expectation that was cut; False when there is none."""
-        for item in self._cut:
-            device, start = self._key(item.device, item.frame)
-            if device == key[0] and key[1].startswith(start):
-                self._cut.remove(item)
-                self.met += 1
-                return True
-        return False
+            self._note("frames cut by snaplen are compared as far as they go")
+        self._matcher.captured(item, item.device, item.frame, cut=item.truncated)
 
     def entered(self, item: CapturedAt) -> bool:
         """Return whether a captured frame came into the node."""
@@ -238,7 +192,7 @@ class Replay:
         space, device = self.node.find_device(item.device)
         if self._known_behind_other_port(space, device, source):
             return False
-        return not self._sent.get(self._key(item.device, item.frame))
+        return not self._matcher.was_sent(item.device, item.frame)
 
     def _known_behind_other_port(self, space: Namespace, device: Device, source: bytes) -> bool:
         bridge = device.master
@@ -255,7 +209,7 @@ class Replay:
             self._watch_inner(set(inner))
 
     def _port_sent(self, name: str, skb: Skb, frame: bytes) -> None:
-        self.note_sent(name, frame, skb.fate.packet_id)
+        self.note_sent(name, frame, skb.fate.packet_id, made=bool(skb.fate.parent_id))
 
     def _watch_inner(self, names: set[str]) -> None:
         """Listen to the events of devices that are no ports, such as a bridge."""
@@ -264,26 +218,18 @@ class Replay:
             if isinstance(event, FrameSent) and not event.port:
                 name = device_key(stamp.node, event.device)
                 if name in names:
-                    self.note_sent(name, event.frame, stamp.packet_id)
+                    made = bool(stamp.parent_id)
+                    self.note_sent(name, event.frame, stamp.packet_id, made=made)
 
         self.node.set_sink(sink)
 
-    def note_sent(self, name: str, frame: bytes, packet_id: int) -> None:
-        """Take note of a frame that the node sent out of a device."""
+    def note_sent(self, name: str, frame: bytes, packet_id: int, *, made: bool) -> None:
+        """Take note of a frame that the node sent out of a device; `made` it or forwarded it."""
         sent = SentAt(time_ns=self.node.clock.now_ns, device=name, frame=frame, cause=packet_id)
         if name in self.sent:
             self.sent[name].append(sent)
-        if name not in self.captured_devices:
-            return
-        key = self._key(name, frame)
-        queue = self._expected.get(key)
-        if queue:
-            queue.popleft()
-            self.met += 1
-            return
-        if self._cut and self._meet_cut(key):
-            return
-        self._sent.setdefault(key, deque()).append(sent)
+        if name in self.captured_devices:
+            self._matcher.sent(sent, name, frame, made=made)
 
     def _note(self, text: str) -> None:
         self.notes[text] = self.notes.get(text, 0) + 1
