@@ -2,8 +2,8 @@
 
 Kernel: net/ipv4/devinet.c.
 
-Each device has its list in the order that `ip addr` shows: primary addresses first, wider scopes
-before narrower ones, each secondary behind. That order decides which source address is chosen.
+Each device has its list in the order that `ip addr` shows: primary addresses first, narrower scopes
+before wider ones, each secondary behind. That order decides which source address is chosen.
 """
 
 from __future__ import annotations
@@ -84,10 +84,11 @@ class Addresses:
         self.by_local.setdefault(entry.local, entry)
 
     def insert(self, entry: IfAddr) -> bool:
-        """Put an entry where `ip addr add` puts it; False if the address is there already.
+        """Put an entry where `ip addr add` puts it; False if that is refused.
 
-        A second address of the same subnet becomes secondary and goes to the end; a primary one
-        goes behind the last primary whose scope is not narrower (__inet_insert_ifa).
+        A second address of the same subnet becomes secondary and goes to the end, but must have the
+        same scope; a primary one goes behind the last primary whose scope is not wider
+        (__inet_insert_ifa).
         """
         entries = self._by_device.setdefault(entry.device, [])
         entry.secondary = False
@@ -96,7 +97,7 @@ class Addresses:
             if not other.secondary and entry.scope <= other.scope:
                 position = index + 1
             if other.prefix_len == entry.prefix_len and other.matches(entry.address):
-                if other.local == entry.local:
+                if other.local == entry.local or other.scope != entry.scope:
                     return False
                 entry.secondary = True
         entries.insert(len(entries) if entry.secondary else position, entry)

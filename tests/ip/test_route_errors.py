@@ -17,7 +17,7 @@ def udp(src: str, dst: str, ttl: int = 64) -> bytearray:
     return build_ipv4(src=source, dst=destination, protocol=17, payload=datagram, ttl=ttl)
 
 
-def count(lab: Any, packet: bytes, times: int, pause_s: float, kind: int) -> int:
+def count(lab: Any, packet: bytes | bytearray, times: int, pause_s: float, kind: int) -> int:
     """How many ICMP messages of a kind come back."""
     found = 0
     for _ in range(times):
