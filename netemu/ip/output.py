@@ -110,6 +110,9 @@ def ip_mc_output(net: Net, skb: Skb) -> None:
     skb.protocol = ETH_P_IP
     if route.flags & (Rtcf.MULTICAST | Rtcf.BROADCAST):
         _post_routing(net, skb.clone(), loop=True)
+        if isinstance(skb.sk, RawSocket):
+            # A program sends: netif_rx lets the softirq run before it returns.
+            net.clock.run_soon()
     if route.flags & Rtcf.MULTICAST and IPv4(skb.data).ttl == 0:
         kfree_skb_reason(net, skb, "NOT_SPECIFIED", "TTL 0 stays on the host")
         return

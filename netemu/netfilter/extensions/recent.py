@@ -29,7 +29,8 @@ DEFAULT_STAMPS = 32
 """Stamps of an address when no rule asks for more."""
 
 MAX_HITCOUNT = 65535
-"""XT_RECENT_MAX_NSTAMPS - 1 of 6.18; 6.1 had 255."""
+OLD_MAX_HITCOUNT = 255
+"""XT_RECENT_MAX_NSTAMPS - 1 of 6.18 and of 6.1."""
 
 OPERATIONS = ("set", "rcheck", "update", "remove")
 
@@ -209,6 +210,8 @@ def describe_recent(info: Recent, skb: Skb, param: XtParam) -> str:
 
 def attach_recent(net: Net, info: Recent) -> None:
     """Make the list, or make its rings longer, which empties it (recent_mt_check)."""
+    if net.kernel == "6.1" and info.hit_count > OLD_MAX_HITCOUNT:
+        raise _too_many(info.hit_count, OLD_MAX_HITCOUNT)
     wanted = DEFAULT_STAMPS - 1
     if info.hit_count:
         wanted = (1 << (info.hit_count - 1).bit_length()) - 1
@@ -219,6 +222,10 @@ def attach_recent(net: Net, info: Recent) -> None:
     elif wanted > table.nstamps_max_mask:
         table.entries.clear()
         table.nstamps_max_mask = wanted
+
+
+def _too_many(hit_count: int, most: int) -> RulesetError:
+    return RulesetError(f"recent: hitcount ({hit_count}) is larger than allowed maximum ({most})")
 
 
 def _operation(settings: Settings) -> str:
@@ -248,9 +255,7 @@ def _check_recent(settings: Settings) -> None:
         )
     hit_count = settings.get("hitcount", int, 0)
     if hit_count > MAX_HITCOUNT:
-        raise RulesetError(
-            f"recent: hitcount ({hit_count}) is larger than allowed maximum ({MAX_HITCOUNT})"
-        )
+        raise _too_many(hit_count, MAX_HITCOUNT)
     name = settings.need("name", str)
     if name in {"", ".", ".."} or "/" in name:
         raise RulesetError(f"recent: the kernel refuses `{name}' as the name of a list")

@@ -40,6 +40,12 @@ DEFAULT_MASK = LogFlags.TCPSEQ | LogFlags.TCPOPT | LogFlags.IPOPT | LogFlags.UID
 """NF_LOG_DEFAULT_MASK: what TRACE and conntrack's own messages show."""
 
 
+ACCURATE_ECN = 0x100
+"""Not the kernel's: the fourth reserved bit of TCP is the flag AE, as in kernels after 6.1."""
+
+OLD_KERNEL = "6.1"
+
+
 @runtime_checkable
 class SocketOwner(Protocol):
     """A local socket that belongs to a process; the kernel's own sockets have no owner."""
@@ -91,7 +97,10 @@ def nf_log_ip_packet(
     prefix: str,
 ) -> None:
     """Write the line of an IPv4 packet to the kernel log."""
-    net.printk(skb, packet_text(skb, in_device, out_device, logflags, prefix))
+    text = packet_text(
+        skb, in_device, out_device, logflags, prefix, accurate_ecn=net.kernel != OLD_KERNEL
+    )
+    net.printk(skb, text)
 
 
 def bound_logger(net: Net) -> bool:
@@ -113,9 +122,17 @@ def syslog_net_init(net: Net) -> None:
 
 
 def packet_text(
-    skb: Skb, in_device: Device | None, out_device: Device | None, logflags: int, prefix: str
+    skb: Skb,
+    in_device: Device | None,
+    out_device: Device | None,
+    logflags: int,
+    prefix: str,
+    *,
+    accurate_ecn: bool = True,
 ) -> str:
-    """Return the line of an IPv4 packet."""
+    """Return the line of an IPv4 packet; `accurate_ecn` names the TCP flag AE."""
+    if accurate_ecn:
+        logflags |= ACCURATE_ECN
     mac = dump_mac_header(skb, logflags) if in_device is not None else ""
     return (
         dump_packet_common(skb, in_device, out_device, prefix)
@@ -226,7 +243,7 @@ def dump_tcp_header(rest: Layer4, logflags: int) -> tuple[str, bool]:
     text += f"SPT={rest.be16(0)} DPT={rest.be16(2)} "
     if logflags & LogFlags.TCPSEQ:
         text += f"SEQ={rest.be32(4)} ACK={rest.be32(8)} "
-    text += f"WINDOW={rest.be16(14)} {_tcp_flags(rest)}URGP={rest.be16(18)} "
+    text += f"WINDOW={rest.be16(14)} {_tcp_flags(rest, logflags)}URGP={rest.be16(18)} "
     option_len = (rest.be16(12) >> 12) * 4 - 20
     if logflags & LogFlags.TCPOPT and option_len > 0:
         if not rest.has(20 + option_len):
@@ -250,8 +267,11 @@ _TCP_FLAG_NAMES = (
 """In the order in which they are printed."""
 
 
-def _tcp_flags(rest: Layer4) -> str:
+def _tcp_flags(rest: Layer4, logflags: int) -> str:
     word = rest.be16(12)
+    if not logflags & ACCURATE_ECN:
+        names = "".join(name for bit, name in _TCP_FLAG_NAMES[1:] if word & bit)
+        return f"RES=0x{(word & 0x0F00) >> 6:02x} {names}"
     names = "".join(name for bit, name in _TCP_FLAG_NAMES if word & bit)
     return f"RES=0x{(word & 0x0E00) >> 6:02x} {names}"
 

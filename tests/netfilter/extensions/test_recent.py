@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netemu.clock import INITIAL_JIFFIES, NSEC_PER_SEC
+from netemu.errors import RulesetError
+from netemu.net import Net
 from netemu.netfilter.extensions.recent import RecentTables
 
 
@@ -170,3 +172,10 @@ def test_text_is_that_of_proc(bench, skb) -> None:
 def test_rules_share_a_list_by_name(bench, skb, name: str) -> None:
     bench.match("-m recent --set --name X")(skb())
     assert bench.match(f"-m recent --rcheck --name {name}")(skb()) is (name == "X")
+
+
+def test_kernel_6_1_counts_to_255(bench) -> None:
+    bench.net = Net(kernel="6.1")
+    bench.match("-m recent --rcheck --hitcount 255")
+    with pytest.raises(RulesetError, match=r"hitcount \(256\) is larger than allowed maximum"):
+        bench.match("-m recent --rcheck --hitcount 256")

@@ -149,3 +149,15 @@ def test_conntracks_messages_need_a_bound_logger(sysctl: dict[str, str], lines: 
     assert net.nf_log_packet is not None
     net.nf_log_packet(udp_skb(), state, "nf_ct_proto_17: bad ")
     assert len(net.log) == lines
+
+
+def test_kernel_6_1_knows_no_accurate_ecn() -> None:
+    """Linux 6.1 counts the bit before CWR among the reserved ones; the other line is 6.18.44's."""
+    frame = bytes.fromhex(
+        "020000000a01020000000a02080045000028000100004006663f0a4700020a470001000100020000000000000000"
+        "5fff20006b520000"
+    )
+    for kernel, part in (("6.1", "RES=0x3c CWR"), ("6.18", "RES=0x38 AE CWR")):
+        net = Net(kernel=kernel)
+        nf_log_ip_packet(net, received(frame), XK0, None, 0, "")
+        assert part in net.log[0]
