@@ -120,7 +120,7 @@ class Draws:
         one, other = _DRAWN.split(first), _DRAWN.split(second)
         if len(one) != len(other) or one[::2] != other[::2]:
             return False
-        protocol = _PROTOCOLS.get(first.split()[0], 0)
+        protocol = _PROTOCOLS.get(first.split(maxsplit=1)[0], 0)
         unequal = {(int(a), int(b)) for a, b in zip(one[1::2], other[1::2], strict=True) if a != b}
         if len(unequal) != 1:
             return False

@@ -19,6 +19,7 @@ MASKS = {
     "tcp-isn": "first sequence number of a listening socket's connection, and its time stamps",
     "nat-port": "port numbers and ICMP ids that NAT draws (see draws.py): they may differ, but one"
     " number of one run must stand for one number of the other everywhere",
+    "icmp-time": "time of day in an ICMP timestamp reply",
     "use": "reference count of a connection",
     "order": "rows of conntrack, neighbours and FDB stand in order of random hashes",
     "time": "timeouts of connections may differ by a second, since real time passes",
@@ -30,6 +31,7 @@ ETHERTYPE_8021Q = 0x8100
 PROTO_ICMP = 1
 PROTO_TCP = 6
 PROTO_UDP = 17
+ICMP_TIMESTAMP_REPLY = 14
 ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
 DF = 0x4000
 SYN_ACK = 0x12
@@ -87,6 +89,14 @@ class Masks:
             check = csum_replace2(get16(data, start + 10), identification, 0)
             set16(data, start + 10, check)
         segment = start + (data[start] & 15) * 4
+        if (
+            data[start + 9] == PROTO_ICMP
+            and not fragment & 0x3FFF
+            and len(data) >= segment + 20
+            and data[segment] == ICMP_TIMESTAMP_REPLY
+        ):
+            _replace(data, segment, segment + 12, bytes(8), check_at=2)
+            return
         if data[start + 9] != PROTO_TCP or fragment & 0x1FFF or len(data) < segment + 20:
             return
         seq = get32(data, segment + 4)
@@ -148,11 +158,11 @@ def _mask_segment(data: bytearray, segment: int, offset: int) -> None:
         place += max(2, data[place + 1])
 
 
-def _replace(data: bytearray, segment: int, at: int, value: bytes) -> None:
+def _replace(data: bytearray, segment: int, at: int, value: bytes, *, check_at: int = 16) -> None:
     # The checksum sums words from the segment's start: keep an odd span in its words.
     low = at - (at - segment) % 2
     high = at + len(value) + (at + len(value) - segment) % 2
     before = bytes(data[low:high])
     data[at : at + len(value)] = value
-    check = csum_replace(get16(data, segment + 16), before, bytes(data[low:high]))
-    set16(data, segment + 16, check)
+    check = csum_replace(get16(data, segment + check_at), before, bytes(data[low:high]))
+    set16(data, segment + check_at, check)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -40,6 +41,7 @@ TOOLS = {
 THREAD_NETNS = "/proc/thread-self/ns/net"
 
 
+@cache
 def missing_requirements() -> str:
     """Return why this machine cannot run a case, or "" when it can."""
     if sys.platform != "linux":

@@ -32,28 +32,42 @@ LATE_NS = 3_000_000
 
 @contextmanager
 def kernel_lock() -> Iterator[None]:
-    """Keep other runs away: the kernel log is one for all. Pins the process to one processor.
-
-    With one processor a frame that was put off cannot be overtaken by a later one.
-    """
+    """Make sure that the live kernel can be asked; a started node keeps other runs away itself."""
     require_kernel()
-    processors = os.sched_getaffinity(0)
-    with Path(gettempdir(), "netemu-livekernel.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        before = kmsg.open_floodgates()
-        os.sched_setaffinity(0, {max(processors)})
-        try:
-            yield
-        finally:
-            os.sched_setaffinity(0, processors)
-            kmsg.restore(before)
+    yield
+
+
+class LogPhase:
+    """The time in which frames run: one case at a time, since the kernel log is one for all.
+
+    The process keeps to one processor meanwhile, so that a frame which the kernel has put off
+    cannot be overtaken by a later one.
+    """
+
+    def __init__(self) -> None:
+        """Wait until no other run is in that phase, then begin it."""
+        self._lock = Path(gettempdir(), "netemu-livekernel.lock").open("w")  # noqa: SIM115
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._settings = kmsg.open_floodgates()
+        self._processors = os.sched_getaffinity(0)
+        mine = sorted(self._processors)[os.getpid() % len(self._processors)]
+        os.sched_setaffinity(0, {mine})
+        self.log = kmsg.KernelLog()
+
+    def close(self) -> None:
+        """Let others go on."""
+        self.log.close()
+        os.sched_setaffinity(0, self._processors)
+        kmsg.restore(self._settings)
+        self._lock.close()
 
 
 class LiveNode:
-    """A node in the live kernel, to be used inside `kernel_lock`."""
+    """A node in the live kernel: built, then started, then frames, then its result."""
 
     def __init__(self, node: NodeSpec) -> None:
-        """Build the node and begin to listen."""
+        """Build the node."""
+        require_kernel()
         self.node = node
         self.inputs: list[InputFrame | LocalPacket] = []
         """What was sent so far, with the moments at which it was."""
@@ -61,7 +75,7 @@ class LiveNode:
         self.notes = self._built.notes
         with self._built.helper.entered():
             self._tap = Tap(self._built.far_of_port())
-        self._log = kmsg.KernelLog()
+        self._phase: LogPhase | None = None
         self._result = Result(frames={key: [] for key in self._built.ports})
         self._start_ns = time.monotonic_ns()
 
@@ -78,13 +92,21 @@ class LiveNode:
 
     def close(self) -> None:
         """Take the node down."""
+        self._end_phase()
         self._tap.close()
-        self._log.close()
         self._built.close()
 
     def start(self) -> None:
-        """Let the case's time begin now."""
+        """Begin to listen, and let the case's time begin now."""
+        if self._phase is None:
+            self._phase = LogPhase()
+        self._tap.heard()
         self._start_ns = time.monotonic_ns()
+
+    def _end_phase(self) -> None:
+        if self._phase is not None:
+            self._phase.close()
+            self._phase = None
 
     def now_ns(self) -> int:
         """Return how long the case has run."""
@@ -100,6 +122,8 @@ class LiveNode:
 
     def send(self, device: str, frame: bytes) -> list[tuple[str, bytes]]:
         """Let a frame enter the node; return what left, as (port, frame)."""
+        if self._phase is None:
+            self.start()
         self.inputs.append(InputFrame(device=device, time_ns=self.now_ns(), frame=frame))
         with self._built.helper.entered():
             self._tap.send(device, frame)
@@ -107,6 +131,8 @@ class LiveNode:
 
     def send_local(self, namespace: str, packet: bytes, mark: int = 0) -> list[tuple[str, bytes]]:
         """Let the node send a packet itself; return what left, as (port, frame)."""
+        if self._phase is None:
+            self.start()
         self.inputs.append(
             LocalPacket(namespace=namespace, time_ns=self.now_ns(), packet=packet, mark=mark)
         )
@@ -132,21 +158,25 @@ class LiveNode:
             self._result.frames[item.device].append(
                 OutputFrame(time_ns=item.monotonic_ns - self._start_ns, frame=item.frame)
             )
-        self._log.drain()
+        if self._phase is not None:
+            self._phase.log.drain()
         return [(item.device, item.frame) for item in heard]
 
     def result(self) -> Result:
-        """Collect the state as it is now."""
+        """Collect what happened and the state as it is now; nothing can be sent afterwards."""
+        if self._phase is None:
+            self.start()
+        assert self._phase is not None
         deadline_ns = time.monotonic_ns() + LATE_NS
         while time.monotonic_ns() < deadline_ns:
             self.hear()
             time.sleep(LATE_NS / 4e9)
         devices = {link.name for space in self.node.namespaces() for link in space.links}
+        self._result.log = self._phase.log.lines(devices | {"lo"})
+        self._end_phase()
         for space in self.node.namespaces():
             with self._built.spaces[space.name].entered():
                 _collect(space, self._result)
-        self.hear()
-        self._result.log = self._log.lines(devices | {"lo"})
         return self._result
 
 
@@ -167,7 +197,7 @@ def run_case(case: Case, expected: Result | None = None) -> Result:
     `expected` as in `emulator.emulate_case`: an earlier run, whose random draws the frames answer.
     """
     follower = Follower(case, expected)
-    with kernel_lock(), LiveNode(case.node) as live:
+    with LiveNode(case.node) as live:
         live.start()
         for item in case.inputs:
             follower.heard(live.wait_until(item.time_ns))

@@ -5,6 +5,7 @@ Kernel: net/packet/af_packet.c, drivers/net/veth.c.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import time
@@ -61,9 +62,13 @@ class Tap:
             known = ", ".join(self._far_of_port)
             raise KernelError(f"{device} is no port of the node; ports are {known}") from None
         except OSError as error:
-            # A far end that is down or too small is the node's own doing (carrier off): the
-            # frame is lost, as on a cut wire.
-            if error.errno not in {100, 90}:  # ENETDOWN, EMSGSIZE
+            if error.errno in {errno.ENOBUFS, errno.EMSGSIZE}:
+                raise KernelError(
+                    f"a frame of {len(frame)} octets is larger than the MTU of {device} lets in: "
+                    "merged by GRO, it cannot be given to the live kernel"
+                ) from None
+            # A far end that is down is the node's own doing (carrier off): a cut wire.
+            if error.errno != errno.ENETDOWN:
                 raise
 
     def heard(self) -> list[HeardFrame]:
@@ -75,7 +80,7 @@ class Tap:
             except BlockingIOError:
                 return frames
             except OSError as error:
-                if error.errno == 100:  # ENETDOWN: a far end went down
+                if error.errno == errno.ENETDOWN:  # a far end went down
                     continue
                 raise
             port = self._port_of_far.get(address[0])

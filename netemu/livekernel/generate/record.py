@@ -21,7 +21,7 @@ MOST_REFUSED = 60
 
 
 def record_random(seed: int) -> tuple[Case, Result]:
-    """Return the random case of `seed` and what the kernel did; needs `kernel_lock`."""
+    """Return the random case of `seed` and what the kernel did."""
     world = random_world(Dice(seed, "world"))
     text = random_rules(Dice(seed, "rules"), world)
     with _build(world, text) as live:

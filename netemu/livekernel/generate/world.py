@@ -342,6 +342,9 @@ def _sysctls(maker: _Maker) -> None:
         values["net.bridge.bridge-nf-call-iptables"] = "0"
     if any(link.kind == "bridge" for link in maker.main.links) and dice.chance(8):
         values["net.bridge.bridge-nf-filter-vlan-tagged"] = "1"
+    if dice.chance(5):
+        device = dice.pick(maker.main.links[1:]).name
+        values[f"net.ipv4.conf.{device}.forwarding"] = dice.pick("01")
     if dice.chance(80):  # redirects come at most every 20 ms: that depends on the machine's mood
         values["net.ipv4.conf.all.send_redirects"] = "0"
         values["net.ipv4.conf.default.send_redirects"] = "0"
@@ -357,7 +360,6 @@ def _sysctls(maker: _Maker) -> None:
         ("accept_source_route", "1", 10),
         ("bc_forwarding", "1", 3),
         ("src_valid_mark", "1", 5),
-        ("forwarding", "01", 4),
     ):
         if dice.chance(percent):
             group = dice.pick(["all", "default", *(link.name for link in maker.main.links[1:])])
