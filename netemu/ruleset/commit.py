@@ -6,7 +6,8 @@ check_target), net/netfilter/x_tables.c (xt_check_match, xt_check_target).
 Theory of operation: from every hook the chains are walked; a rule collects the hooks that reach it
 (`comefrom`). A jump back into a chain that is being walked is a loop (ELOOP). Then each extension
 must allow the table, all hooks that reach its rule, and the rule's protocol. A chain that nothing
-jumps to has no hooks, so only table and protocol are tested there, as in the kernel.
+jumps to has no hooks, so only table and protocol are tested there, as in the kernel. The same holds
+for the rules of a chain behind an unconditional verdict: the walk never gets there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TypeAlias
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.kit import Extension, Settings
-from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Invert, Rule, Table
+from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Chain, Invert, Rule, Table
 from netemu.netfilter.xtables.names import protocol_name
 
 FindColumn: TypeAlias = Callable[[Rule, str], int]
@@ -30,7 +31,10 @@ def check_table(table: Table, find_column: FindColumn) -> None:
     nowhere: frozenset[Hook] = frozenset()
     for chain in table.chains.values():
         hooks = reached.get(chain.name, nowhere)
-        for rule in chain.rules:
+        walked = _walked(chain)
+        for number, rule in enumerate(chain.rules):
+            if number == walked:
+                hooks = nowhere
             for match in rule.matches:
                 declaration = match.declaration
                 assert isinstance(declaration, Extension)
@@ -47,7 +51,9 @@ def check_table(table: Table, find_column: FindColumn) -> None:
 def reaching_hooks(table: Table, find_column: FindColumn) -> dict[str, frozenset[Hook]]:
     """Return the hooks that reach each chain; refuse loops (mark_source_chains)."""
     jumps = {
-        chain.name: tuple(dict.fromkeys(rule.jump for rule in chain.rules if rule.jump))
+        chain.name: tuple(
+            dict.fromkeys(rule.jump for rule in chain.rules[: _walked(chain)] if rule.jump)
+        )
         for chain in table.chains.values()
     }
     reached: dict[str, set[Hook]] = {}
@@ -57,6 +63,17 @@ def reaching_hooks(table: Table, find_column: FindColumn) -> dict[str, frozenset
             if loop is not None:
                 raise _loop(table, loop, find_column)
     return {name: frozenset(hooks) for name, hooks in reached.items()}
+
+
+def _walked(chain: Chain) -> int:
+    """Return how many rules of a chain a walk can get to."""
+    for number, rule in enumerate(chain.rules, 1):
+        target = rule.target
+        if target is None or target.standard is None or rule.matches:
+            continue
+        if rule.generic.unconditional:
+            return number
+    return len(chain.rules)
 
 
 def _walk(
