@@ -133,14 +133,16 @@ def nf_ip_checksum_ok(skb: Skb) -> bool:
     """Return whether the L4 checksum is right (nf_ip_checksum).
 
     Of a protocol that the kernel does not know, too, all 16-bit words must add up to ffff; so a
-    packet of such a protocol mostly is rejected in silence.
+    packet of such a protocol mostly is rejected in silence. The kernel adds up the IP header as
+    well, which is right only until a record route option was filled in: its checksum follows
+    when the packet is sent on.
     """
     if skb.ip_summed in {Checksum.UNNECESSARY, Checksum.PARTIAL}:
         return True
     header = IPv4(skb.data)
     protocol = header.protocol
-    segment = skb.data[header.header_len :]
     pseudo = 0
     if protocol in {IPPROTO_TCP, IPPROTO_UDP}:
-        pseudo = pseudo_header_sum(header.src, header.dst, protocol, len(segment))
-    return not internet_checksum(segment, pseudo)
+        length = len(skb.data) - header.header_len
+        pseudo = pseudo_header_sum(header.src, header.dst, protocol, length)
+    return not internet_checksum(skb.data, pseudo)
