@@ -162,6 +162,9 @@ _UNACK_KEY: Final = "net.netfilter.nf_conntrack_tcp_timeout_unacknowledged"
 SYN_SENT2_TIMEOUT_S = 120
 """Has no sysctl (tcp_timeouts)."""
 
+_PLAIN: Final = frozenset({ES, FW, CW, LA})
+"""Next states without special cases."""
+
 _CLOSING: Final = frozenset({FW, LA, TW, CL, CW})
 """States that may be dropped early (tcp_can_early_drop)."""
 
@@ -286,7 +289,13 @@ class _Packet:
         self.new_state = TRANSITIONS[self.direction][self.index][tcp.state]
 
     def judge(self) -> Judgement:
-        """Go through the special cases of each next state, then the window, then accept."""
+        """Go through the special cases of the next state, then the window, then accept."""
+        if self.new_state in _PLAIN:
+            return self.check_window() or self.accept()
+        return self.judge_special()
+
+    def judge_special(self) -> Judgement:
+        """Go through the special cases of each next state, then as others."""
         tcp = self.tcp
         check_window = True
         match self.new_state:
@@ -323,11 +332,7 @@ class _Packet:
                 if answer is None:
                     return Judgement.INVALID
                 check_window = answer
-        if check_window:
-            verdict = self.check_window()
-            if verdict is not None:
-                return verdict
-        return self.accept()
+        return (self.check_window() if check_window else None) or self.accept()
 
     def log(self, text: str) -> None:
         nf_l4proto_log_invalid(self.net, self.skb, self.hook_state, IPPROTO_TCP, text)
@@ -444,13 +449,14 @@ class _Packet:
 
     def check_window(self) -> Judgement | None:
         """Return what an out-of-window packet is; None within the window."""
-        liberal = bool(self.net.sysctl.get("net.netfilter.nf_conntrack_tcp_be_liberal"))
         verdict = tcp_in_window(
             self.tcp, self.direction, self.segment, pure_ack=self.index == Index.ACK
         )
         if verdict.action is WindowVerdict.ACCEPT:
             return None
-        if liberal or self.tcp.seen[self.direction].flags & BE_LIBERAL:
+        if self.tcp.seen[self.direction].flags & BE_LIBERAL:
+            return None
+        if self.net.sysctl.get("net.netfilter.nf_conntrack_tcp_be_liberal"):
             return None
         self.log(verdict.text)
         if verdict.action is WindowVerdict.IGNORE:
