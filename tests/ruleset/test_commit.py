@@ -80,3 +80,32 @@ def test_places_that_the_kernel_refuses(table, body, message):
 
 def test_a_chain_that_nothing_reaches_has_no_hooks():
     assert load("-A A -j DNAT --to-destination 1.1.1.1\n", "nat")
+
+
+@pytest.mark.parametrize(
+    "table, body",
+    [
+        ("filter", "-A INPUT -j A\n-A A -j ACCEPT\n-A A -j A\n"),
+        ("nat", "-A POSTROUTING -j RETURN\n-A POSTROUTING -j DNAT --to-destination 1.1.1.1\n"),
+    ],
+)
+def test_nothing_is_reached_behind_an_unconditional_verdict(table, body):
+    assert load(body, table)
+
+
+@pytest.mark.parametrize(
+    "table, body",
+    [
+        ("filter", "-A INPUT -j A\n-A A -p tcp -j ACCEPT\n-A A -j A\n"),
+        ("nat", "-A POSTROUTING -o + -j RETURN\n-A POSTROUTING -j DNAT --to-destination 1.1.1.1\n"),
+        ("nat", "-A POSTROUTING -g A\n-A POSTROUTING -j DNAT --to-destination 1.1.1.1\n"),
+        (
+            "nat",
+            "-A POSTROUTING -j A\n-A A -j ACCEPT\n"
+            "-A POSTROUTING -j DNAT --to-destination 1.1.1.1\n",
+        ),
+    ],
+)
+def test_conditions_jumps_and_gotos_end_no_chain(table, body):
+    with pytest.raises(RulesetError):
+        load(body, table)
