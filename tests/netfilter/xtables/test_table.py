@@ -4,121 +4,34 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from netemu.errors import RulesetError
-from netemu.events import ChainEntered, ChainReturned, Event, RuleVisited, Stamp, VerdictIssued
 from netemu.net import Net
-from netemu.netfilter.hook import Family, Hook, HookState, Verdict
+from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.netfilter.xtables import table as table_module
 from netemu.netfilter.xtables.model import (
-    RETURN,
     BoundMatch,
-    BoundTarget,
     Chain,
-    Generic,
     Invert,
     Rule,
     Table,
 )
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.table import TABLES, register_table
-from netemu.skb import ETH_P_IP, Device, Fate, Skb
+from netemu.skb import Skb
 from netemu.wire.address import mask_of, parse_address
-from netemu.wire.ipv4 import build_ipv4
-
-
-class Port(Device):
-    def xmit(self, skb: Skb) -> None:
-        raise AssertionError
-
-
-ETH0 = Port(name="eth0", ifindex=2, mac=bytes(6))
-ETH1 = Port(name="eth1", ifindex=3, mac=bytes(6))
-
-
-def standard(name: str) -> BoundTarget:
-    verdict = {"ACCEPT": Verdict.ACCEPT, "DROP": Verdict.DROP, "RETURN": RETURN}
-    verdict |= {"QUEUE": Verdict.QUEUE}
-    return BoundTarget(name=name, apply=lambda *_: None, standard=verdict[name])
-
-
-def rule(
-    target: str = "", *, goto: bool = False, matches: tuple[BoundMatch, ...] = (), **generic
-) -> Rule:
-    """A rule; `target` is a verdict or the name of a chain."""
-    part = Generic(**generic)
-    if target in {"ACCEPT", "DROP", "RETURN", "QUEUE"}:
-        return Rule(generic=part, matches=matches, target=standard(target), text=f"-j {target}")
-    return Rule(generic=part, matches=matches, jump=target, goto=goto)
-
-
-def extension(apply: Callable[..., Verdict | None]) -> Rule:
-    return Rule(target=BoundTarget(name="EXT", apply=apply))
-
-
-def match(result: object, **more) -> BoundMatch:
-    """A match that answers `result`, or what it returns."""
-
-    def evaluate(settings: object, skb: Skb, param: XtParam) -> bool:
-        return bool(result(settings, skb, param) if callable(result) else result)
-
-    return BoundMatch(name="fixed", evaluate=evaluate, text="-m fixed", **more)
-
-
-def filter_table(*rules: Rule, policy: Verdict = Verdict.ACCEPT, **chains: list[Rule]) -> Table:
-    """A filter table with these rules in FORWARD, and user chains."""
-    table = Table(name="filter")
-    for hook in TABLES["filter"].hooks:
-        table.chains[hook.name] = Chain(name=hook.name, policy=Verdict.ACCEPT)
-    table.chains["FORWARD"] = Chain(name="FORWARD", policy=policy, rules=list(rules), line=9)
-    for name, own in chains.items():
-        table.chains[name] = Chain(name=name, rules=own)
-    return table
-
-
-def packet(source: str = "10.0.0.1", destination: str = "10.0.0.2", **header) -> Skb:
-    header.setdefault("protocol", 17)
-    data = build_ipv4(
-        src=parse_address(source), dst=parse_address(destination), payload=bytes(20), **header
-    )
-    return Skb(data, protocol=ETH_P_IP, fate=Fate(packet_id=1))
-
-
-class Run:
-    """One table in a namespace, with or without a listener."""
-
-    def __init__(self, table: Table, *, telling: bool = False, hook: Hook = Hook.FORWARD) -> None:
-        self.net = Net()
-        self.table = table
-        self.hook = hook
-        self.events: list[Event] = []
-        register_table(self.net, table)
-        if telling:
-            self.net.sink = self._sink
-
-    def _sink(self, stamp: Stamp, event: Event) -> None:
-        self.events.append(event)
-
-    def __call__(
-        self, skb: Skb, in_device: Device | None = ETH0, out_device: Device | None = ETH1
-    ) -> Verdict:
-        state = HookState(
-            family=Family.IPV4,
-            hook=self.hook,
-            in_device=in_device,
-            out_device=out_device,
-            okfn=lambda _: None,
-        )
-        ((_, function),) = self.net.hooks.functions(Family.IPV4, self.hook)
-        return function(skb, state)
-
-    def counts(self, chain: str = "FORWARD") -> list[int]:
-        """Packets of the rules, then of the policy."""
-        found = self.table.chains[chain]
-        return [rule.packets for rule in found.rules] + [found.packets]
+from tests.netfilter.xtables.walks import (
+    ETH1,
+    Run,
+    extension,
+    filter_table,
+    match,
+    network,
+    packet,
+    rule,
+)
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "telling"])
@@ -242,11 +155,6 @@ def test_rules_visited_counts_rules_tried_but_no_policy(run) -> None:
     assert skb.fate.rules_visited == 5
 
 
-def network(text: str) -> dict[str, bytes]:
-    address, _, length = text.partition("/")
-    return {"source": parse_address(address), "source_mask": mask_of(int(length))}
-
-
 GENERIC = [
     ({}, True),
     (network("10.0.0.0/8"), True),
@@ -300,98 +208,6 @@ def test_fragment_option_looks_at_the_offset_only(run) -> None:
     first, later = packet(more_fragments=True), packet(fragment_offset=2)
     walk = run(filter_table(rule("DROP", fragment=True)))
     assert (walk(first), walk(later)) == (Verdict.ACCEPT, Verdict.DROP)
-
-
-def trace_lines(walk: Run) -> list[str]:
-    return [line.split(" ")[1] for line in walk.net.log]
-
-
-def test_trace_names_rule_return_and_policy(run) -> None:
-    """Unconditional standard verdicts are told as the chain's tail, as Linux 6.18 does."""
-    table = filter_table(
-        rule("A"),
-        rule("B", in_device="+"),
-        A=[rule(), rule("RETURN", protocol=17)],
-        B=[rule("RETURN")],
-    )
-    walk = run(table)
-    skb = packet()
-    skb.nf_trace = True
-    walk(skb)
-    assert trace_lines(walk) == [
-        "filter:FORWARD:rule:1",
-        "filter:A:rule:1",
-        "filter:A:rule:2",
-        "filter:FORWARD:rule:2",
-        "filter:B:return:1",
-        "filter:FORWARD:policy:3",
-    ]
-
-
-@pytest.mark.parametrize(
-    "own, word",
-    [
-        (rule("ACCEPT"), "policy"),
-        (rule("ACCEPT", in_device="+"), "rule"),
-        (rule("ACCEPT", matches=(match(True),)), "rule"),
-        (rule("ACCEPT", source=bytes(4), source_mask=bytes(4)), "policy"),
-        (rule("ACCEPT", protocol=17), "rule"),
-    ],
-)
-def test_trace_word_of_an_accept_in_a_builtin_chain(run, own: Rule, word: str) -> None:
-    """A bare `+` keeps its name in struct ipt_ip, so the rule is not unconditional."""
-    walk = run(filter_table(replace(own, packets=0, octets=0)))
-    skb = packet()
-    skb.nf_trace = True
-    walk(skb)
-    assert trace_lines(walk) == [f"filter:FORWARD:{word}:1"]
-
-
-def test_trace_says_nothing_without_a_logger(run) -> None:
-    walk = run(filter_table())
-    walk.net.sysctl.set("net.netfilter.nf_log.2", "nfnetlink_log")
-    skb = packet()
-    skb.nf_trace = True
-    walk(skb)
-    assert walk.net.log == []
-
-
-def test_telling_names_the_first_part_that_failed_and_what_it_saw() -> None:
-    cases = [
-        (rule("DROP", **network("10.9.0.0/16")), ("-s 10.9.0.0/16", "10.0.0.1")),
-        (rule("DROP", in_device="eth9"), ("-i eth9", "eth0")),
-        (rule("DROP", out_device="eth1", invert=Invert.VIA_OUT), ("! -o eth1", "eth1")),
-        (rule("DROP", protocol=6), ("-p tcp", "udp")),
-        (rule("DROP", fragment=True), ("-f", "fragment offset 0")),
-        (rule("DROP", matches=(match(False, describe=lambda *_: "seen"),)), ("-m fixed", "seen")),
-    ]
-    for own, expected in cases:
-        walk = Run(filter_table(own), telling=True)
-        walk(packet())
-        (event,) = [event for event in walk.events if isinstance(event, RuleVisited)]
-        assert (event.failed_on, event.value) == expected
-        assert not event.matched
-
-
-def test_telling_follows_the_walk() -> None:
-    table = filter_table(rule("A"), A=[rule("B", goto=True)], B=[])
-    walk = Run(table, telling=True)
-    walk(packet())
-    told = [
-        (type(event).__name__, event.chain, getattr(event, "by", getattr(event, "to", "")))
-        for event in walk.events
-        if isinstance(event, ChainEntered | ChainReturned | VerdictIssued)
-    ]
-    assert told == [
-        ("ChainEntered", "FORWARD", "hook"),
-        ("ChainEntered", "A", "jump"),
-        ("ChainEntered", "B", "goto"),
-        ("ChainReturned", "B", "FORWARD"),
-        ("VerdictIssued", "FORWARD", ""),
-    ]
-    verdict = walk.events[-1]
-    assert isinstance(verdict, VerdictIssued)
-    assert (verdict.verdict, verdict.policy, verdict.rule, verdict.line) == ("ACCEPT", True, 2, 9)
 
 
 def random_table(draw: random.Random) -> Table:
