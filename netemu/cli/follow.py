@@ -214,11 +214,16 @@ def _play(node: Node, course: Course) -> dict[tuple[str, str], Stream]:
 
 
 def _trial(node: Node, item: CapturedAt, course: Course) -> Trial:
-    """Inject a frame and see as what it leaves; the node is lost afterwards."""
+    """Inject a frame and see as what it leaves; the node is lost afterwards.
+
+    Neighbours are assumed: a bridged packet waits for its new neighbour before POSTROUTING.
+    """
     _play(node, course)
     watch = _Watch()
     node.set_sink(watch)
+    node.assume_neighbours()
     node.receive(item.device, item.frame)
+    node.run_until(node.clock.now_ns)
     nat = next(iter(node.namespaces.values())).net.entropy.stream("nat")
     assert isinstance(nat, Script)
     return Trial(leaves=watch.leaves(), draws=tuple(watch.draws), nat_draws=nat.drawn)

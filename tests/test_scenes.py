@@ -1,0 +1,95 @@
+"""Every recorded scene: netemu sends what the kernel sent, and holds and logs what it held."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from netemu.cli import cli
+from netemu.cli.run import run
+from netemu.wire.capture_file import read_capture
+
+ROOT = Path(__file__).parent.parent
+SCENES = sorted(path.stem for path in (ROOT / "captures").glob("*.pcapng"))
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="following a capture needs fork")
+
+
+def rules_of(text: str) -> dict[str, list[str]]:
+    """Return the lines of each table; the kernel's order of tables is its own."""
+    tables: dict[str, list[str]] = {}
+    table: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table = tables.setdefault(line, [])
+        table.append(line)
+    return tables
+
+
+def connections_of(text: str) -> list[str]:
+    """Return connections without timeouts, which hang on the moment of looking."""
+    return sorted(re.sub(r"^(\S+ +\d+ )\d+", r"\1", line) for line in text.splitlines())
+
+
+@pytest.fixture(params=SCENES)
+def scene(request, tmp_path, capsys):
+    """A scene's name, the replay's directory and its summary."""
+    name = request.param
+    capture = ROOT / "captures" / f"{name}.pcapng"
+    node = ROOT / "rulesets" / name
+    code = run(cli, ["replay", str(node), "--in", str(capture), "--out", str(tmp_path)])
+    shown = capsys.readouterr()
+    assert code == 0, shown.out
+    return name, tmp_path, json.loads((tmp_path / "summary.json").read_text())
+
+
+def test_there_are_scenes():
+    assert SCENES == ["clusterip", "docker", "firewall", "hairpin"]
+
+
+def test_a_scene_is_as_the_kernel_was(scene):
+    """Frames byte for byte, counters, connections and the kernel log."""
+    name, out, summary = scene
+    recorded = ROOT / "captures" / name
+    with (ROOT / "captures" / f"{name}.pcapng").open("rb") as stream:
+        frames = list(read_capture(stream.read, name))
+    sent = sum(frame.entered is False for frame in frames)
+    assert summary["expectations"] == {"met": sent, "unmet": 0, "extra": 0}
+    assert summary["frames"] == len(frames) - sent
+    expected, found = (
+        rules_of((folder / "iptables-save").read_text()) for folder in (recorded, out)
+    )
+    assert found == expected
+    assert (out / "trace.log").read_text() == (recorded / "trace.log").read_text()
+    expected_rows, rows = (
+        connections_of((folder / "conntrack").read_text()) for folder in (recorded, out)
+    )
+    assert rows == expected_rows
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_the_index_names_every_scene(name):
+    assert f"| `{name}` |" in (ROOT / "rulesets" / "README.md").read_text()
+
+
+def test_the_clusterip_traced_both_ways(capsys):
+    node = str(ROOT / "rulesets" / "clusterip")
+    line = "tcp 192.0.2.9:40000 > 10.96.0.10:80 S"
+    assert run(cli, ["trace", node, line, "--reply", "--json", "--outcomes"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["verdict"], found["reply"]["verdict"]) == ("ACCEPT", "ACCEPT")
+    back = bytes.fromhex(found["reply"]["packets_out"][-1]["frame"])
+    assert back[26:30] == bytes([10, 96, 0, 10])
+    assert back[30:34] == bytes([192, 0, 2, 9])
+    assert [row["probability"] for row in found["outcomes"]] == [
+        "715827883/2147483648",
+        "1431655765/4294967296",
+        "1431655765/4294967296",
+    ]
+    assert {row["dnat"] for row in found["outcomes"]} == {
+        f"10.244.1.{number}:8080" for number in (5, 6, 7)
+    }
