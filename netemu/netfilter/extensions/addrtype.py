@@ -86,7 +86,7 @@ def describe_addrtype(info: Addrtype, skb: Skb, param: XtParam) -> str:
     for word, wanted, at in (("source", info.source, 12), ("destination", info.dest, 16)):
         if wanted:
             kind = names[_bit(param.net, device, bytes(skb.data[at : at + 4]))]
-            parts.append(f"{word} is {kind}")
+            parts.append(f"{word} {kind}")
     return ", ".join(parts)
 
 

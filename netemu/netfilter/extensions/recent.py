@@ -204,8 +204,8 @@ def describe_recent(info: Recent, skb: Skb, param: XtParam) -> str:
     address = under_mask(bytes(data[16:20] if info.by_destination else data[12:16]), table.mask)
     entry = table.entries.get(address)
     if entry is None:
-        return f"{format_address(address)} is not in {info.name}"
-    return f"{format_address(address)} is in {info.name} with {len(entry.stamps)} stamps"
+        return f"{format_address(address)}, not in {info.name}"
+    return f"{format_address(address)}, in {info.name} with {len(entry.stamps)} stamps"
 
 
 def attach_recent(net: Net, info: Recent) -> None:
