@@ -341,9 +341,19 @@ def nf_ct_netns_get(net: Net) -> None:
     register(Hook.PREROUTING, Priority.CONNTRACK_DEFRAG, defrag)
     register(Hook.OUTPUT, Priority.CONNTRACK_DEFRAG, defrag)
     register(Hook.PREROUTING, Priority.CONNTRACK, track)
-    register(Hook.OUTPUT, Priority.CONNTRACK, track)
+    register(Hook.OUTPUT, Priority.CONNTRACK, partial(ipv4_conntrack_local, net))
     register(Hook.POSTROUTING, Priority.LAST, confirm)
     register(Hook.INPUT, Priority.LAST, confirm)
+
+
+def ipv4_conntrack_local(net: Net, skb: Skb, state: HookState) -> Verdict:
+    """Classify a packet of our own; a fragment, sent with IP_NODEFRAG, has no connection."""
+    if skb.data[6] & 0x3F or skb.data[7]:
+        template, _ = nf_ct_get(skb)
+        if template is not None and template.status & IPS_TEMPLATE:
+            nf_ct_set(skb, None, CtInfo.ESTABLISHED)
+        return Verdict.ACCEPT
+    return nf_conntrack_in(net, skb, state)
 
 
 def ipv4_conntrack_defrag(net: Net, skb: Skb, state: HookState) -> Verdict:

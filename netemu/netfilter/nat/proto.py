@@ -45,10 +45,11 @@ def nf_nat_manip_pkt(
     if not nf_nat_ipv4_manip_pkt(skb, 0, target, manip):
         return Verdict.DROP
     if net.sink is not None:
-        what = (
-            ("dnat" if manip else "snat") if not direction else ("un-snat" if manip else "un-dnat")
-        )
-        net.tell(skb, HeaderRewritten(what=what, before=before, after=_seen(net, skb, manip)))
+        # A packet that comes back over the loopback device is rewritten to what it is already.
+        after = _seen(net, skb, manip)
+        if after != before:
+            what = _WHAT[direction][manip]
+            net.tell(skb, HeaderRewritten(what=what, before=before, after=after))
     return Verdict.ACCEPT
 
 
