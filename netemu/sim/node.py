@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from netemu.clock import Clock
 from netemu.entropy import Entropy
-from netemu.errors import UsageError
+from netemu.errors import RulesetError, UsageError
 from netemu.events import Sink
 from netemu.ip.br_netfilter import br_netfilter_init
 from netemu.ip.fib import Fib
@@ -31,7 +31,7 @@ from netemu.netfilter.xtables.log import syslog_net_init
 from netemu.netfilter.xtables.model import Rule, Ruleset
 from netemu.netfilter.xtables.table import register_table
 from netemu.ruleset import parse_ruleset
-from netemu.sim.spec import LinkSpec, NamespaceSpec, NodeSpec
+from netemu.sim.spec import LinkSpec, NamespaceSpec, NodeSpec, TextFile
 from netemu.sim.wiring import device_key, find_wires, port_keys
 from netemu.skb import Device, Fate
 from netemu.sysctl import Sysctl
@@ -252,6 +252,31 @@ def _enslave(space: Namespace) -> None:
             bridge.load_fdb([entry for entry in space.spec.fdb if entry.bridge == bridge.name])
 
 
+def _load_rules(space: Namespace, file: TextFile) -> None:
+    ruleset = parse_ruleset(file.text, file.name, family=Family.IPV4, backend=space.spec.backend)
+    space.ruleset = ruleset
+    for table in ruleset.tables:
+        try:
+            register_table(space.net, table)
+        except RulesetError as error:
+            raise _placed(error, file) from None
+        for chain in table.chains.values():
+            space.loaded_packets.update((id(rule), rule.packets) for rule in chain.rules)
+
+
+def _placed(error: RulesetError, file: TextFile) -> RulesetError:
+    """Say where a rule that can be read but not run stands."""
+    lines = file.text.splitlines()
+    context = lines[error.line - 1] if 0 < error.line <= len(lines) else ""
+    return RulesetError(
+        error.message,
+        file=file.name,
+        line=error.line,
+        column=context.find(error.message.partition(":")[0]) + 1,
+        context=context,
+    )
+
+
 def _fill_namespace(space: Namespace) -> None:
     net, spec = space.net, space.spec
     syslog_net_init(net)
@@ -261,14 +286,7 @@ def _fill_namespace(space: Namespace) -> None:
     net.generic(NeighbourTable).load(spec.neighbours)
     net.generic(Sockets).load(spec.sockets)
     if spec.rules4 is not None:
-        ruleset = parse_ruleset(
-            spec.rules4.text, spec.rules4.name, family=Family.IPV4, backend=spec.backend
-        )
-        space.ruleset = ruleset
-        for table in ruleset.tables:
-            register_table(net, table)
-            for chain in table.chains.values():
-                space.loaded_packets.update((id(rule), rule.packets) for rule in chain.rules)
+        _load_rules(space, spec.rules4)
     if spec.conntrack is not None:
         nf_ct_netns_get(net)
         net.generic(Conntrack).load(spec.conntrack.text, spec.conntrack.name)
