@@ -118,9 +118,9 @@ class NeighbourTable:
         return list(self._entries.values())
 
     def load(self, specs: Iterable[NeighbourSpec]) -> None:
-        """Add the entries of a listing, as `ip neigh replace` does just now.
+        """Add the entries of a listing, as if `ip neigh replace` had done so just before.
 
-        So a REACHABLE one counts as confirmed, and DELAY or PROBE ones are asked for at once.
+        So a REACHABLE one counts as confirmed, and one in DELAY or PROBE has been asked once.
         Entries without an answer (INCOMPLETE, FAILED) know nothing and are left out.
         """
         for spec in specs:
@@ -129,11 +129,18 @@ class NeighbourTable:
             if device is None or not state & VALID:
                 continue
             entry = self.find_or_create(spec.address, device)
-            if entry is not None:
-                entry.state = Nud.NONE
-                self._apply(entry, spec.mac or entry.mac, state, same_mac=False, skb=None)
-                if state & CONNECTED:
-                    entry.confirmed_ns = self._net.clock.now_ns
+            if entry is None:
+                continue
+            entry.state = Nud.NONE
+            asking = state in {Nud.DELAY, Nud.PROBE}
+            new = Nud.PROBE if asking else state
+            self._apply(entry, spec.mac or entry.mac, new, same_mac=False, skb=None)
+            now = self._net.clock.now_ns
+            if state & CONNECTED:
+                entry.confirmed_ns = now
+            if asking:
+                entry.probes = 1
+                self._start_timer(entry, now + self._retrans_ns(entry))
 
     def text(self) -> str:
         """Return what `ip neigh` prints, in order of creation; NOARP and NONE are not listed."""

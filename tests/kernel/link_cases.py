@@ -1,0 +1,580 @@
+"""Nodes and frames for what happens below IP: bridges, br_netfilter, ARP, neighbours.
+
+    p1 (Alice) --+
+    p2 (Bob) ----+-- br0 [10.0.0.254/24]   eth0 [192.0.2.1/24] --- Uma
+    p3 ----------+
+
+LOG rules in every chain show which hooks a frame meets, by which devices, with which link header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from netemu.livekernel.case import Case, InputFrame, LocalPacket
+from netemu.sim.spec import (
+    AddressSpec,
+    FdbSpec,
+    LinkSpec,
+    NamespaceSpec,
+    NeighbourSpec,
+    NodeSpec,
+    TextFile,
+)
+from netemu.wire.address import parse_address as ip
+from netemu.wire.address import parse_mac as mac
+from netemu.wire.arp import build_arp
+from netemu.wire.icmp import build_icmp
+from netemu.wire.ipv4 import build_ipv4
+from netemu.wire.tcp import build_tcp
+from netemu.wire.udp import build_udp
+
+MS = 1_000_000
+BRIDGE = mac("02:00:00:00:00:fe")
+ALICE, BOB, CAROL = (mac(f"02:aa:00:00:00:0{n}") for n in (2, 3, 4))
+UMA = mac("02:bb:00:00:00:09")
+ETH0 = mac("02:00:00:00:00:e0")
+ALL = b"\xff" * 6
+ZERO = bytes(6)
+
+Sent = tuple[str, bytes] | tuple[str, bytes, int]
+"""Device, frame, and the ms since the one before (10 when left out)."""
+
+LOGS = """*mangle
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+-A PREROUTING -j LOG --log-prefix "PRE "
+-A INPUT -j LOG --log-prefix "IN "
+-A FORWARD -j LOG --log-prefix "FWD "
+-A FORWARD -m physdev --physdev-is-bridged -j LOG --log-prefix "BRIDGED "
+-A OUTPUT -j LOG --log-prefix "OUT "
+-A POSTROUTING -j LOG --log-prefix "POST "
+COMMIT
+"""
+
+
+def filter_table(rule: str) -> str:
+    chains = "".join(f":{name} ACCEPT [0:0]\n" for name in ("INPUT", "FORWARD", "OUTPUT"))
+    return f"{LOGS}*filter\n{chains}{rule}\nCOMMIT\n"
+
+
+def nat_table(*rules: str) -> str:
+    names = ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")
+    chains = "".join(f":{name} ACCEPT [0:0]\n" for name in names)
+    lines = "".join(f"{rule}\n" for rule in rules)
+    return f"{LOGS}*nat\n{chains}{lines}COMMIT\n"
+
+
+TRACKED = filter_table("-A FORWARD -m conntrack --ctstate INVALID -j DROP")
+
+
+def dnat(target: str, *more: str) -> str:
+    return nat_table(
+        f"-A PREROUTING -d 10.96.0.1/32 -p udp -m udp --dport 80 -j DNAT --to-destination {target}",
+        *more,
+    )
+
+
+TO_BOB = dnat("10.0.0.3:8080")
+KNOWS_BOB = (NeighbourSpec(device="br0", address=ip("10.0.0.3"), mac=BOB),)
+
+
+def bridge_node(
+    rules: str = TRACKED,
+    *,
+    forward: int = 1,
+    bridge: Mapping[str, int] | None = None,
+    ports: Mapping[str, Mapping[str, int]] | None = None,
+    neighbours: Sequence[NeighbourSpec] = (),
+    fdb: Sequence[FdbSpec] = (),
+    mtus: tuple[int, int, int] = (1500, 1500, 1500),
+    **sysctls: str,
+) -> NodeSpec:
+    """Make the node; a sysctl's name has __ for a dot and _ for a dash after `bridge`."""
+    links = [
+        LinkSpec(name="lo", ifindex=1, kind="loopback", mtu=65536),
+        LinkSpec(
+            name="br0",
+            ifindex=2,
+            kind="bridge",
+            mac=BRIDGE,
+            mtu=min(mtus),
+            bridge=dict(bridge or {}),
+        ),
+    ]
+    for number, mtu in enumerate(mtus, 1):
+        name = f"p{number}"
+        links.append(
+            LinkSpec(
+                name=name,
+                ifindex=2 + number,
+                kind="veth",
+                mac=mac(f"02:00:00:00:00:0{number}"),
+                mtu=mtu,
+                master="br0",
+                port=dict((ports or {}).get(name, {})),
+            )
+        )
+    links.append(LinkSpec(name="eth0", ifindex=6, kind="veth", mac=ETH0))
+    addresses = [
+        AddressSpec(device="lo", address=ip("127.0.0.1"), prefix_len=8, scope="host"),
+        AddressSpec(
+            device="br0", address=ip("10.0.0.254"), prefix_len=24, broadcast=ip("10.0.0.255")
+        ),
+        AddressSpec(
+            device="eth0", address=ip("192.0.2.1"), prefix_len=24, broadcast=ip("192.0.2.255")
+        ),
+    ]
+    settings = {"net.ipv4.ip_forward": str(forward), "net.bridge.bridge-nf-call-iptables": "1"}
+    settings |= {f"net.bridge.bridge-nf-{k.replace('_', '-')}": v for k, v in sysctls.items()}
+    main = NamespaceSpec(
+        links=links,
+        addresses=addresses,
+        neighbours=list(neighbours),
+        fdb=list(fdb),
+        sysctls=settings,
+        rules4=TextFile(name="rules", text=rules),
+        sockets=[],
+    )
+    return NodeSpec(main=main)
+
+
+def case(name: str, node: NodeSpec, sent: Sequence[Sent], *, until_ms: int = 10) -> Case:
+    time_ns = 0
+    inputs: list[InputFrame | LocalPacket] = []
+    for item in sent:
+        time_ns += (item[2] if len(item) == 3 else 10) * MS
+        inputs.append(InputFrame(device=item[0], time_ns=time_ns, frame=bytes(item[1])))
+    return Case(node=node, inputs=inputs, name=name, until_ns=until_ms * MS)
+
+
+def frame(dst: bytes, src: bytes, body: bytes | bytearray, ethertype: int = 0x0800) -> bytes:
+    return dst + src + ethertype.to_bytes(2, "big") + bytes(body)
+
+
+def tagged(untagged: bytes, tag: str = "8100000a") -> bytes:
+    return untagged[:12] + bytes.fromhex(tag) + untagged[12:]
+
+
+def udp(
+    src: str, sport: int, dst: str, dport: int, payload: bytes = b"hello", **header: int
+) -> bytes:
+    segment = build_udp(src=ip(src), dst=ip(dst), src_port=sport, dst_port=dport, payload=payload)
+    return bytes(
+        build_ipv4(
+            src=ip(src),
+            dst=ip(dst),
+            protocol=17,
+            payload=segment,
+            identification=7,
+            ttl=header.get("ttl", 64),
+            dont_fragment=bool(header.get("df", 0)),
+        )
+    )
+
+
+def arp(
+    operation: int, sender: bytes, sip: str, target: bytes, tip: str, dst: bytes = ALL
+) -> bytes:
+    body = build_arp(
+        operation=operation,
+        sender_mac=sender,
+        sender_ip=ip(sip),
+        target_mac=target,
+        target_ip=ip(tip),
+    )
+    return frame(dst, sender, body, 0x0806)
+
+
+def reply(sender: bytes, sip: str, port: str = "p1") -> Sent:
+    """Answer a question of the bridge or of eth0."""
+    own, address = (ETH0, "192.0.2.1") if port == "eth0" else (BRIDGE, "10.0.0.254")
+    return port, arp(2, sender, sip, own, address, own)
+
+
+PLAIN = udp("10.0.0.2", 1, "10.0.0.3", 2)
+REQUEST = udp("10.0.0.2", 4000, "10.96.0.1", 80)
+ANSWER = udp("10.0.0.3", 8080, "10.0.0.2", 4000)
+HELLO: list[Sent] = [
+    ("p2", arp(1, BOB, "10.0.0.3", ZERO, "10.0.0.77")),
+    ("p1", arp(1, ALICE, "10.0.0.2", ZERO, "10.0.0.78")),
+]
+"""Both tell the bridge where they are."""
+
+
+def fragments(size: int, step: int, *, df: bool) -> list[bytes]:
+    body = udp("10.0.0.2", 5000, "10.0.0.3", 6000, bytes(range(250)) * (size // 250))[20:]
+    return [
+        bytes(
+            build_ipv4(
+                src=ip("10.0.0.2"),
+                dst=ip("10.0.0.3"),
+                protocol=17,
+                payload=body[at : at + step],
+                identification=99,
+                more_fragments=at + step < len(body),
+                fragment_offset=at // 8,
+                dont_fragment=df,
+            )
+        )
+        for at in range(0, len(body), step)
+    ]
+
+
+def dnat_cases() -> Iterator[Case]:
+    """DNAT of bridged packets: to the same bridge, elsewhere, to nowhere."""
+    talk: list[Sent] = [
+        HELLO[0],
+        ("p1", frame(BRIDGE, ALICE, REQUEST)),
+        reply(BOB, "10.0.0.3", "p2"),
+        ("p2", frame(ALICE, BOB, ANSWER)),
+        ("p1", frame(BRIDGE, ALICE, REQUEST)),
+        ("p2", frame(ALICE, BOB, ANSWER)),
+    ]
+    for forward in (0, 1):
+        node = bridge_node(TO_BOB, forward=forward)
+        yield case(f"same bridge, neighbour unknown, ip_forward {forward}", node, talk)
+        node = bridge_node(TO_BOB, forward=forward, neighbours=KNOWS_BOB)
+        yield case(f"same bridge, neighbour known, ip_forward {forward}", node, talk)
+        for source in ("10.0.0.254", "192.0.2.77", "224.0.0.9", "0.0.0.5", "127.0.0.9"):
+            odd = frame(BRIDGE, ALICE, udp(source, 4000, "10.96.0.1", 80))
+            node = bridge_node(TO_BOB, forward=forward, neighbours=KNOWS_BOB)
+            yield case(f"from {source}, ip_forward {forward}", node, [*HELLO, ("p1", odd)])
+        for target in ("127.0.0.1", "10.0.0.255", "224.0.0.1", "10.0.0.254", "198.51.100.1"):
+            node = bridge_node(dnat(f"{target}:8080"), forward=forward)
+            sent: list[Sent] = [
+                *HELLO,
+                ("p1", frame(BRIDGE, ALICE, REQUEST)),
+                reply(ALICE, "10.0.0.2"),
+                ("p1", frame(CAROL, ALICE, udp("10.0.0.2", 4001, "10.96.0.1", 80))),
+                ("p1", frame(ALL, ALICE, udp("10.0.0.2", 4002, "10.96.0.1", 80))),
+            ]
+            yield case(f"to {target}, ip_forward {forward}", node, sent)
+        outside = dnat("192.0.2.9:8080", "-A POSTROUTING -o eth0 -j MASQUERADE")
+        sent = [
+            ("p1", frame(BRIDGE, ALICE, REQUEST)),
+            reply(UMA, "192.0.2.9", "eth0"),
+            ("eth0", frame(ETH0, UMA, udp("192.0.2.9", 8080, "192.0.2.1", 4000))),
+            reply(ALICE, "10.0.0.2"),
+            ("p1", frame(BOB, ALICE, REQUEST)),
+        ]
+        yield case(
+            f"to a routed host, ip_forward {forward}", bridge_node(outside, forward=forward), sent
+        )
+    off = bridge_node(TO_BOB, call_iptables="0")
+    yield case("call-iptables off: the answer is not translated back", off, talk)
+    own = bridge_node(TO_BOB, bridge={"nf_call_iptables": 1}, call_iptables="0")
+    yield case("nf_call_iptables of the bridge", own, talk)
+    hairpin: list[Sent] = [("p2", frame(BRIDGE, BOB, udp("10.0.0.3", 4000, "10.96.0.1", 80)))] * 2
+    yield case("to oneself", bridge_node(TO_BOB, neighbours=KNOWS_BOB), hairpin)
+    node = bridge_node(TO_BOB, neighbours=KNOWS_BOB, ports={"p2": {"hairpin": 1}})
+    yield case("to oneself with hairpin mode", node, hairpin)
+    silent: list[Sent] = [*HELLO, ("p1", frame(BRIDGE, ALICE, REQUEST))]
+    yield case("nobody answers", bridge_node(TO_BOB), silent, until_ms=3600)
+
+
+def fragment_cases() -> Iterator[Case]:
+    """Fragments are put together for conntrack and cut again; a port may be too narrow."""
+    for name, rules in (("tracked", TRACKED), ("untracked", LOGS)):
+        for df in (False, True):
+            whole = fragments(3000, 1480, df=df)
+            label = f"{name}, DF {df:d}"
+            sent: list[Sent] = [*HELLO, *(("p1", frame(BOB, ALICE, piece)) for piece in whole)]
+            yield case(f"fragments, {label}", bridge_node(rules), sent)
+            yield case(f"fragments flooded, {label}", bridge_node(rules), sent[2:])
+            narrow = bridge_node(rules, mtus=(1500, 1000, 1500))
+            yield case(f"fragments to a narrow port, {label}", narrow, sent)
+            mixed = [("p1", frame(BOB, ALICE, piece)) for piece in fragments(2000, 600, df=df)]
+            yield case(
+                f"fragments in disorder, {label}", bridge_node(rules), [*HELLO, *mixed[::-1]]
+            )
+            long = frame(BOB, ALICE, udp("10.0.0.2", 1, "10.0.0.3", 2, bytes(1100), df=df))
+            yield case(f"too long for the port, {label}", narrow, [*HELLO, ("p1", long)])
+
+
+def hook_cases() -> Iterator[Case]:
+    """Which frames meet which hooks."""
+    plain = frame(BOB, ALICE, PLAIN)
+    yield case("flooded", bridge_node(), [("p1", plain)] * 2)
+    yield case("flooded, hooks off", bridge_node(call_iptables="0"), [("p1", plain)] * 2)
+    to_all = frame(ALL, ALICE, udp("10.0.0.2", 1, "10.0.0.255", 2))
+    yield case("broadcast", bridge_node(), [("p1", to_all)] * 2)
+    lonely = bridge_node(ports={"p2": {"bcast_flood": 0}, "p3": {"bcast_flood": 0}})
+    yield case("broadcast that goes up only", lonely, [("p1", to_all)] * 2)
+    unicast = frame(ALL, ALICE, udp("10.0.0.2", 1, "10.0.0.254", 2))
+    yield case("unicast packet in a broadcast frame", bridge_node(), [("p1", unicast)])
+    for group, octets in (("239.1.1.1", "01:00:5e:01:01:01"), ("224.0.0.1", "01:00:5e:00:00:01")):
+        many = frame(mac(octets), ALICE, udp("10.0.0.2", 1, group, 2))
+        yield case(f"multicast to {group}", bridge_node(), [("p1", many)] * 2)
+    for value in "01":
+        tags: list[Sent] = [
+            ("p1", tagged(plain)),
+            ("p1", tagged(frame(BRIDGE, ALICE, udp("10.0.0.2", 1, "10.0.0.254", 2)))),
+            ("p1", tagged(frame(BRIDGE, ALICE, udp("10.0.0.2", 1, "10.0.0.254", 2)), "81000000")),
+            ("p1", tagged(tagged(plain), "88a80005")),
+            ("p1", tagged(to_all)),
+        ]
+        node = bridge_node(filter_vlan_tagged=value)
+        yield case(f"VLAN tags, filter-vlan-tagged {value}", node, [*HELLO, *tags])
+        node = bridge_node(TO_BOB, neighbours=KNOWS_BOB, filter_vlan_tagged=value)
+        tags = [("p1", tagged(frame(BRIDGE, ALICE, REQUEST)))] * 2
+        yield case(f"VLAN tags and DNAT, filter-vlan-tagged {value}", node, [*HELLO, *tags])
+        session = bytes.fromhex("1100000100230021")
+        ppp: list[Sent] = [
+            ("p1", frame(BOB, ALICE, head + bytes(body), 0x8864))
+            for head in (session, session[:6] + b"\x00\xff", session[:6] + b"\x00\x57")
+            for body in (PLAIN, udp("10.0.0.2", 1, "10.0.0.3", 2, bytes(1464)))
+        ]
+        node = bridge_node(filter_pppoe_tagged=value)
+        yield case(f"PPPoE, filter-pppoe-tagged {value}", node, [*HELLO, *ppp])
+    bad_sum, too_long, version = bytearray(PLAIN), bytearray(PLAIN), bytearray(PLAIN)
+    bad_sum[10] ^= 1
+    too_long[2:4] = b"\x00\x64"
+    version[0] = 0x65
+    broken: list[bytes | bytearray] = [
+        bad_sum,
+        too_long,
+        PLAIN + bytes(20),
+        version,
+        b"E\x00\x00",
+        PLAIN[:19],
+    ]
+    six = bytes.fromhex("60000000000411ff") + bytes(32) + b"abcd"
+    sixes = [six + bytes(20), six[:43], six[:39], b"\x50" + six[1:]]
+    for value in "01":
+        node = bridge_node(call_iptables=value, call_ip6tables=value)
+        sent: list[Sent] = [("p1", frame(BOB, ALICE, body)) for body in broken]
+        sent += [("p1", frame(BOB, ALICE, body, 0x86DD)) for body in sixes]
+        yield case(f"malformed headers, hooks {value}", node, [*HELLO, *sent])
+    edge = [udp("10.0.0.2", 1, "10.0.0.3", 2, ttl=ttl) for ttl in (1, 0)]
+    sent = [*HELLO, *(("p1", frame(BOB, ALICE, body)) for body in edge)]
+    yield case("TTL 1 and 0 cross a bridge", bridge_node(), sent)
+    for kind in ("icmp-port-unreachable", "icmp-admin-prohibited"):
+        node = bridge_node(filter_table(f"-A FORWARD -p udp -j REJECT --reject-with {kind}"))
+        yield case(f"REJECT with {kind}", node, [*HELLO, ("p1", plain), reply(ALICE, "10.0.0.2")])
+    syn = build_tcp(
+        src=ip("10.0.0.2"), dst=ip("10.0.0.3"), src_port=5, dst_port=6, seq=1, flags=2, window=100
+    )
+    packet = build_ipv4(src=ip("10.0.0.2"), dst=ip("10.0.0.3"), protocol=6, payload=syn)
+    node = bridge_node(filter_table("-A FORWARD -p tcp -j REJECT --reject-with tcp-reset"))
+    yield case("REJECT with tcp-reset", node, [*HELLO, ("p1", frame(BOB, ALICE, packet))])
+    node = bridge_node(nat_table("-A POSTROUTING -s 10.0.0.0/24 -o br0 -j MASQUERADE"))
+    back = frame(BRIDGE, BOB, udp("10.0.0.3", 2, "10.0.0.254", 1))
+    sent = [*HELLO, ("p1", plain), ("p2", back), reply(ALICE, "10.0.0.2")]
+    yield case("MASQUERADE on a bridge", node, sent)
+    sent = [
+        *HELLO,
+        ("eth0", frame(ETH0, UMA, udp("192.0.2.9", 1, "10.0.0.3", 2))),
+        reply(BOB, "10.0.0.3", "p2"),
+        ("p2", frame(BRIDGE, BOB, udp("10.0.0.3", 2, "192.0.2.9", 1))),
+        reply(UMA, "192.0.2.9", "eth0"),
+    ]
+    yield case("routed into and out of the bridge", bridge_node(), sent)
+    echo = build_icmp(icmp_type=8, code=0, rest=0x10001, payload=b"x" * 20)
+    packet = build_ipv4(src=ip("10.0.0.2"), dst=ip("10.0.0.254"), protocol=1, payload=echo)
+    sent = [*HELLO, ("p1", frame(BRIDGE, ALICE, packet)), reply(ALICE, "10.0.0.2")]
+    yield case("echo to the bridge", bridge_node(), sent)
+
+
+def bridge_cases() -> Iterator[Case]:
+    """Learning, flooding, port flags, reserved addresses."""
+    plain = frame(BOB, ALICE, PLAIN)
+    other = frame(CAROL, ALICE, PLAIN)
+    many = frame(mac("01:00:5e:01:01:01"), ALICE, udp("10.0.0.2", 1, "239.1.1.1", 2))
+    to_all = frame(ALL, ALICE, udp("10.0.0.2", 1, "10.0.0.255", 2))
+    mix: list[Sent] = [("p1", sent) for sent in (plain, other, many, to_all)]
+    for port in ("p1", "p2"):
+        for flag in ("isolated", "hairpin"):
+            back: list[Sent] = [*HELLO, *mix, ("p1", frame(ALICE, ALICE, PLAIN))]
+            yield case(f"{flag} {port}", bridge_node(ports={port: {flag: 1}}), back)
+    node = bridge_node(ports={"p1": {"isolated": 1}, "p2": {"isolated": 1}})
+    yield case("both isolated", node, [*HELLO, *mix])
+    for flag in ("learning", "flood", "mcast_flood", "bcast_flood"):
+        yield case(f"no {flag}", bridge_node(ports={"p2": {flag: 0}}), [*HELLO, *mix])
+    reserved: list[Sent] = [
+        ("p1", frame(mac(f"01:80:c2:00:00:{last:02x}"), ALICE, bytes(46), 0x88CC))
+        for last in range(17)
+    ]
+    yield case("reserved addresses", bridge_node(), [*HELLO, *reserved])
+    node = bridge_node(bridge={"group_fwd_mask": 0xFFF8})
+    yield case("reserved addresses, group_fwd_mask", node, [*HELLO, *reserved])
+    sources = (mac("01:00:00:00:00:01"), ZERO, BRIDGE, mac("02:00:00:00:00:01"))
+    odd: list[Sent] = [("p1", frame(BOB, src, bytes(46), 0x88B5)) for src in sources]
+    yield case("impossible sources", bridge_node(), [*HELLO, *odd])
+    own: list[Sent] = [
+        ("p1", frame(mac(f"02:00:00:00:00:0{n}"), ALICE, udp("10.0.0.2", 1, "10.0.0.254", 2)))
+        for n in (1, 2, 3)
+    ]
+    yield case("MACs of the ports", bridge_node(), [*HELLO, *own])
+    entries = [
+        FdbSpec(bridge="br0", device="p3", mac=CAROL, state="static"),
+        FdbSpec(bridge="br0", device="p3", mac=UMA, state="permanent"),
+    ]
+    raw = bytes(46)
+    moves: list[Sent] = [
+        ("p3", frame(ALL, ALICE, raw, 0x88B5)),
+        ("p2", frame(ALICE, BOB, raw, 0x88B5)),
+        ("p1", frame(ALL, CAROL, raw, 0x88B5)),
+        ("p2", frame(CAROL, BOB, raw, 0x88B5)),
+        ("p1", frame(ALL, UMA, raw, 0x88B5)),
+        ("p2", frame(UMA, BOB, PLAIN)),
+    ]
+    yield case("stations move", bridge_node(fdb=entries), [*HELLO, *moves])
+    old: list[Sent] = [
+        ("p1", frame(BOB, ALICE, b"\x42\x42\x03" + raw, 0x26)),
+        ("p1", frame(ALL, ALICE, b"\xff\xff\x03" + raw, 0x26)),
+    ]
+    yield case("802.3 lengths", bridge_node(), [*HELLO, *old])
+
+
+E1, E2 = mac("02:00:00:00:00:e1"), mac("02:00:00:00:00:e2")
+XENIA, YVES = mac("02:aa:00:00:00:09"), mac("02:aa:00:00:00:0a")
+
+
+def arp_node(
+    *,
+    forward: int = 1,
+    many: bool = False,
+    neighbours: Sequence[NeighbourSpec] = (),
+    sysctls: Mapping[str, str] | None = None,
+) -> NodeSpec:
+    """Make a router with two ports, eth1 and eth2; with `many` addresses of all scopes."""
+    wide = ip("10.1.0.255")
+    addresses = [
+        AddressSpec(device="lo", address=ip("127.0.0.1"), prefix_len=8, scope="host"),
+        AddressSpec(device="eth1", address=ip("10.1.0.1"), prefix_len=24, broadcast=wide),
+        AddressSpec(
+            device="eth2", address=ip("10.2.0.1"), prefix_len=24, broadcast=ip("10.2.0.255")
+        ),
+    ]
+    if many:
+        addresses += [
+            AddressSpec(device="lo", address=ip("10.9.9.9"), prefix_len=32),
+            AddressSpec(device="lo", address=ip("10.9.9.8"), prefix_len=32, scope="host"),
+            AddressSpec(
+                device="eth1", address=ip("10.1.0.2"), prefix_len=24, broadcast=wide, secondary=True
+            ),
+            AddressSpec(
+                device="eth1",
+                address=ip("10.3.0.1"),
+                prefix_len=16,
+                broadcast=ip("10.3.255.255"),
+                scope="link",
+            ),
+        ]
+    main = NamespaceSpec(
+        links=[
+            LinkSpec(name="lo", ifindex=1, kind="loopback", mtu=65536),
+            LinkSpec(name="eth1", ifindex=2, kind="veth", mac=E1),
+            LinkSpec(name="eth2", ifindex=3, kind="veth", mac=E2),
+        ],
+        addresses=addresses,
+        neighbours=list(neighbours),
+        sysctls={"net.ipv4.ip_forward": str(forward), **(sysctls or {})},
+        rules4=TextFile(name="rules", text=LOGS),
+        sockets=[],
+    )
+    return NodeSpec(main=main)
+
+
+def asks(sip: str, tip: str, sender: bytes = XENIA, dst: bytes = ALL) -> Sent:
+    return "eth1", arp(1, sender, sip, ZERO, tip, dst)
+
+
+def says(
+    sip: str, tip: str = "10.1.0.1", sender: bytes = XENIA, dst: bytes = E1, tha: bytes = E1
+) -> Sent:
+    return "eth1", arp(2, sender, sip, tha, tip, dst)
+
+
+ARP_FRAMES: list[Sent] = [
+    asks("10.1.0.9", "10.1.0.1"),
+    asks("10.1.0.9", "10.2.0.1", YVES),
+    asks("10.1.0.8", "10.1.0.77"),
+    *(asks("0.0.0.0", tip) for tip in ("10.1.0.1", "10.2.0.1", "10.1.0.5")),
+    *(asks(sip, "10.1.0.1") for sip in ("172.16.0.9", "10.2.0.7", "10.1.0.1")),
+    *(asks("10.1.0.9", t) for t in ("127.0.0.1", "224.0.0.1", "10.1.0.255", "255.255.255.255")),
+    asks("10.1.0.9", "10.1.0.1", dst=E1),
+    asks("10.1.0.10", "10.1.0.1", dst=E2),
+    asks("10.1.0.11", "10.1.0.11", YVES),
+    *(asks(s, "10.1.0.1") for s in ("224.0.0.9", "127.0.0.9", "255.255.255.255", "10.1.0.255")),
+    says("10.1.0.12"),
+    says("10.1.0.13", "10.1.0.13", dst=ALL, tha=XENIA),
+    says("10.1.0.14", "10.1.0.14", dst=ALL, tha=ZERO),
+    says("10.1.0.9", sender=YVES),
+    asks("10.2.0.9", "10.2.0.5"),
+    asks("10.1.0.9", "10.2.0.5"),
+    asks("10.1.0.9", "10.2.0.5", dst=E1),
+    asks("10.1.0.9", "198.51.100.1"),
+    *(asks("10.1.0.9", tip) for tip in ("10.9.9.9", "10.9.9.8", "10.1.0.2", "10.3.0.1")),
+    *(asks("10.3.0.9", tip) for tip in ("10.1.0.2", "10.3.0.1")),
+]
+
+ARP_SYSCTLS = {
+    "arp_ignore": range(1, 10),
+    "arp_filter": (1,),
+    "arp_accept": (1, 2, 3),
+    "drop_gratuitous_arp": (1,),
+    "route_localnet": (1,),
+    "rp_filter": (1, 2),
+    "accept_local": (1,),
+    "proxy_arp_pvlan": (1,),
+}
+
+
+def arp_cases() -> Iterator[Case]:
+    """Who is answered, and what is learnt from whom, as the sysctls say."""
+    for forward in (0, 1):
+        yield case(f"ARP, ip_forward {forward}", arp_node(forward=forward), ARP_FRAMES)
+    for name, values in ARP_SYSCTLS.items():
+        for value in values:
+            for device in ("all", "eth1"):
+                key = f"net.ipv4.conf.{device}.{name}"
+                node = arp_node(many=True, sysctls={key: str(value)})
+                yield case(f"ARP, {device}.{name} {value}", node, ARP_FRAMES)
+    proxy = {"net.ipv4.conf.eth1.proxy_arp": "1", "net.ipv4.neigh.eth1.proxy_delay": "0"}
+    yield case("proxy ARP", arp_node(sysctls=proxy), ARP_FRAMES)
+    yield case("proxy ARP, ip_forward 0", arp_node(forward=0, sysctls=proxy), ARP_FRAMES)
+    good = ARP_FRAMES[0][1]
+    changes = [
+        (0, "0006"),
+        (0, "0002"),
+        (2, "86dd"),
+        (4, "07"),
+        (5, "03"),
+        (6, "0003"),
+        (8, "ff" * 6),
+    ]
+    odd = [good[: 14 + at] + bytes.fromhex(x) + good[14 + at + len(x) // 2 :] for at, x in changes]
+    sent: list[Sent] = [("eth1", item) for item in (*odd, good[:-1], good + bytes(18))]
+    yield case("malformed ARP", arp_node(), sent)
+
+
+def update_cases() -> Iterator[Case]:
+    """What an entry of each state makes of each message, within and after the lock time."""
+    messages = [
+        says("10.1.0.9", sender=YVES),
+        says("10.1.0.9"),
+        says("10.1.0.9", sender=YVES, dst=ALL),
+        asks("10.1.0.9", "10.1.0.44", YVES),
+        asks("10.1.0.9", "10.1.0.9", YVES),
+        says("10.1.0.9", "10.1.0.9", YVES, ALL, YVES),
+        asks("10.1.0.9", "10.1.0.1", YVES),
+        asks("10.1.0.9", "10.1.0.44"),
+    ]
+    for state in ("REACHABLE", "STALE", "PERMANENT", "DELAY", "PROBE"):
+        entry = NeighbourSpec(device="eth1", address=ip("10.1.0.9"), mac=XENIA, state=state)
+        for number, message in enumerate(messages):
+            # In PROBE the next question comes after a second, which would disturb.
+            for wait_ms in (10,) if state in {"DELAY", "PROBE"} else (10, 1100):
+                name = f"{state} entry, message {number} after {wait_ms} ms"
+                sent: list[Sent] = [(message[0], message[1], wait_ms)]
+                yield case(name, arp_node(neighbours=[entry]), sent)
+
+
+def all_cases() -> list[Case]:
+    makers = (dnat_cases, fragment_cases, hook_cases, bridge_cases, arp_cases, update_cases)
+    return [item for maker in makers for item in maker()]
