@@ -73,7 +73,7 @@ def br_netfilter_init(net: Net) -> None:
     bridge(Hook.INPUT, NF_BR_PRI_LAST, partial(br_nf_local_in, net))
     bridge(Hook.FORWARD, NF_BR_PRI_BRNF, partial(br_nf_forward_ip, net))
     bridge(Hook.POSTROUTING, NF_BR_PRI_LAST, partial(br_nf_post_routing, net))
-    net.hooks.register(Family.IPV4, Hook.PREROUTING, Priority.FIRST, ip_sabotage_in)
+    net.hooks.register(Family.IPV4, Hook.PREROUTING, Priority.FIRST, partial(ip_sabotage_in, net))
     net.generic(BridgeNetfilterOps).dev_xmit_hook = partial(br_nf_dev_xmit, net)
 
 
@@ -347,12 +347,13 @@ def _br_nf_ip_fragment(net: Net, skb: Skb) -> None:
     ip_do_fragment(net, skb, partial(br_dev_queue_push_xmit, net))
 
 
-def ip_sabotage_in(skb: Skb, state: HookState) -> Verdict:
+def ip_sabotage_in(net: Net, skb: Skb, state: HookState) -> Verdict:
     """Skip PREROUTING for a packet that has run through it as a bridged frame."""
     info = skb.nf_bridge
     if info is None or info.sabotage_in_done or info.in_prerouting:
         return Verdict.ACCEPT
     info.sabotage_in_done = True
+    net.hook_name = ""  # what follows is no part of the hook any more
     state.okfn(skb)
     return Verdict.STOLEN
 
