@@ -85,6 +85,8 @@ def clusterip(bench: Bench) -> Callable[[], None]:
         endpoints=("192.0.2.1:6443",),
     )  # fmt: skip
     bench.rules(kube_proxy((api, web), pods="10.244.0.0/16"))
+    for known in ("10.244.1.5", "10.244.1.6", CLIENT):  # the third pod is found by ARP
+        Host(bench.node).ping(known, identifier=1)
 
     def traffic() -> None:
         for source_port in range(40001, 40005):
@@ -200,6 +202,7 @@ def record(scene: Scene) -> None:
     try:
         traffic = scene.build(bench)
         bench.settle()
+        bench.forget_connections()
         files = bench.snapshot(lambda name: not name.startswith(LEFT_OUT))
         with bench.recording() as (frames, lines):
             traffic()
@@ -244,8 +247,8 @@ def write_index() -> None:
         "",
         "Small nodes, recorded from a live Linux kernel by `tools/record_scenes.py`.",
         "`rulesets/NAME/` is the node's snapshot before the traffic (`sysctl -a` cut to `net.*`),",
-        "`captures/NAME.pcapng` what came in and went out at its ports, `captures/NAME/` its tables",
-        "and log afterwards.",
+        "`captures/NAME.pcapng` what came in and went out at its ports, `captures/NAME/` holds its",
+        "tables and log afterwards.",
         "",
         "| scene | what it shows |",
         "|---|---|",

@@ -161,6 +161,10 @@ class Bench:
         """Wait until bridge ports forward and the node has told its multicast groups."""
         time.sleep(3)
 
+    def forget_connections(self) -> None:
+        """Empty the node's connection table."""
+        self.node.run(["conntrack", "-F"])
+
     def snapshot(self, keep: Callable[[str], bool]) -> dict[str, str]:
         """Return the node's snapshot: file name -> content of those that `keep` accepts."""
         with self.node.entered():
