@@ -286,13 +286,15 @@ def _merge_clash(table: Conntrack, skb: Skb, winner: Connection) -> bool:
 def nf_conntrack_tuple_taken(net: Net, tuple_: Tuple, ignored: Connection) -> bool:
     """Return whether another connection has this tuple, in either direction.
 
-    A connection with the same original tuple does not count: it is the same flow, and
-    nf_ct_resolve_clash will deal with it.
+    A connection with the same original tuple in the same zone does not count: it is the same flow,
+    and nf_ct_resolve_clash will deal with it.
     """
-    found = net.generic(Conntrack).find(tuple_, ignored.zone)
-    if found is None or found[0] is ignored:
+    zone = ignored.zone
+    other = net.generic(Conntrack).find_confirmed(tuple_, zone, REPLY)
+    if other is None or other is ignored:
         return False
-    return found[0].original != ignored.original
+    same_zone = other.zone.id_in(ORIGINAL) == zone.id_in(ORIGINAL)
+    return not same_zone or other.original != ignored.original
 
 
 def nf_conntrack_attach(net: Net, skb: Skb, cause: Skb) -> None:
