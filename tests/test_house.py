@@ -31,16 +31,16 @@ def test_every_public_name_can_be_loaded():
     assert set(dir(netemu)) == set(netemu.__all__)
 
 
-def test_the_table_of_differences_is_fresh():
-    """Run tools/differences.py when this fails."""
+def test_the_readme_is_fresh():
+    """Run tools/readme.py when this fails."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert load("differences").updated(readme) == readme
+    assert load("readme").updated(readme) == readme
 
 
 def test_a_differing_paragraph_is_found(tmp_path):
     path = tmp_path / "module.py"
     path.write_text('"""One.\n\nDiffers from Linux: a | b\nand c.\n\nMore.\n"""\n')
-    assert list(load("differences").paragraphs(path)) == [("", "A \\| b and c.")]
+    assert list(load("readme").paragraphs(path)) == [("", "A \\| b and c.")]
 
 
 def test_the_first_command_sets_up_once(tmp_path, monkeypatch):

@@ -196,8 +196,8 @@ SCENES = (
 )
 
 
-def record(scene: Scene) -> None:
-    """Record one scene."""
+def record(scene: Scene, root: Path = ROOT) -> None:
+    """Record one scene into rulesets/ and captures/ below `root`."""
     bench = Bench()
     try:
         traffic = scene.build(bench)
@@ -212,12 +212,12 @@ def record(scene: Scene) -> None:
     files["sysctl_-a"] = "".join(
         line + "\n" for line in files["sysctl_-a"].splitlines() if line.startswith(SYSCTLS)
     )
-    write_files(ROOT / "rulesets" / scene.name, files)
+    write_files(root / "rulesets" / scene.name, files)
     write_files(
-        ROOT / "captures" / scene.name,
+        root / "captures" / scene.name,
         after | {"trace.log": "".join(f"{line}\n" for line in lines)},
     )
-    write_capture(ROOT / "captures" / f"{scene.name}.pcapng", scene, frames)
+    write_capture(root / "captures" / f"{scene.name}.pcapng", scene, frames)
     print(f"{scene.name}: {len(frames)} frames, {len(lines)} log lines")
 
 

@@ -15,20 +15,23 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import bootstrap
 
-SCENE = bootstrap.ROOT / "rulesets" / "clusterip"
+SCENE = "rulesets/clusterip"
 PACKET = "tcp 192.0.2.9:40000 > 10.96.0.10:80 S"
+DEFAULT = ("trace", SCENE, PACKET, "--reply")
 
 
 def main() -> int:
     """Run netemu with the arguments given, or the embedded scene."""
     python = bootstrap.ensure()
-    arguments = sys.argv[1:] or ["trace", str(SCENE), PACKET, "--reply"]
-    command = [str(python), "-m", "netemu", *arguments]
-    if not sys.argv[1:]:
+    arguments = sys.argv[1:]
+    directory = None
+    if not arguments:
+        arguments, directory = list(DEFAULT), bootstrap.ROOT
         shown = " ".join(f"'{word}'" if " " in word else word for word in arguments)
-        bootstrap.note(f"$ netemu {shown.replace(str(bootstrap.ROOT) + '/', '')}")
+        bootstrap.note(f"$ netemu {shown}")
     try:
-        return subprocess.run(command, check=False).returncode
+        command = [str(python), "-m", "netemu", *arguments]
+        return subprocess.run(command, check=False, cwd=directory).returncode
     except KeyboardInterrupt:
         return 130
 

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import try_netemu  # noqa: E402 - found beside this file
+
 README = ROOT / "README.md"
-BEGIN = "<!-- differences: made by tools/differences.py -->"
-END = "<!-- end of differences -->"
+DIFFERENCES = ("<!-- differences: made by tools/readme.py -->", "<!-- end of differences -->")
+SCENE = ("<!-- scene: made by tools/readme.py -->", "<!-- end of scene -->")
 
 _PARAGRAPH = re.compile(r"Differs from Linux( only)?:?\s*(.*)", re.DOTALL)
 
@@ -51,20 +55,36 @@ def table() -> str:
     return "\n".join(rows)
 
 
+def scene() -> str:
+    """Return the embedded scene's trace as `tools/try_netemu.py` prints it."""
+    arguments = [*try_netemu.DEFAULT]
+    shown = " ".join(f"'{word}'" if " " in word else word for word in arguments)
+    done = subprocess.run(
+        [sys.executable, "-m", "netemu", *arguments],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    return f"```\n$ netemu {shown}\n{done.stdout}```"
+
+
 def updated(readme: str) -> str:
-    """Return README's text with a fresh table."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    """Return README's text with fresh parts."""
+    for (begin, end), text in ((DIFFERENCES, table()), (SCENE, scene())):
+        before, _, rest = readme.partition(begin)
+        _, _, after = rest.partition(end)
+        readme = f"{before}{begin}\n{text}\n{end}{after}"
+    return readme
 
 
 def main() -> int:
-    """Write or check the table."""
+    """Write or check the parts."""
     readme = README.read_text(encoding="utf-8")
     fresh = updated(readme)
     if "--check" in sys.argv[1:]:
         if fresh != readme:
-            print("README.md: the table of differences is stale; run tools/differences.py")
+            print("README.md is stale; run tools/readme.py")
             return 1
         return 0
     README.write_text(fresh, encoding="utf-8")
