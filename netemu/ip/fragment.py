@@ -201,7 +201,9 @@ def _queue_fragment(queue: FragmentQueue, skb: Skb) -> str | None:
             queue.length = end
     if end == offset:
         return "corrupt"
-    payload = skb.data[header_len : header_len + end - offset]
+    # Octets beyond a multiple of 8 are lost at once (pskb_trim_rcsum), padding is not there.
+    del skb.data[header_len + end - offset :]
+    payload = skb.data[header_len:]
     refused = _insert(queue, skb, offset, payload)
     if refused is not None:
         return refused

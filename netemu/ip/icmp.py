@@ -15,7 +15,7 @@ from netemu.ip.fib_table import Errno, Flowi4
 from netemu.ip.inetpeer import InetPeers
 from netemu.ip.options import inet_current_timestamp
 from netemu.ip.options_echo import EchoedOptions, ip_options_build, ip_options_echo
-from netemu.ip.output import ip_local_out, ip_select_ident
+from netemu.ip.output import ip_local_out, ip_select_ident, ip_select_ttl
 from netemu.ip.route import fib_compute_spec_dst, ip_route_output_key
 from netemu.ip.rtable import Rtable, Rtcf, ip_dst_mtu_maybe_forward, skb_rtable
 from netemu.net import Net, consume_skb, kfree_skb_reason, skb_made
@@ -45,9 +45,13 @@ ICMP_EXT_ECHOREPLY = 43
 """PROBE messages (RFC 8335)."""
 
 
+_NEVER_ANSWERED = ERROR_TYPES | {1, 2, 6, 7, 9, 10}
+"""Types that count as errors (icmp_pointers[].error): router discovery and unassigned ones, too."""
+
+
 def icmp_is_err(icmp_type: int) -> bool:
-    """Return whether the type quotes an offending packet."""
-    return icmp_type in ERROR_TYPES
+    """Return whether no error may be sent about a message of this type."""
+    return icmp_type in _NEVER_ANSWERED
 
 
 def ip4_reply_mark(net: Net, skb: Skb) -> int:
@@ -161,8 +165,7 @@ def _xrlim_allow(net: Net, route: Rtable, daddr: bytes, *, limited: bool) -> boo
     peers = net.generic(InetPeers)
     clock = net.clock
     timeout = net.sysctl.get("net.ipv4.icmp_ratelimit") * clock.hz // 1000
-    # A limit of 0 is none; Linux 6.18 leaves the bucket alone then.
-    if timeout and not route.device.loopback:
+    if not route.device.loopback:
         if not peers.get(daddr).xrlim_allow(clock.jiffies, timeout):
             return False
     peers.global_consume()
@@ -189,7 +192,7 @@ def _push_reply(  # noqa: PLR0913 - the parts of a packet
         dst=flow.daddr,
         protocol=IPPROTO_ICMP,
         payload=message,
-        ttl=net.sysctl.get("net.ipv4.ip_default_ttl"),
+        ttl=ip_select_ttl(net, route),
         tos=tos,
         options=bytes(options.octets),
     )

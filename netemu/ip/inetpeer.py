@@ -25,13 +25,19 @@ class InetPeer:
         self.n_redirects = 0
 
     def xrlim_allow(self, now: int, timeout_jiffies: int) -> bool:
-        """Take `timeout_jiffies` tokens if they are there (inet_peer_xrlim_allow)."""
-        tokens = self.rate_tokens + now - self.rate_last
-        self.rate_last = now
-        tokens = min(tokens, XRLIM_BURST_FACTOR * timeout_jiffies)
-        allowed = tokens >= timeout_jiffies
-        self.rate_tokens = tokens - timeout_jiffies if allowed else tokens
-        return allowed
+        """Take `timeout_jiffies` tokens if they are there (inet_peer_xrlim_allow).
+
+        Tokens are added, and cut to the burst, only once a jiffy has passed.
+        """
+        delta = now - self.rate_last
+        if delta:
+            self.rate_last = now
+            burst = XRLIM_BURST_FACTOR * timeout_jiffies
+            self.rate_tokens = min(self.rate_tokens + delta, burst)
+        if self.rate_tokens < timeout_jiffies:
+            return False
+        self.rate_tokens -= timeout_jiffies
+        return True
 
 
 class InetPeers:

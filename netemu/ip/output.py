@@ -55,6 +55,13 @@ def ip_select_ident(net: Net, skb: Skb) -> None:
     header.identification = 0 if fixed else net.entropy.stream("ipid").u16()
 
 
+def ip_select_ttl(net: Net, route: Rtable) -> int:
+    """Return the TTL of a packet of our own; multicast stays on its link."""
+    if route.kind == RouteType.MULTICAST:
+        return 1
+    return net.sysctl.get("net.ipv4.ip_default_ttl")
+
+
 def ip_local_out(net: Net, skb: Skb) -> None:
     """Send a packet of our own that has its route: length, checksum, OUTPUT hook."""
     header = IPv4(skb.data)

@@ -12,6 +12,7 @@ from netemu.clock import NSEC_PER_SEC
 from netemu.net import Net
 from netemu.skb import Skb
 
+
 class NetRatelimit:
     """How much was said since the interval began.
 

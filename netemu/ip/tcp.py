@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from netemu.ip.fib_table import Errno, Flowi4, RouteType
 from netemu.ip.icmp import ip4_reply_mark
-from netemu.ip.output import ip_local_out, route_of
+from netemu.ip.options_echo import ip_options_build, ip_options_echo
+from netemu.ip.output import ip_local_out, ip_select_ttl, route_of
 from netemu.ip.route import ip_route_output_key
 from netemu.ip.sockets import RawSocket, Sockets
 from netemu.ip.tcp_listen import tcp_socket_rcv
@@ -98,11 +99,14 @@ def reset_segment(skb: Skb) -> bytearray:
 def ip_send_unicast_reply(
     net: Net, skb: Skb, segment: bytearray, what: str, sk: object | None
 ) -> None:
-    """Send a segment back to where `skb` came from: DF, id 0, the TOS of the request."""
+    """Send a segment back to where `skb` came from: DF, id 0, its TOS, its options turned round."""
     header = IPv4(skb.data)
+    options = ip_options_echo(net, skb)
+    if options is None:
+        return
     mark = ip4_reply_mark(net, skb)
     flow = Flowi4(
-        daddr=header.src,
+        daddr=options.first_hop or header.src,
         saddr=header.dst,
         mark=mark,
         tos=header.tos,
@@ -118,10 +122,13 @@ def ip_send_unicast_reply(
         dst=flow.daddr,
         protocol=IPPROTO_TCP,
         payload=segment,
-        ttl=net.sysctl.get("net.ipv4.ip_default_ttl"),
+        ttl=ip_select_ttl(net, route),
         tos=header.tos & 0xFC,
         dont_fragment=True,
+        options=bytes(options.octets),
     )
+    if options.octets:
+        ip_options_build(net, packet, options, header.src)
     reply = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=skb.fate))
     reply.mark = mark
     reply.sk = sk

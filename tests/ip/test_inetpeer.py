@@ -14,6 +14,16 @@ def test_a_host_gets_six_errors_at_once_then_one_a_second() -> None:
     assert peer.xrlim_allow(250, 250)
 
 
+def test_a_limit_of_nought_empties_the_bucket_when_a_jiffy_has_passed() -> None:
+    """On Linux 6.18 with icmp_ratelimit=0 a TTL error silences route errors, they not each other."""
+    peer = InetPeer(rate_last=0)
+    peer.rate_tokens = 1000
+    assert peer.xrlim_allow(0, 0)
+    assert peer.rate_tokens == 1000
+    assert peer.xrlim_allow(1, 0)
+    assert peer.rate_tokens == 0
+
+
 def test_all_hosts_together_get_a_burst_that_is_paid_for_at_random() -> None:
     net = Net(clock=Clock())
     peers = InetPeers(net)
