@@ -19,6 +19,7 @@ import try_netemu  # noqa: E402 - found beside this file
 
 README = ROOT / "README.md"
 DIFFERENCES = ("<!-- differences: made by tools/readme.py -->", "<!-- end of differences -->")
+REPLAY = ("<!-- replay: made by tools/readme.py -->", "<!-- end of replay -->")
 SCENE = ("<!-- scene: made by tools/readme.py -->", "<!-- end of scene -->")
 
 _PARAGRAPH = re.compile(r"Differs from Linux( only)?:?\s*(.*)", re.DOTALL)
@@ -55,10 +56,9 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def scene() -> str:
-    """Return the embedded scene's trace as `tools/try_netemu.py` prints it."""
-    arguments = [*try_netemu.DEFAULT]
-    shown = " ".join(f"'{word}'" if " " in word else word for word in arguments)
+def shown(*arguments: str) -> str:
+    """Return a netemu command line and what it prints, as a block of Markdown."""
+    line = " ".join(f"'{word}'" if " " in word else word for word in arguments)
     done = subprocess.run(
         [sys.executable, "-m", "netemu", *arguments],
         check=True,
@@ -66,12 +66,17 @@ def scene() -> str:
         capture_output=True,
         text=True,
     )
-    return f"```\n$ netemu {shown}\n{done.stdout}```"
+    return f"```\n$ netemu {line}\n{done.stdout}{done.stderr}```"
 
 
 def updated(readme: str) -> str:
     """Return README's text with fresh parts."""
-    for (begin, end), text in ((DIFFERENCES, table()), (SCENE, scene())):
+    parts = (
+        (DIFFERENCES, table()),
+        (SCENE, shown(*try_netemu.DEFAULT)),
+        (REPLAY, shown("replay", "rulesets/clusterip", "--in", "captures/clusterip.pcapng")),
+    )
+    for (begin, end), text in parts:
         before, _, rest = readme.partition(begin)
         _, _, after = rest.partition(end)
         readme = f"{before}{begin}\n{text}\n{end}{after}"
