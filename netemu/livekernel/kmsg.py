@@ -66,7 +66,7 @@ class KernelLog:
 def record_text(record: bytes) -> str | None:
     r"""Return the text of a kernel record, None for one that a program wrote.
 
-    >>> record_text(b"4,1,5,-;TRACE: raw:PREROUTING:policy:2 IN=eth0 OUT= \\n")
+    >>> record_text(b"4,1,5,-;TRACE: raw:PREROUTING:policy:2 IN=eth0 OUT= \n")
     'TRACE: raw:PREROUTING:policy:2 IN=eth0 OUT= '
     """
     head, _, rest = record.partition(b";")

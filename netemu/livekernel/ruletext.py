@@ -20,9 +20,9 @@ def canonical_rules(saved: str, model: str) -> str:
     r"""Return `saved` with its tables in the order in which `model` has them.
 
     >>> canonical_rules(
-    ...     "# x\\n*nat\\nCOMMIT\\n*raw\\nCOMMIT\\n", "*raw\\nCOMMIT\\n*nat\\nCOMMIT\\n"
+    ...     "# x\n*nat\nCOMMIT\n*raw\nCOMMIT\n", "*raw\nCOMMIT\n*nat\nCOMMIT\n"
     ... )
-    '*raw\\nCOMMIT\\n*nat\\nCOMMIT\\n'
+    '*raw\nCOMMIT\n*nat\nCOMMIT\n'
     """
     tables = split_tables(saved)
     order = list(split_tables(model))
