@@ -24,6 +24,7 @@ from netemu.sim.spec import (
 from netemu.wire.address import parse_address as ip
 from netemu.wire.address import parse_mac as mac
 from netemu.wire.arp import build_arp
+from netemu.wire.checksum import internet_checksum
 from netemu.wire.icmp import build_icmp
 from netemu.wire.ipv4 import build_ipv4
 from netemu.wire.tcp import build_tcp
@@ -379,6 +380,18 @@ def hook_cases() -> Iterator[Case]:
     yield case("echo to the bridge", bridge_node(), sent)
 
 
+def igmp(kind: int, group: bytes, *, length: int = 8) -> bytes:
+    message = bytearray(length)
+    message[0], message[4:8] = kind, group
+    message[2:4] = internet_checksum(message).to_bytes(2, "big")
+    return bytes(message)
+
+
+def igmp_frame(group: bytes, message: bytes) -> bytes:
+    packet = build_ipv4(src=ip("10.0.0.2"), dst=group, protocol=2, payload=message, ttl=1)
+    return frame(b"\x01\x00\x5e" + group[1:], ALICE, packet)
+
+
 def bridge_cases() -> Iterator[Case]:
     """Learning, flooding, port flags, reserved addresses."""
     plain = frame(BOB, ALICE, PLAIN)
@@ -428,6 +441,20 @@ def bridge_cases() -> Iterator[Case]:
         ("p1", frame(ALL, ALICE, b"\xff\xff\x03" + raw, 0x26)),
     ]
     yield case("802.3 lengths", bridge_node(), [*HELLO, *old])
+    group = ip("239.1.1.1")
+    reports = [igmp(0x16, group), igmp(0x16, group)[:7], b"\x16" + bytes(7), igmp(0x55, group)]
+    reports += [igmp(0x22, bytes(4)), igmp(0x22, bytes(4))[:7]]
+    sent = [("p1", igmp_frame(group, message)) for message in reports]
+    for value in "01":
+        node = bridge_node(call_iptables=value)
+        yield case(f"IGMP reports, hooks {value}", node, [*HELLO, *sent, ("p1", many)])
+        bad: list[Sent] = [
+            ("p1", igmp_frame(group, igmp(0x11, bytes(4)))),
+            ("p1", igmp_frame(group, igmp(0x11, group, length=10))),
+        ]
+        yield case(
+            f"IGMP queries that are dropped, hooks {value}", node, [*HELLO, *bad, ("p1", many)]
+        )
 
 
 E1, E2 = mac("02:00:00:00:00:e1"), mac("02:00:00:00:00:e2")
