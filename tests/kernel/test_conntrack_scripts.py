@@ -20,6 +20,7 @@ import pytest
 from netemu.livekernel.conntrack_load import insert_commands
 from netemu.livekernel.kmsg import KernelLog
 from netemu.livekernel.namespace import Namespace, run_tool, write_sysctl
+from netemu.livekernel.runner import LogPhase
 from netemu.livekernel.tap import Tap
 
 FOLDER = Path(__file__).parent.parent / "netfilter" / "conntrack"
@@ -80,13 +81,10 @@ class Router:
                 ["iptables-legacy-restore"],
                 "*mangle\n" + "\n".join(rules) + "\nCOMMIT\n",
             )
-        for key in ("net/netfilter/nf_log_all_netns",):
-            Path("/proc/sys", key).write_text("1")
-        self.log = KernelLog()
+        self.log: KernelLog | None = None
 
     def close(self) -> None:
         self.tap.close()
-        self.log.close()
         self.space.close()
         self.hosts.close()
 
@@ -96,7 +94,12 @@ class Router:
             run_tool(["conntrack", "-F"])
             for key, value in {**DEFAULTS, **case.sysctls}.items():
                 assert write_sysctl(f"net.netfilter.nf_conntrack_{key}", value), key
-        return [self.step(step) for step in case.steps]
+        phase = LogPhase()
+        self.log = phase.log
+        try:
+            return [self.step(step) for step in case.steps]
+        finally:
+            phase.close()
 
     def step(self, step: object) -> object:
         if step.text.startswith("wait"):
