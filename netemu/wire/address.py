@@ -49,12 +49,12 @@ def format_mac(mac: bytes) -> str:
 
 
 def parse_prefix(text: str) -> tuple[bytes, int]:
-    """Return address (host bits kept) and prefix length; a bare address is a host's.
+    r"""Return address (host bits kept) and prefix length; a bare address is a host's.
 
     Raises ValueError for anything else.
 
     >>> parse_prefix("10.0.0.0/8")
-    (b'\\n\\x00\\x00\\x00', 8)
+    (b'\n\x00\x00\x00', 8)
     """
     address_text, slash, length_text = text.partition("/")
     address = parse_address(address_text)

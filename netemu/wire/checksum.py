@@ -29,7 +29,7 @@ def fold(total: int) -> int:
 def internet_checksum(data: Octets, initial: int = 0) -> int:
     """Return the checksum of `data` whose checksum field is zero; 0 for data that verifies.
 
-    >>> hex(internet_checksum(bytes.fromhex("45000073000040004011" "0000" "c0a80001c0a800c7")))
+    >>> hex(internet_checksum(bytes.fromhex("450000730000400040110000c0a80001c0a800c7")))
     '0xb861'
     """
     return ~fold(ones_sum(data, initial)) & 0xFFFF

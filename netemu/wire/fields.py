@@ -19,10 +19,7 @@ def set16(data: bytearray, offset: int, value: int) -> None:
 def get32(data: Octets, offset: int) -> int:
     """Read 32 bits at `offset`."""
     return (
-        (data[offset] << 24)
-        | (data[offset + 1] << 16)
-        | (data[offset + 2] << 8)
-        | data[offset + 3]
+        (data[offset] << 24) | (data[offset + 1] << 16) | (data[offset + 2] << 8) | data[offset + 3]
     )
 
 

@@ -1,11 +1,11 @@
 """The IPv4 header (RFC 791), read and written in place.
 
-     0               1               2               3
-    |ver|ihl|  tos  |         total length          |
-    |        identification         |fl|  frag off  |
-    |  ttl  | proto |           check               |
-    |                 source address                |
-    |               destination address             |
+ 0               1               2               3
+|ver|ihl|  tos  |         total length          |
+|        identification         |fl|  frag off  |
+|  ttl  | proto |           check               |
+|                 source address                |
+|               destination address             |
 """
 
 from __future__ import annotations
