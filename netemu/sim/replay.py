@@ -7,8 +7,9 @@ the same device, whichever of the two comes first. What remains unmatched at the
 difference between capture and netemu.
 
 A frame entered the node if the capture says so (pcapng direction, SLL packet type); else if its
-source MAC is none of the node's own, is not known behind another port of the same bridge, and
-netemu did not just send the very same frame there.
+source MAC is none of the node's own. A bridge also sends on the frames of others: once a bridge
+port's capture has shown frames of the node itself, so that it holds both directions, a frame whose
+sender is known behind another port, or that netemu just sent there, counts as sent.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from netemu.link.bridge import Bridge
 from netemu.netfilter.conntrack.connection import Connection
 from netemu.netfilter.conntrack.table import Conntrack
 from netemu.sim.matching import Matcher
-from netemu.sim.node import Namespace, Node
+from netemu.sim.node import Node
 from netemu.sim.wiring import device_key
 from netemu.skb import Device, Fate, Skb
 
@@ -189,15 +190,18 @@ class Replay:
         source = item.frame[6:12]
         if source in self._own_macs:
             return False
-        space, device = self.node.find_device(item.device)
-        if self._known_behind_other_port(space, device, source):
-            return False
-        return not self._matcher.was_sent(item.device, item.frame)
-
-    def _known_behind_other_port(self, space: Namespace, device: Device, source: bytes) -> bool:
+        if item.device not in self._with_output:
+            return True
+        _, device = self.node.find_device(item.device)
         bridge = device.master
         if not isinstance(bridge, Bridge):
-            return False
+            return True
+        return not (
+            self._matcher.was_sent(item.device, item.frame)
+            or self._known_behind_other_port(bridge, device, source)
+        )
+
+    def _known_behind_other_port(self, bridge: Bridge, device: Device, source: bytes) -> bool:
         known = bridge.fdb.find(source, 0)
         return known is not None and known.port is not None and known.port.device is not device
 
