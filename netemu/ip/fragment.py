@@ -7,8 +7,7 @@ fragment that overlaps others ends the whole queue; one that lies within what is
 a duplicate and ignored. The skb of the fragment that completes the packet carries the whole of
 it; the other fragments end with it, so their fates point to the same delivery.
 
-Differs from Linux: memory limits (ipfrag_high_thresh) and the distance check (ipfrag_max_dist) are
-not applied.
+Differs from Linux: there is no limit on memory (ipfrag_high_thresh).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from netemu.events import PacketQueued
 from netemu.ip.fib_table import RouteType
 from netemu.ip.refragment import ip_do_fragment
 from netemu.ip.route import ip_route_input
-from netemu.ip.rtable import IPSKB_FRAG_PMTU, skb_rtable
+from netemu.ip.rtable import IPSKB_FRAG_COMPLETE, IPSKB_FRAG_PMTU, skb_rtable
 from netemu.ip.upcall import report_error
 from netemu.net import Net, kfree_skb_reason
 from netemu.skb import Checksum, Skb
@@ -81,6 +80,8 @@ class FragmentQueue:
     """One bit for each ECN codepoint seen."""
     max_size: int = 0
     max_df_size: int = 0
+    rid: int = 0
+    """Count of the sender's fragments when the latest one came (ipq->rid)."""
     timer: Timer | None = None
 
 
@@ -90,11 +91,13 @@ Key = tuple[bytes, bytes, int, int, int]
 class FragmentQueues:
     """All queues of a namespace."""
 
-    __slots__ = ("_net", "queues")
+    __slots__ = ("_net", "_rids", "queues")
 
     def __init__(self, net: Net) -> None:
         """Start empty."""
         self._net = net
+        self._rids: dict[bytes, int] = {}
+        """Fragments seen of each sender (inet_peer->rid)."""
         self.queues: dict[Key, FragmentQueue] = {}
 
     def find(self, key: Key) -> FragmentQueue:
@@ -102,9 +105,36 @@ class FragmentQueues:
         found = self.queues.get(key)
         if found is None:
             found = self.queues[key] = FragmentQueue()
-            delay = self._net.sysctl.get("net.ipv4.ipfrag_time") * NSEC_PER_SEC
-            found.timer = self._net.clock.call_later(delay, lambda: self._expire(key))
+            self._start_timer(key, found)
         return found
+
+    def too_far(self, queue: FragmentQueue, source: bytes) -> bool:
+        """Return whether the sender sent too many other fragments meanwhile (ip_frag_too_far).
+
+        A packet whose identification is used again by then would be mixed up.
+        """
+        limit = self._net.sysctl.get("net.ipv4.ipfrag_max_dist")
+        if not limit:
+            return False
+        self._rids[source] = end = self._rids.get(source, 0) + 1
+        start, queue.rid = queue.rid, end
+        return bool(queue.fragments) and end - start > limit
+
+    def reinit(self, key: Key, queue: FragmentQueue) -> None:
+        """Drop what waits and begin anew (ip_frag_reinit)."""
+        for fragment in queue.fragments:
+            kfree_skb_reason(self._net, fragment.skb, "FRAG_TOO_FAR")
+        queue.fragments.clear()
+        queue.runs.clear()
+        queue.length = queue.ecn = 0
+        queue.last_in = False
+        self._start_timer(key, queue)
+
+    def _start_timer(self, key: Key, queue: FragmentQueue) -> None:
+        if queue.timer is not None:
+            queue.timer.cancel()
+        delay = self._net.sysctl.get("net.ipv4.ipfrag_time") * NSEC_PER_SEC
+        queue.timer = self._net.clock.call_later(delay, lambda: self._expire(key))
 
     def kill(self, key: Key) -> FragmentQueue | None:
         """Remove a queue and its timer (inet_frag_kill)."""
@@ -165,6 +195,8 @@ def ip_defrag(net: Net, skb: Skb, user: int) -> bool:
     header = IPv4(skb.data)
     key = (header.src, header.dst, header.identification, header.protocol, user)
     queue = queues.find(key)
+    if not skb.ip_flags & IPSKB_FRAG_COMPLETE and queues.too_far(queue, key[0]):
+        queues.reinit(key, queue)
     reason = _queue_fragment(queue, skb)
     if reason is not None:
         if reason != "DUP_FRAG":
