@@ -264,7 +264,7 @@ def _extra_addresses(maker: _Maker) -> None:
     dice = maker.dice
     if dice.chance(15):
         maker.address("lo", "10.96.7.7/32")
-    first = maker.main.addresses[1] if len(maker.main.addresses) > 1 else None
+    first = next((entry for entry in maker.main.addresses if entry.device != "lo"), None)
     if first is not None and dice.chance(20):
         text = f"10.{first.address[1]}.{first.address[2]}.9/24"
         maker.address(first.device, text, secondary=True)
