@@ -25,9 +25,13 @@ IPOPT_NOOP = 1
 IPOPT_RR = 7
 IPOPT_TIMESTAMP = 68
 IPOPT_LSRR = 131
+IPOPT_CIPSO = 134
 IPOPT_SSRR = 137
 IPOPT_RA = 148
 """Option types (include/uapi/linux/ip.h)."""
+
+CIPSO_MIN_LEN = 8
+"""A label has at least its domain and one tag's head (net/ipv4/cipso_ipv4.c)."""
 
 IPOPT_COPY = 0x80
 """Bit of options that every fragment carries."""
@@ -48,6 +52,7 @@ class IpOptions:
     srr: int = 0
     rr: int = 0
     ts: int = 0
+    cipso: int = 0
     router_alert: int = 0
     is_strictroute: bool = False
     srr_is_hit: bool = False
@@ -142,6 +147,15 @@ class _Compiler:
                 raise OptionError(at + 1)
             if self.data[at + 2] == 0 and self.data[at + 3] == 0:
                 self.options.router_alert = at
+        elif kind == IPOPT_CIPSO:
+            self._cipso(at, length)
+
+    def _cipso(self, at: int, length: int) -> None:
+        """Refuse a security label: no domain of interpretation is set up (cipso_v4_validate)."""
+        if self.options.cipso:
+            raise OptionError(at)
+        self.options.cipso = at
+        raise OptionError(at + 1 if length < CIPSO_MIN_LEN else at + 2)
 
     def _source_route(self, kind: int, at: int, length: int) -> None:
         if length < 3:

@@ -43,6 +43,8 @@ def ip_options_echo(net: Net, skb: Skb) -> EchoedOptions | None:
         return None
     if source.srr:
         _echo_source_route(skb, source, made)
+    if source.cipso:
+        made.octets += skb.data[source.cipso : source.cipso + skb.data[source.cipso + 1]]
     while len(made.octets) & 3:
         made.octets.append(IPOPT_END)
     made.places.optlen = len(made.octets)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from netemu.clock import NSEC_PER_SEC
 from netemu.ip.fib_table import Errno, Flowi4
+from netemu.ip.options_echo import ip_options_build, ip_options_echo
 from netemu.ip.output import ip_local_out, route_of
 from netemu.ip.route import ip_route_output_key
 from netemu.ip.rtable import Rtable, Rtcf, ip_dst_mtu_maybe_forward
@@ -158,6 +159,7 @@ class TcpConnections:
             ts_offset=random.u32(),
             ts_recent=offer.timestamp[0] if offer.timestamp is not None else 0,
             ip_id=random.u16(),
+            ip_options=ip_options_echo(net, segment.skb),
         )
 
     def _arm(self, sock: TcpSock, cause: Fate) -> None:
@@ -319,7 +321,9 @@ class TcpConnections:
         identification: int,
     ) -> None:
         net = self._net
-        flow = _reply_key(sock.remote, sock.remote_port, sock.local, sock.local_port)
+        ip_options = sock.ip_options
+        first_hop = b"" if ip_options is None else ip_options.first_hop
+        flow = _reply_key(first_hop or sock.remote, sock.remote_port, sock.local, sock.local_port)
         route = ip_route_output_key(net, flow)
         if isinstance(route, Errno):
             return
@@ -336,13 +340,16 @@ class TcpConnections:
         )
         packet = build_ipv4(
             src=sock.local,
-            dst=sock.remote,
+            dst=flow.daddr,
             protocol=IPPROTO_TCP,
             payload=segment,
             ttl=net.sysctl.get("net.ipv4.ip_default_ttl"),
             identification=identification,
             dont_fragment=True,
+            options=b"" if ip_options is None else bytes(ip_options.octets),
         )
+        if ip_options is not None and ip_options.octets:
+            ip_options_build(net, packet, ip_options, sock.remote)
         skb = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=cause))
         skb.sk = sock
         skb.dst = route

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from netemu.clock import Timer
+from netemu.ip.options_echo import EchoedOptions
 
 MASK32 = 0xFFFFFFFF
 
@@ -73,6 +74,8 @@ class TcpSock:
     """Latest time stamp of the peer."""
     ip_id: int
     """Identification of the next packet, once established."""
+    ip_options: EchoedOptions | None = None
+    """IP options of the SYN, turned round."""
     state: TcpState = TcpState.SYN_RECV
     retries: int = 0
     timer: Timer | None = None

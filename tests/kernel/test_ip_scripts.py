@@ -52,11 +52,11 @@ class DropReasons:
         (event / "enable").write_text("1")
 
     def take(self) -> list[str]:
-        """Return the reasons since the last time; what the far ends drop is left out."""
+        """Return the reasons since the last time, without those of far ends and of old sockets."""
         trace = self.folder / "trace"
         found = re.findall(r"reason: (\S+)", trace.read_text())
         trace.write_text("")
-        return [reason for reason in found if reason != "OTHERHOST"]
+        return [reason for reason in found if reason not in {"OTHERHOST", "QUEUE_PURGE"}]
 
     def close(self) -> None:
         (self.folder / "events/skb/kfree_skb/enable").write_text("0")
