@@ -602,6 +602,43 @@ def update_cases() -> Iterator[Case]:
                 yield case(name, arp_node(neighbours=[entry]), sent)
 
 
+def timer_cases() -> Iterator[Case]:
+    """What timers do: questions repeated, STALE entries checked after use, failure told."""
+    quick = {
+        "net.ipv4.neigh.eth1.delay_first_probe_time": "1",
+        "net.ipv4.neigh.eth1.retrans_time_ms": "500",
+        "net.ipv4.neigh.eth1.base_reachable_time_ms": "1000",
+    }
+    through: Sent = ("eth2", frame(E2, YVES, udp("10.2.0.9", 1, "10.1.0.9", 2)))
+    yves = NeighbourSpec(device="eth2", address=ip("10.2.0.9"), mac=YVES, state="PERMANENT")
+    known = NeighbourSpec(device="eth1", address=ip("10.1.0.9"), mac=XENIA, state="STALE")
+    asked = says("10.1.0.9")
+    node = arp_node(neighbours=[yves], sysctls=quick)
+    yield case("nobody answers, told after three questions", node, [through] * 4, until_ms=1900)
+    again: list[Sent] = [through, (*through[:2], 1900), asked]
+    yield case("asked anew after failure", node, again, until_ms=300)
+    yield case("answered after the second question", node, [through, (*asked[:2], 700)])
+    node = arp_node(neighbours=[yves, known], sysctls=quick)
+    yield case("a stale entry is used, then checked in vain", node, [through], until_ms=3200)
+    answered: list[Sent] = [through, (*asked[:2], 1300)]
+    yield case("a stale entry is used, then confirmed", node, answered, until_ms=200)
+    moved: list[Sent] = [
+        through,
+        ("eth1", arp(1, YVES, "10.1.0.9", ZERO, "10.1.0.9"), 200),
+        through,
+    ]
+    plain = frame(BOB, ALICE, PLAIN)
+    ageing = bridge_node(bridge={"ageing_time": 100})
+    later: list[Sent] = [*HELLO, ("p1", plain), ("p1", plain, 2200)]
+    yield case("a station is forgotten", ageing, later)
+    hub = bridge_node(bridge={"ageing_time": 0})
+    yield case("a bridge that learns nothing", hub, [*HELLO, ("p1", plain)])
+    yield case("a stale entry moves while it is used", node, moved, until_ms=1900)
+
+
 def all_cases() -> list[Case]:
-    makers = (dnat_cases, fragment_cases, hook_cases, bridge_cases, arp_cases, update_cases)
+    makers = (
+        *(dnat_cases, fragment_cases, hook_cases, bridge_cases),
+        *(arp_cases, update_cases, timer_cases),
+    )
     return [item for maker in makers for item in maker()]
