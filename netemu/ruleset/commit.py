@@ -125,6 +125,8 @@ def _check(
         _check_extension(extension, table, rule, hooks)
         if extension.check_hooks is not None:
             extension.check_hooks(settings, hooks)
+        if extension.check_rule is not None:
+            extension.check_rule(settings, rule)
     except RulesetError as error:
         raise RulesetError(
             f"{bound.name}: {error.message}",

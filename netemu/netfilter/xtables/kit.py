@@ -30,6 +30,7 @@ from netemu.netfilter.xtables.model import (
     BoundTarget,
     DescribeFunction,
     MatchFunction,
+    Rule,
     TargetFunction,
 )
 from netemu.netfilter.xtables.param import XtParam
@@ -153,6 +154,9 @@ CheckFunction: TypeAlias = Callable[[Settings], None]
 CheckHooksFunction: TypeAlias = Callable[[Settings, frozenset[Hook]], None]
 """Raises RulesetError when these options may not be reached from these hooks (checkentry)."""
 
+CheckRuleFunction: TypeAlias = Callable[[Settings, Rule], None]
+"""Raises RulesetError when the rest of the rule does not fit (checkentry's `entryinfo`)."""
+
 SharesFunction: TypeAlias = Callable[[Settings], bool]
 """Whether rules that say the same may share what `build` made, since nothing in it changes."""
 
@@ -191,13 +195,16 @@ class Extension:
     families: tuple[Family, ...] = BOTH_FAMILIES
     check: CheckFunction | None = None
     check_hooks: CheckHooksFunction | None = None
+    check_rule: CheckRuleFunction | None = None
     shares: SharesFunction = never
     save: SaveFunction | None = None
 
     @property
     def restricted(self) -> bool:
-        """Whether table, hooks or protocol of a rule matter to it."""
-        return bool(self.tables or self.hooks or self.protocols or self.check_hooks)
+        """Whether table, hooks, protocol or other parts of a rule matter to it."""
+        return bool(
+            self.tables or self.hooks or self.protocols or self.check_hooks or self.check_rule
+        )
 
     def find(self, name: str) -> Option | None:
         """Return the option of this name or alias."""
