@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from netemu.ip.devinet import RT_SCOPE_UNIVERSE, inet_select_addr
 from netemu.ip.fib import Fib, FibResult, fib_result_prefsrc, inet_addr_type
 from netemu.ip.fib_table import Flowi4, RouteType
-from netemu.ip.ratelimit import net_ratelimit
 from netemu.ip.route import INET_DSCP_MASK, fib_compute_spec_dst, ip_route_input
 from netemu.ip.rtable import Rtable, skb_rtable
 from netemu.ip.upcall import report_error
+from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net
 from netemu.skb import Device, PacketType, Skb
 from netemu.wire.address import format_address

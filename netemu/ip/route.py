@@ -30,7 +30,6 @@ from netemu.ip.fib import (
     inet_addr_type,
 )
 from netemu.ip.fib_table import LOOPBACK_IFINDEX, Errno, Flowi4, Nexthop, RouteType
-from netemu.ip.ratelimit import net_ratelimit
 from netemu.ip.rtable import (
     IPSKB_DOREDIRECT,
     IPSKB_MULTIPATH,
@@ -45,6 +44,7 @@ from netemu.ip.rtable import (
     tell_route,
 )
 from netemu.ip.validate_source import dissect_ports, fib_validate_source
+from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net
 from netemu.skb import ETH_P_IP, Device, Skb
 from netemu.wire.address import (

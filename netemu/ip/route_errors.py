@@ -10,8 +10,8 @@ from __future__ import annotations
 from netemu.ip.fib_table import Errno
 from netemu.ip.icmp import icmp_send
 from netemu.ip.inetpeer import InetPeers
-from netemu.ip.ratelimit import net_ratelimit
 from netemu.ip.rtable import Rtable, skb_rtable
+from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net, kfree_skb_reason
 from netemu.skb import Skb
 from netemu.wire.address import format_address

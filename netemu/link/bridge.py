@@ -23,6 +23,7 @@ from netemu.link.bridge_port import BridgePort, PortState, br_port_get, port_fro
 from netemu.link.device import netif_receive_skb
 from netemu.link.fdb import Fdb, entry_text
 from netemu.link.multicast import multicast_is_malformed
+from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net, kfree_skb_reason, nf_hook
 from netemu.netfilter.hook import Family, Hook
 from netemu.sim.spec import FdbSpec
@@ -171,11 +172,12 @@ class Bridge(Device):
         known = fdb.find(mac, 0) is not None
         entry, moved_from = fdb.learn(mac, 0, port)
         if entry.local:
-            net.printk(
-                skb,
-                f"{self.name}: received packet on {port.device.name} with own address as source "
-                f"address (addr:{format_mac(mac)}, vlan:0)",
-            )
+            if net_ratelimit(net, skb):
+                net.printk(
+                    skb,
+                    f"{self.name}: received packet on {port.device.name} with own address as "
+                    f"source address (addr:{format_mac(mac)}, vlan:0)",
+                )
         elif net.sink is not None and (moved_from is not None or not known):
             net.tell(
                 skb,

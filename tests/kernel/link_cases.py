@@ -417,6 +417,8 @@ def bridge_cases() -> Iterator[Case]:
     sources = (mac("01:00:00:00:00:01"), ZERO, BRIDGE, mac("02:00:00:00:00:01"))
     odd: list[Sent] = [("p1", frame(BOB, src, bytes(46), 0x88B5)) for src in sources]
     yield case("impossible sources", bridge_node(), [*HELLO, *odd])
+    flood: list[Sent] = [("p1", frame(BOB, BRIDGE, bytes(46), 0x88B5), 1)] * 14
+    yield case("own address as source, many times", bridge_node(), [*HELLO, *flood])
     own: list[Sent] = [
         ("p1", frame(mac(f"02:00:00:00:00:0{n}"), ALICE, udp("10.0.0.2", 1, "10.0.0.254", 2)))
         for n in (1, 2, 3)

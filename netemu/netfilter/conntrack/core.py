@@ -22,7 +22,7 @@ from typing import Final
 
 from netemu.events import ConnectionConfirmed, ConnectionCreated, ConntrackLookup
 from netemu.ip.fragment import DefragUser, ip_defrag
-from netemu.ip.ratelimit import net_ratelimit
+from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net
 from netemu.netfilter.conntrack import generic, gre, icmp, sctp, tcp, udp
 from netemu.netfilter.conntrack.connection import (
