@@ -49,7 +49,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {' '.join(PARTS)}")
-    parser.add_argument("--fix", action="store_true", help="repair format and lint first")
+    parser.add_argument("--fix", action="store_true", help="repair format, lint and README first")
     chosen = parser.parse_args(arguments)
     unknown = [part for part in chosen.parts if part not in PARTS]
     if unknown:
@@ -58,6 +58,7 @@ def main() -> int:
     if chosen.fix:
         run([python, "-m", "ruff", "format", "--quiet", "."])
         run([python, "-m", "ruff", "check", "--fix", "--quiet", "."])
+        run([python, "tools/readme.py"])
     rows: list[tuple[str, str, float]] = []
     for part in chosen.parts or PARTS:
         print(f"== {part}", flush=True)
