@@ -35,6 +35,8 @@ SO_BINDTODEVICE = 25
 
 _PER_DEVICE = re.compile(r"^net\.(?:ipv4|ipv6)\.(?:conf|neigh)\.([^.]+)\.")
 
+_NEIGH_DEFAULT = re.compile(r"^net\.ipv4\.neigh\.default\.(\w+)$")
+
 
 class BuiltNode:
     """A node's namespaces, the helper namespace of its ports, and its listening sockets."""
@@ -123,7 +125,14 @@ class BuiltNode:
 
     def _sysctls(self, spec: NamespaceSpec) -> None:
         names = {link.name for link in spec.links}
-        for key, value in spec.sysctls.items():
+        # Outside the first namespace neigh.default does not exist: give it to each device.
+        values = {
+            f"net.ipv4.neigh.{name.replace('.', '/')}.{found[1]}": value
+            for key, value in spec.sysctls.items()
+            if (found := _NEIGH_DEFAULT.match(key)) is not None
+            for name in names
+        }
+        for key, value in (values | spec.sysctls).items():
             if not key.startswith("net.") or key in QUIET or key == "net.ipv4.ip_forward":
                 continue
             found = _PER_DEVICE.match(key)
@@ -206,11 +215,12 @@ def _route_changes(spec: NamespaceSpec) -> list[str]:
     """
     present = _present_routes()
     wanted = {_key(route): route for route in spec.routes if len(route.prefix) == 4}
-    lines: list[str] = []
     tables = {key[0] for key in wanted}
-    for key in present:
-        if key not in wanted and key[0] in tables and batch.TABLE_LOCAL in tables:
-            lines.append(_delete_line(key))
+    lines = [
+        _delete_line(key)
+        for key in present
+        if key not in wanted and key[0] in tables and batch.TABLE_LOCAL in tables
+    ]
     lines += [
         batch.route_line(route, "append") for key, route in wanted.items() if key not in present
     ]

@@ -9,7 +9,7 @@ choice cannot be foreseen, and where it is left out the rest (checksums included
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from netemu.wire.checksum import csum_replace, csum_replace2
 from netemu.wire.fields import get16, get32, set16
@@ -40,8 +40,8 @@ OPTION_TIMESTAMP = 8
 LARGEST_OFFSET = 1 << 16
 """Sequence numbers so far behind a random first one belong to its connection."""
 
-_LOG_SEQ = re.compile(r" PROTO=TCP SPT=(\d+) DPT=\d+ SEQ=(\d+) ")
-_LOG_TIMESTAMP = re.compile(r"080A[0-9A-F]{8}")
+_LOG_SEQ = re.compile(r" PROTO=TCP SPT=\d+ DPT=\d+ (?:SEQ=(\d+) )?")
+_LOG_TIMESTAMP = re.compile(r"080A([0-9A-F]{8})")
 _LOG_ID = re.compile(r"(TTL=\d+ ID=)(\d+)( (?!DF|CE DF))")
 
 
@@ -64,12 +64,17 @@ def known_ids(frames: Iterable[bytes]) -> set[int]:
 class Masks:
     """The masks of one run of a case; frames go through them before log lines do."""
 
-    def __init__(self, inputs: Iterable[bytes], listeners: Iterable[tuple[bytes, int]]) -> None:
-        """Take what came in, and address (zero for any) and port of TCP listeners."""
+    def __init__(self, inputs: Iterable[bytes], listeners: Sequence[tuple[bytes, int]]) -> None:
+        """Take what came in, and address (zero for any) and port of TCP listeners.
+
+        Where anything listens, a SYN+ACK whose number did not come in was made by the node (its
+        port may have been translated since).
+        """
         inputs = list(inputs)
         self._known = known_ids(inputs)
         self._known_seqs = {seq for frame in inputs for seq in _sequence_numbers(frame)}
-        self._listeners = {port for _, port in listeners}
+        self._known_stamps = {stamp for frame in inputs for stamp in _time_stamps(frame)}
+        self._listening = bool(listeners)
         self._isns: set[int] = set()
 
     def frame(self, frame: bytes) -> bytes:
@@ -101,13 +106,13 @@ class Masks:
             return
         seq = get32(data, segment + 4)
         if data[segment + 13] & SYN_ACK == SYN_ACK:
-            self._learn_isn(get16(data, segment), seq)
+            self._learn_isn(seq)
         offset = self._offset(seq)
         if offset is not None:
             _mask_segment(data, segment, offset)
 
-    def _learn_isn(self, port: int, seq: int) -> None:
-        if port in self._listeners and seq not in self._known_seqs:
+    def _learn_isn(self, seq: int) -> None:
+        if self._listening and seq not in self._known_seqs:
             self._isns.add(seq)
 
     def _offset(self, seq: int) -> int | None:
@@ -121,14 +126,19 @@ class Masks:
         found = _LOG_SEQ.search(line)
         if found is None:
             return line
-        seq = int(found[2])
+        if found[1] is None:  # LOG without --log-tcp-sequence
+            return _LOG_TIMESTAMP.sub(self._log_stamp, line) if self._listening else line
+        seq = int(found[1])
         if " ACK SYN " in line:
-            self._learn_isn(int(found[1]), seq)
+            self._learn_isn(seq)
         offset = self._offset(seq)
         if offset is not None:
             line = line.replace(f" SEQ={seq} ", f" SEQ={offset} ")
             line = _LOG_TIMESTAMP.sub("080A00000000", line)
         return line
+
+    def _log_stamp(self, found: re.Match[str]) -> str:
+        return found[0] if int(found[1], 16) in self._known_stamps else "080A00000000"
 
     def _log_id(self, found: re.Match[str]) -> str:
         if int(found[2]) in self._known:
@@ -144,18 +154,37 @@ def _sequence_numbers(frame: bytes) -> list[int]:
     return [get32(frame, segment + 4)] if len(frame) >= segment + 8 else []
 
 
+def _time_stamps(frame: bytes) -> list[int]:
+    """Return the time stamp value of a segment's options, if it has one."""
+    start = network_offset(frame)
+    if start is None or not _sequence_numbers(frame):
+        return []
+    segment = start + (frame[start] & 15) * 4
+    return [get32(frame, at) for at in _stamp_offsets(frame, segment) if len(frame) >= at + 4]
+
+
+def _stamp_offsets(frame: bytes | bytearray, segment: int) -> list[int]:
+    if len(frame) < segment + 20:
+        return []
+    found: list[int] = []
+    end = min(len(frame), segment + (frame[segment + 12] >> 4) * 4)
+    place = segment + 20
+    while place + 1 < end and frame[place]:
+        if frame[place] == 1:
+            place += 1
+            continue
+        if frame[place] == OPTION_TIMESTAMP:
+            found.append(place + 2)
+        place += max(2, frame[place + 1])
+    return found
+
+
 def _mask_segment(data: bytearray, segment: int, offset: int) -> None:
     """Count a sequence number from the connection's first one, and zero the time stamp."""
     _replace(data, segment, segment + 4, offset.to_bytes(4, "big"))
-    end = min(len(data), segment + (data[segment + 12] >> 4) * 4)
-    place = segment + 20
-    while place + 1 < end and data[place]:
-        if data[place] == 1:
-            place += 1
-            continue
-        if data[place] == OPTION_TIMESTAMP:
-            _replace(data, segment, place + 2, bytes(4))
-        place += max(2, data[place + 1])
+    for place in _stamp_offsets(data, segment):
+        if len(data) >= place + 4:
+            _replace(data, segment, place, bytes(4))
 
 
 def _replace(data: bytearray, segment: int, at: int, value: bytes, *, check_at: int = 16) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import TypeVar
 
 from netemu.livekernel.case import Case
@@ -62,22 +63,30 @@ def _fewer_inputs(case: Case, differs: Differs) -> Case:
 
 
 def _fewer_rules(case: Case, differs: Differs) -> Case:
-    for space in case.node.namespaces():
+    for name in _names(case):
+        space = _space(case, name)
         if space.rules4 is None:
             continue
         lines = space.rules4.text.splitlines(keepends=True)
         rules = [number for number, line in enumerate(lines) if " -A " in f" {line}" or _user(line)]
-
-        def with_rules(
-            kept: list[int], space: NamespaceSpec = space, lines: list[str] = lines,
-            rules: list[int] = rules,
-        ) -> Case:  # fmt: skip
-            gone = set(rules) - set(kept)
-            text = "".join(line for number, line in enumerate(lines) if number not in gone)
-            return with_space(case, space, "rules4", TextFile(name="iptables-save", text=text))
-
-        case = with_rules(reduce_list(rules, lambda kept: differs(with_rules(kept))))
+        change = partial(_with_rules, case, space, lines, set(rules))
+        case = change(_reduced(rules, change, differs))
     return case
+
+
+def _with_rules(
+    case: Case, space: NamespaceSpec, lines: list[str], rules: set[int], kept: list[int]
+) -> Case:
+    gone = rules - set(kept)
+    text = "".join(line for number, line in enumerate(lines) if number not in gone)
+    return with_space(case, space, "rules4", TextFile(name="iptables-save", text=text))
+
+
+def _reduced(
+    items: list[Item], change: Callable[[list[Item]], Case], differs: Differs
+) -> list[Item]:
+    """Return as few items as the difference needs; `change` makes a case of them."""
+    return reduce_list(items, lambda rest: differs(change(rest)))
 
 
 def _user(line: str) -> bool:
@@ -85,31 +94,32 @@ def _user(line: str) -> bool:
 
 
 def _smaller_node(case: Case, differs: Differs) -> Case:
-    for name in [space.name for space in case.node.namespaces()]:
+    for name in _names(case):
         for part in LIST_FIELDS:
             space = _space(case, name)
-            items = getattr(space, part)
+            items: list[object] = getattr(space, part) or []
             if items:
-                kept = reduce_list(
-                    items,
-                    lambda rest, space=space, part=part: differs(  # type: ignore[misc]
-                        with_space(case, space, part, rest)
-                    ),
-                )
-                case = with_space(case, space, part, kept)
+                change = partial(with_space, case, space, part)
+                case = change(_reduced(items, change, differs))
         space = _space(case, name)
-        keys = reduce_list(
-            list(space.sysctls),
-            lambda rest, space=space: differs(  # type: ignore[misc]
-                with_space(case, space, "sysctls", _only(space, rest))
-            ),
-        )
-        case = with_space(case, space, "sysctls", _only(space, keys))
+        keys = [key for key in space.sysctls if not _kept(key)]
+        without = partial(_with_sysctls, case, space)
+        case = without(_reduced(keys, without, differs))
     return case
 
 
-def _only(space: NamespaceSpec, keys: list[str]) -> dict[str, str]:
-    return {key: space.sysctls[key] for key in keys}
+def _with_sysctls(case: Case, space: NamespaceSpec, keys: list[str]) -> Case:
+    values = {key: value for key, value in space.sysctls.items() if key in keys or _kept(key)}
+    return with_space(case, space, "sysctls", values)
+
+
+def _kept(key: str) -> bool:
+    """Tell whether a parameter keeps chance out: answers after a random delay, redirects."""
+    return key.endswith(("proxy_delay", "send_redirects"))
+
+
+def _names(case: Case) -> list[str]:
+    return [space.name for space in case.node.namespaces()]
 
 
 def _space(case: Case, name: str) -> NamespaceSpec:

@@ -19,9 +19,7 @@ def split_tables(text: str) -> dict[str, str]:
 def canonical_rules(saved: str, model: str) -> str:
     r"""Return `saved` with its tables in the order in which `model` has them.
 
-    >>> canonical_rules(
-    ...     "# x\n*nat\nCOMMIT\n*raw\nCOMMIT\n", "*raw\nCOMMIT\n*nat\nCOMMIT\n"
-    ... )
+    >>> canonical_rules("# x\n*nat\nCOMMIT\n*raw\nCOMMIT\n", "*raw\nCOMMIT\n*nat\nCOMMIT\n")
     '*raw\nCOMMIT\n*nat\nCOMMIT\n'
     """
     tables = split_tables(saved)

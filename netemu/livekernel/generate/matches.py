@@ -14,10 +14,10 @@ WITH_PORTS = frozenset({"tcp", "udp"})
 
 def generic_part(dice: Dice, context: RuleContext) -> list[str]:
     """Return -s, -d, -i, -o, -p, -f, each now and then."""
-    words: list[str] = []
-    for option in ("-s", "-d"):
-        if dice.chance(22):
-            words.append(f"{_not(dice)}{option} {_address_or_network(dice, context)}")
+    words = [
+        f"{_not(dice)}{option} {_address_or_network(dice, context)}"
+        for option in dice.some(("-s", "-d"), 22)
+    ]
     if dice.chance(18) and not context.hooks & {"OUTPUT", "POSTROUTING"}:
         words.append(f"{_not(dice)}-i {context.device(dice)}")
     if dice.chance(18) and not context.hooks & {"PREROUTING", "INPUT"}:
@@ -216,7 +216,8 @@ def _addrtype(dice: Dice, context: RuleContext) -> str:
 
 def _statistic(dice: Dice, context: RuleContext) -> str:
     if dice.chance(30):
-        return f"-m statistic --mode random {_not(dice)}--probability {dice.pick(('0', '1', '0.0', '1.0'))}"
+        probability = dice.pick(("0", "1", "0.0", "1.0"))
+        return f"-m statistic --mode random {_not(dice)}--probability {probability}"
     every = dice.between(1, 5)
     return (
         f"-m statistic --mode nth {_not(dice)}--every {every} --packet {dice.between(0, every - 1)}"

@@ -117,7 +117,7 @@ def ip_frame(target_mac: bytes, source_mac: bytes, packet: bytes) -> bytes:
     return bytes(ethernet_header(target_mac, source_mac, ETHERTYPE_IPV4)) + packet
 
 
-def arp_frame(  # noqa: PLR0913 - one parameter per field
+def arp_frame(
     *,
     operation: int,
     sender_mac: bytes,

@@ -46,7 +46,7 @@ def _build(world: World, text: str) -> LiveNode:
 
 
 def without_line(text: str, number: int) -> str:
-    """Return `text` without its line `number` (from 1); a failed COMMIT loses the rule before it."""
+    """Return `text` without line `number` (from 1); a failed COMMIT loses the rule before it."""
     lines = text.splitlines(keepends=True)
     if lines[number - 1].startswith("COMMIT"):
         number -= 1

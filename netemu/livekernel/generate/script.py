@@ -231,8 +231,16 @@ class Script:
     def _icmp_error(self, header: Header, packet: bytes) -> bytes:
         dice = self.dice
         kind, code, rest = dice.pick(
-            ((3, 1, 0), (3, 3, 0), (3, 4, 1300), (11, 0, 0), (3, 13, 0), (5, 1, 0x0A010002), (12, 0, 0))
-        )  # fmt: skip
+            (
+                (3, 1, 0),
+                (3, 3, 0),
+                (3, 4, 1300),
+                (11, 0, 0),
+                (3, 13, 0),
+                (5, 1, 0x0A010002),
+                (12, 0, 0),
+            )
+        )
         if dice.chance(40):
             header = Header(src=dice.pick(self.world.hosts).address, dst=header.dst)
         quoted = packet[: dice.pick((28, 28, 40, 548))]

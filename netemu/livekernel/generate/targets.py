@@ -105,9 +105,15 @@ def _log(dice: Dice, context: RuleContext) -> str:
     if dice.chance(20):
         words.append(f"--log-level {dice.pick(('4', '6', 'info', 'debug', 'warning'))}")
     words += dice.some(
-        ("--log-tcp-sequence", "--log-tcp-options", "--log-ip-options", "--log-uid", "--log-macdecode"),
+        (
+            "--log-tcp-sequence",
+            "--log-tcp-options",
+            "--log-ip-options",
+            "--log-uid",
+            "--log-macdecode",
+        ),
         20,
-    )  # fmt: skip
+    )
     return " ".join(words)
 
 

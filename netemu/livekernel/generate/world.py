@@ -103,7 +103,7 @@ class _Maker:
         return link
 
     def address(self, device: str, text: str, *, secondary: bool = False) -> None:
-        address, length = parse_address(text.split("/")[0]), int(text.split("/")[1])
+        address, length = parse_prefix(text)
         network = network_of(address, length)
         broadcast = _broadcast(network, length) if length < 31 and self.dice.chance(85) else b""
         self.main.addresses.append(
