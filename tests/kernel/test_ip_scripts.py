@@ -23,6 +23,9 @@ from netemu.sim.spec import NodeSpec
 
 FOLDER = Path(__file__).parent.parent / "ip"
 TRACING = Path("/sys/kernel/tracing")
+SAMPLE = 8
+"""Every eighth case is asked again, since each needs namespaces of its own; recording asks all."""
+
 SETTLE_S = 0.03
 """Time for frames to leave the node."""
 
@@ -85,7 +88,7 @@ def run(case: object, reasons: DropReasons | None = None) -> Iterator[tuple[list
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.script")), ids=lambda path: path.stem)
 def test_the_kernel_still_does_so(path: Path) -> None:
     with kernel_lock():
-        for case in world.read_script(path.read_text()):
+        for case in world.read_script(path.read_text())[::SAMPLE]:
             inputs = [step.text.split()[1] for step in case.steps]
             masks = Masks([bytes.fromhex(text) for text in inputs if len(text) > 20], [])
             for step, (frames, _) in zip(case.steps, run(case), strict=True):
