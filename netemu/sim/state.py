@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from netemu.clock import NSEC_PER_SEC
 from netemu.ip.neighbour import NeighbourTable
 from netemu.link.bridge import Bridge
 from netemu.netfilter.conntrack.table import Conntrack
@@ -52,6 +53,7 @@ def verdict_record(injected: Injected) -> dict[str, object]:
     return {
         "file": source.file,
         "index": source.index,
+        "time": source.time_ns / NSEC_PER_SEC,
         "time_ns": source.time_ns,
         "in": source.device,
         "verdict": fate.verdict,
