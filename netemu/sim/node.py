@@ -187,6 +187,12 @@ def build_node(spec: NodeSpec, *, seed: int = 0, kernel: str = "6.18", start_ns:
     _make_devices(node)
     for space in node.namespaces.values():
         _fill_namespace(space)
+        if not _has_br_netfilter(space.spec):
+            where = f"namespace {space.spec.name}" if space.spec.name else "the node"
+            node.notes.append(
+                f"{where} has no br_netfilter (sysctl -a lists no net.bridge parameters): bridged "
+                f"packets do not see iptables"
+            )
     return node
 
 
@@ -241,7 +247,8 @@ def _connect_pairs(node: Node) -> None:
 
 
 def _enslave(space: Namespace) -> None:
-    for link in sorted(space.spec.links, key=lambda link: link.ifindex):
+    """Add the ports to their bridges in the order in which they joined, as far as it is known."""
+    for link in sorted(space.spec.links, key=lambda link: (link.port.get("no", 0), link.ifindex)):
         if not link.master:
             continue
         bridge = space.net.devices.get(link.master)
@@ -250,6 +257,12 @@ def _enslave(space: Namespace) -> None:
     for bridge in space.net.devices.values():
         if isinstance(bridge, Bridge):
             bridge.load_fdb([entry for entry in space.spec.fdb if entry.bridge == bridge.name])
+
+
+def _has_br_netfilter(spec: NamespaceSpec) -> bool:
+    """Return whether br_netfilter is loaded: a whole `sysctl -a` then lists its parameters."""
+    whole = "net.ipv4.ip_default_ttl" in spec.sysctls and "net.core.somaxconn" in spec.sysctls
+    return not whole or any(key.startswith("net.bridge.bridge-nf-") for key in spec.sysctls)
 
 
 def _load_rules(space: Namespace, file: TextFile) -> None:
@@ -281,7 +294,8 @@ def _fill_namespace(space: Namespace) -> None:
     net, spec = space.net, space.spec
     syslog_net_init(net)
     inet_init(net)
-    br_netfilter_init(net)
+    if _has_br_netfilter(spec):
+        br_netfilter_init(net)
     net.generic(Fib).load(spec)
     net.generic(NeighbourTable).load(spec.neighbours)
     net.generic(Sockets).load(spec.sockets)

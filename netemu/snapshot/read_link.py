@@ -7,6 +7,7 @@ local id of its namespace (`link_netnsid`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from netemu.snapshot.records import LinkRecord, Options
 from netemu.snapshot.text_link import link_records
 from netemu.snapshot.values import STP_STATES, mac_of
 
+_HEX = re.compile(r"0x[0-9a-f]{1,4}")
 _NOT_OPTIONS = {"ifindex", "link", "ifname", "flags", "mtu", "master", "link_index"}
 
 
@@ -62,11 +64,16 @@ def _kind(record: LinkRecord, masters: set[str]) -> str:
 
 
 def numbers_of(options: Options) -> dict[str, int]:
-    """Return the whole numbers and switches among bridge options, STP states by number."""
+    """Return the whole numbers and switches among bridge options, STP states by number.
+
+    A port's `no` is its number, which tells the order in which ports joined.
+    """
     found: dict[str, int] = {}
     for name, value in options.items():
         if name == "state" and value in STP_STATES:
             found[name] = STP_STATES.index(str(value))
+        elif name == "no" and isinstance(value, str) and _HEX.fullmatch(value):
+            found[name] = int(value, 16)
         elif isinstance(value, int):
             found[name] = int(value)
     return found
