@@ -40,10 +40,6 @@ class Run:
     """Frames whose random choices follow the capture."""
 
 
-ANSWER_WITHIN_NS = 900_000_000
-"""How long a captured ARP answer may take before a MAC is assumed: less than a retransmission."""
-
-
 @click.command("replay")
 @node_options
 @click.option(
@@ -133,7 +129,7 @@ def replay_captures(
     captures = Captures(sources)
     node = options.build(spec, captures.start_ns)
     if assume:
-        node.assume_neighbours(ANSWER_WITHIN_NS)
+        node.assume_neighbours()
     watched = {source.device for source in sources if source.device}
     replay = Replay(node, watched or set(node.ports))
     follower = Follower(replay) if follow and can_fork() else None
@@ -157,7 +153,7 @@ def _fresh(options: NodeOptions, spec: NodeSpec, run: Run, *, assume: bool) -> N
     """Return a node as it was before the first frame."""
     node = options.build(spec, run.node.clock.start_ns)
     if assume:
-        node.assume_neighbours(ANSWER_WITHIN_NS)
+        node.assume_neighbours()
     return node
 
 

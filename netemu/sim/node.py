@@ -145,12 +145,10 @@ class Node:
         """Let time pass."""
         self.clock.run_until(when_ns)
 
-    def assume_neighbours(self, after_ns: int = 0) -> None:
-        """Give a made-up MAC to every neighbour that nobody answers for within `after_ns`."""
+    def assume_neighbours(self) -> None:
+        """Give a made-up MAC to every neighbour that nobody answers for."""
         for namespace in self.namespaces.values():
-            table = namespace.net.generic(NeighbourTable)
-            table.assume_neighbours = True
-            table.assume_delay_ns = after_ns
+            namespace.net.generic(NeighbourTable).assume_neighbours = True
 
     def _split(self, name: str) -> tuple[Namespace, str]:
         space_name, slash, device_name = name.rpartition("/")
