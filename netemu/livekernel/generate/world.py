@@ -403,7 +403,7 @@ def _policy(maker: _Maker) -> None:
         PolicyRuleSpec(priority=32766, table=254),
         PolicyRuleSpec(priority=32767, table=253),
     ]
-    network, length = dice.pick(maker.world.networks)
+    network, length = dice.pick(maker.world.networks or [(bytes((10, 1, 0, 0)), 24)])
     port = dice.pick([link.name for link in maker.main.links])
     choices = [
         PolicyRuleSpec(priority=100, fwmark=1, fwmask=dice.pick((0xFFFFFFFF, 1)), table=100),
