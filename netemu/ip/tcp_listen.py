@@ -20,6 +20,7 @@ from netemu.ip.tcp_options import TcpOptions, ack_options, parse_tcp_options, sy
 from netemu.ip.tcp_sock import (
     INVALID_RATELIMIT_MS,
     MASK32,
+    TCP_DELACK_MIN_NS,
     TCP_TIMEOUT_INIT_S,
     TcpSock,
     TcpState,
@@ -97,8 +98,7 @@ class TcpConnections:
 
     def remove(self, sock: TcpSock) -> None:
         """Forget a connection."""
-        if sock.timer is not None:
-            sock.timer.cancel()
+        sock.cancel_timer()
         self.socks.pop(_key(sock), None)
 
     def listen(self, segment: Segment) -> Outcome:
@@ -197,6 +197,10 @@ class TcpConnections:
             if not flags & Flag.RST and not self._rate_limited(sock, segment):
                 self._send_request_ack(sock, cause)
             return Outcome("TCP_OVERWINDOW")
+        if flags & Flag.RST and segment.seq != sock.rcv_nxt:
+            if not self._rate_limited(sock, segment):
+                self._send_request_ack(sock, cause)
+            return Outcome("NOT_SPECIFIED")
         if segment.seq == sock.peer_isn:
             flags &= ~Flag.SYN
         if flags & (Flag.RST | Flag.SYN):
@@ -206,20 +210,39 @@ class TcpConnections:
             return Outcome("NOT_SPECIFIED")
         sock.state = TcpState.ESTABLISHED
         sock.last_oow_ack_ns = None
-        if sock.timer is not None:
-            sock.timer.cancel()
+        sock.cancel_timer()
         return None
 
     def _established(self, sock: TcpSock, segment: Segment) -> str:
-        """Take a segment of a connection; a drop reason, or empty (tcp_validate_incoming)."""
-        cause, flags = segment.skb.fate, segment.flags
-        refused = self._out_of_place(sock, segment)
+        """Take a segment of a connection; a drop reason, or empty (tcp_rcv_established)."""
+        flags = segment.flags
+        if not flags & (Flag.ACK | Flag.RST | Flag.SYN):
+            return "TCP_FLAGS"
+        refused = self._validate_incoming(sock, segment)
+        if refused or flags & Flag.RST:
+            return refused
+        refused = self._ack(sock, segment)
         if refused:
-            if not flags & Flag.RST and not self._rate_limited(sock, segment):
-                self._send_ack(sock, cause)
+            self._challenge(sock, segment)
+            return refused
+        stamp = segment.options.timestamp
+        if stamp is not None and not before(sock.rcv_nxt, segment.seq):
+            sock.ts_recent = stamp[0]
+        return self._data(sock, segment)
+
+    def _validate_incoming(self, sock: TcpSock, segment: Segment) -> str:
+        """Check time stamp, sequence, RST and SYN (tcp_validate_incoming, RFC 5961)."""
+        flags = segment.flags
+        refused = self._out_of_place(sock, segment)
+        if refused and not flags & Flag.SYN:
+            if not flags & Flag.RST:
+                self._send_dupack(sock, segment)
+            elif sock.accepts_late_rst(segment.seq):
+                self.remove(sock)
+                return ""
             return refused
         if flags & Flag.RST:
-            if segment.seq == sock.rcv_nxt:
+            if sock.accepts_rst(segment.seq):
                 self.remove(sock)
                 return ""
             self._challenge(sock, segment)
@@ -227,14 +250,7 @@ class TcpConnections:
         if flags & Flag.SYN:
             self._challenge(sock, segment)
             return "TCP_INVALID_SYN"
-        if not flags & Flag.ACK:
-            return "TCP_FLAGS"
-        if before((sock.isn + 1) & MASK32, segment.ack):
-            return "TCP_ACK_UNSENT_DATA"
-        stamp = segment.options.timestamp
-        if stamp is not None and not before(sock.rcv_nxt, segment.seq):
-            sock.ts_recent = stamp[0]
-        return self._data(sock, segment)
+        return ""
 
     def _out_of_place(self, sock: TcpSock, segment: Segment) -> str:
         """Return why time stamp or sequence are out of place, or empty (tcp_sequence)."""
@@ -246,17 +262,45 @@ class TcpConnections:
             return "TCP_OLD_SEQUENCE"
         return "TCP_INVALID_SEQUENCE" if before(sock.window_edge, segment.seq) else ""
 
+    def _ack(self, sock: TcpSock, segment: Segment) -> str:
+        """Return what is wrong with the acknowledgement: we sent but a SYN (tcp_ack)."""
+        sent = (sock.isn + 1) & MASK32
+        if before(sent, segment.ack):
+            return "TCP_ACK_UNSENT_DATA"
+        return "TCP_TOO_OLD_ACK" if before(segment.ack, sent) else ""
+
     def _data(self, sock: TcpSock, segment: Segment) -> str:
+        """Take data and FIN, and acknowledge them (tcp_data_queue)."""
         if segment.seq == segment.end_seq:
             return ""
         if sock.state == TcpState.CLOSE_WAIT and not before(segment.seq, sock.rcv_nxt):
             return "NOT_SPECIFIED"
         in_order = not before(sock.rcv_nxt, segment.seq)
         new = sock.take(segment.seq, segment.end_seq)
-        if segment.flags & Flag.FIN and in_order and new:
+        data_octets = (segment.end_seq - segment.seq) & MASK32
+        finished = bool(segment.flags & Flag.FIN) and in_order and new
+        sock.got_data |= in_order and new and data_octets > finished
+        if finished:
             sock.state = TcpState.CLOSE_WAIT
-        self._send_ack(sock, segment.skb.fate)
+            self._delay_ack(sock, segment.skb.fate)
+        else:
+            self._send_ack(sock, segment.skb.fate)
         return "" if new else "TCP_OLD_DATA"
+
+    def _delay_ack(self, sock: TcpSock, cause: Fate) -> None:
+        """Acknowledge a FIN a little later, or with the next ACK (tcp_send_delayed_ack)."""
+        clock = self._net.clock
+        delay = TCP_DELACK_MIN_NS if sock.got_data else clock.jiffies_to_ns(1)
+        sock.cancel_timer()
+        sock.timer = clock.call_later(delay, lambda: self._send_ack(sock, cause))
+
+    def _send_dupack(self, sock: TcpSock, segment: Segment) -> None:
+        """Acknowledge a segment out of place again, telling what it repeated."""
+        if self._rate_limited(sock, segment):
+            return
+        if segment.seq != segment.end_seq and before(segment.seq, sock.rcv_nxt):
+            sock.note_duplicate(segment.seq, segment.end_seq)
+        self._send_ack(sock, segment.skb.fate)
 
     def _challenge(self, sock: TcpSock, segment: Segment) -> None:
         """Ask the peer whether it meant that (RFC 5961), not too often."""
@@ -295,10 +339,11 @@ class TcpConnections:
 
     def _send_ack(self, sock: TcpSock, cause: Fate) -> None:
         """Acknowledge what arrived (tcp_send_ack)."""
-        blocks = sock.out_of_order if sock.sack else []
+        blocks = sock.sack_blocks()
         options = ack_options(timestamp=self._timestamp(sock), sack_blocks=blocks)
         window = sock.advertised_window()
         seq = (sock.isn + 1) & MASK32
+        sock.cancel_timer()
         self._send(sock, cause, "tcp ack", int(Flag.ACK), seq, window, options, sock.ip_id)
         sock.ip_id = (sock.ip_id + 1) & 0xFFFF
 

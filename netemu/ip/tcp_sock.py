@@ -6,9 +6,9 @@ Kernel: net/ipv4/tcp_minisocks.c (tcp_check_req), net/ipv4/tcp_input.c, net/ipv4
              |  SYN/ACK again after 1, 2, 4, ... s        RST ends any of them
 
 Theory of operation: there is no program, so nobody sends data or closes; what arrives is taken and
-acknowledged at once, as Linux does while a connection is young (quick ACKs).
+acknowledged at once, as Linux does while a connection is young (quick ACKs), but a FIN after 40 ms.
 
-Differs from Linux: delayed ACKs, window growth, duplicate SACKs and urgent data are left out; the
+Differs from Linux: ACKs of data are never delayed, window growth and urgent data are left out; the
 window only follows what arrived, as if the program read it soon.
 """
 
@@ -24,6 +24,9 @@ MASK32 = 0xFFFFFFFF
 
 TCP_TIMEOUT_INIT_S = 1
 """First retransmission time out (RFC 6298)."""
+
+TCP_DELACK_MIN_NS = 40_000_000
+"""Least delay of an ACK (include/net/tcp.h TCP_DELACK_MIN)."""
 
 INVALID_RATELIMIT_MS = 500
 """Pause between answers to segments that make no sense (tcp_invalid_ratelimit)."""
@@ -79,10 +82,21 @@ class TcpSock:
     state: TcpState = TcpState.SYN_RECV
     retries: int = 0
     timer: Timer | None = None
+    """SYN/ACK once more while half open, a delayed ACK afterwards."""
+    got_data: bool = False
+    """Data came in order; only then are ACKs delayed by more than a jiffy."""
     last_oow_ack_ns: int | None = None
     """When a segment out of place was last answered."""
     out_of_order: list[tuple[int, int]] = field(default_factory=list)
     """Ranges that arrived ahead of rcv_nxt, the latest first (SACK blocks)."""
+    duplicate: tuple[int, int] | None = None
+    """What arrived twice, for the next ACK (RFC 2883)."""
+
+    def cancel_timer(self) -> None:
+        """Stop what is pending."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def advertised_window(self) -> int:
         """Return the window field of the next ACK, moving the right edge (tcp_select_window).
@@ -111,8 +125,33 @@ class TcpSock:
             return True
         return seq == edge and seq == end_seq
 
+    def accepts_rst(self, seq: int) -> bool:
+        """Return whether a RST is meant: at the next octet, or behind the last one held."""
+        ends = [end for _, end in self.out_of_order] if self.sack else []
+        furthest = max(ends, key=lambda end: (end - self.rcv_nxt) & MASK32, default=None)
+        return seq in {self.rcv_nxt, furthest}
+
+    def accepts_late_rst(self, seq: int) -> bool:
+        """Return whether a RST before a FIN that was taken is meant (tcp_reset_check)."""
+        return self.state == TcpState.CLOSE_WAIT and seq == (self.rcv_nxt - 1) & MASK32
+
+    def note_duplicate(self, seq: int, end_seq: int) -> None:
+        """Remember for the next ACK what arrived twice (tcp_dsack_set)."""
+        if self.sack:
+            end_seq = self.rcv_nxt if before(self.rcv_nxt, end_seq) else end_seq
+            self.duplicate = (seq, end_seq)
+
+    def sack_blocks(self) -> list[tuple[int, int]]:
+        """Return the ranges to tell, a duplicate first, and forget the duplicate."""
+        if not self.sack:
+            return []
+        duplicate, self.duplicate = self.duplicate, None
+        return self.out_of_order if duplicate is None else [duplicate, *self.out_of_order]
+
     def take(self, seq: int, end_seq: int) -> bool:
         """Take data of an established connection; False when all of it was there already."""
+        if before(seq, self.rcv_nxt):
+            self.note_duplicate(seq, end_seq)
         if not before(self.rcv_nxt, end_seq):
             return False
         if before(self.rcv_nxt, seq):
@@ -124,6 +163,11 @@ class TcpSock:
 
     def _hold(self, seq: int, end_seq: int) -> None:
         """Remember a range ahead of the stream, merged with those that it touches."""
+        for start, end in self.out_of_order:
+            low = start if before(seq, start) else seq
+            high = end if before(end, end_seq) else end_seq
+            if before(low, high):
+                self._note_overlap(low, high)
         rest = []
         for start, end in self.out_of_order:
             if before(end, seq) or before(end_seq, start):
@@ -133,7 +177,20 @@ class TcpSock:
                 end_seq = end if before(end_seq, end) else end_seq
         self.out_of_order = [(seq, end_seq), *rest]
 
+    def _note_overlap(self, low: int, high: int) -> None:
+        """Remember what was held already, beside what was noted before (tcp_dsack_extend)."""
+        if not self.sack:
+            return
+        if self.duplicate is not None:
+            start, end = self.duplicate
+            if before(end, low) or before(high, start):
+                return
+            low = start if before(start, low) else low
+            high = end if before(high, end) else high
+        self.duplicate = (low, high)
+
     def _join_held(self) -> None:
+        reached = self.rcv_nxt
         moved = True
         while moved:
             moved = False
@@ -141,6 +198,8 @@ class TcpSock:
                 if before(self.rcv_nxt, start):
                     continue
                 self.out_of_order.remove((start, end))
+                if before(start, reached):
+                    self._note_overlap(start, end if before(end, reached) else reached)
                 if before(self.rcv_nxt, end):
                     self.rcv_nxt = end
                 moved = True

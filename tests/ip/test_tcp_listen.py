@@ -146,11 +146,24 @@ def test_a_connection(server: Any) -> None:
     assert peer.send("S", 12) == ["A 1 12 win 64229", "! TCP_INVALID_SYN"]
     assert peer.send("PA", 12, 100000, b"x") == ["! TCP_ACK_UNSENT_DATA"]
     assert peer.send("R", 99999999) == ["! TCP_INVALID_SEQUENCE"]
-    assert peer.send("FA", 12, 1) == ["A 1 13 win 64228"]
+    assert peer.send("FA", 12, 1) == []
+    server.wait(0.039)
+    assert server.out == []
+    server.wait(0.002)
+    assert peer.describe(server.out[0][1][14:]) == "A 1 13 win 64228"
     assert peer.send("PA", 13, 1, b"x") == ["! NOT_SPECIFIED"]
     assert peer.send("FA", 12, 1) == ["A 1 13 win 64228", "! TCP_OLD_DATA"]
     peer.send("R", 13)
     assert peer.send("A", 13, 1) == ["R 1 0 win 0", "! TCP_FLAGS"]
+
+
+def test_a_fin_without_data_is_acknowledged_at_the_next_jiffy(server: Any) -> None:
+    peer = Peer(server)
+    peer.send("S", options=MSS)
+    peer.send("A", 1, 1)
+    assert peer.send("FA", 1, 1) == []
+    server.wait(0.004)
+    assert peer.describe(server.out[0][1][14:]) == "A 1 2 win 64239"
 
 
 def test_the_window_is_scaled_once_the_peer_can(server: Any) -> None:
@@ -180,6 +193,15 @@ def test_an_embryonic_connection_ends_on_rst_or_syn(server: Any) -> None:
         answer = peer.send(flags, 1)
         assert [line.replace(f"{-peer.isn & 0xFFFFFFFF}", "0") for line in answer] == expected
         assert not server.net.generic(TcpConnections).socks
+
+
+def test_a_rst_beside_the_sequence_is_asked_back_in_syn_recv(server: Any) -> None:
+    peer = Peer(server)
+    peer.send("S")
+    assert peer.send("R", 21) == ["A 1 1 win 64240", "! NOT_SPECIFIED"]
+    assert peer.send("R", 22) == ["! NOT_SPECIFIED"]
+    assert peer.send("R", 0) == ["! TCP_OVERWINDOW"]
+    assert peer.send("A", 1, 1) == []
 
 
 def test_the_syn_ack_is_sent_five_times_more(server: Any) -> None:
