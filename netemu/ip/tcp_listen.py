@@ -191,16 +191,17 @@ class TcpConnections:
             if not self._rate_limited(sock, segment):
                 self._send_synack(sock, cause)
             return Outcome("NOT_SPECIFIED")
-        if flags & Flag.ACK and segment.ack != (sock.isn + 1) & MASK32:
-            return Outcome("TCP_FLAGS", reset=True)
-        if not sock.in_window(segment.seq, segment.end_seq):
-            if not flags & Flag.RST and not self._rate_limited(sock, segment):
-                self._send_request_ack(sock, cause)
-            return Outcome("TCP_OVERWINDOW")
-        if flags & Flag.RST and segment.seq != sock.rcv_nxt:
+        in_window = sock.in_window(segment.seq, segment.end_seq)
+        if flags & Flag.RST and in_window and segment.seq != sock.rcv_nxt:
             if not self._rate_limited(sock, segment):
                 self._send_request_ack(sock, cause)
             return Outcome("NOT_SPECIFIED")
+        if flags & Flag.ACK and segment.ack != (sock.isn + 1) & MASK32:
+            return Outcome("TCP_FLAGS", reset=True)
+        if not in_window:
+            if not flags & Flag.RST and not self._rate_limited(sock, segment):
+                self._send_request_ack(sock, cause)
+            return Outcome("TCP_OVERWINDOW")
         if segment.seq == sock.peer_isn:
             flags &= ~Flag.SYN
         if flags & (Flag.RST | Flag.SYN):
