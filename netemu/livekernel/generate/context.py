@@ -23,6 +23,8 @@ class RuleContext:
     """Chains that may be jumped to from here."""
     protocol: str = ""
     """Of `-p`, without inversion; empty when the rule says none or inverts it."""
+    has_ports: bool = False
+    """Whether the rule has a `-m tcp` or `-m udp` already."""
 
     def address(self, dice: Dice) -> bytes:
         """Draw an address that traffic is likely to have."""

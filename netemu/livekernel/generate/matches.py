@@ -53,8 +53,10 @@ def random_match(dice: Dice, context: RuleContext) -> str:
         (2, _physdev),
     ]
     if context.protocol in WITH_PORTS:
-        choices += [(8, _ports), (3, _multiport)]
-    if context.protocol == "tcp":
+        choices.append((3, _multiport))
+    if context.protocol in WITH_PORTS and not context.has_ports:
+        choices.append((8, _ports))
+    if context.protocol == "tcp" and not context.has_ports:
         choices.append((4, _tcp_flags))
     if context.protocol == "icmp":
         choices.append((6, _icmp))
@@ -84,6 +86,7 @@ def _range(dice: Dice) -> str:
 
 
 def _ports(dice: Dice, context: RuleContext) -> str:
+    context.has_ports = True
     words = [f"-m {context.protocol}"]
     if dice.chance(85):
         words.append(f"{_not(dice)}--dport {_range(dice)}")
@@ -102,6 +105,7 @@ def _multiport(dice: Dice, context: RuleContext) -> str:
 
 
 def _tcp_flags(dice: Dice, context: RuleContext) -> str:
+    context.has_ports = True
     flags = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
     if dice.chance(45):
         return f"-m tcp {_not(dice)}--syn"
@@ -234,6 +238,8 @@ def _recent(dice: Dice, context: RuleContext) -> str:
             words.append(f"--hitcount {dice.between(1, 4)}")
         if dice.chance(8):
             words.append("--rttl")
+        if "--seconds" in " ".join(words) and dice.chance(25):
+            words.append("--reap")
     if dice.chance(70):
         words.append(f"--name {dice.pick(('A', 'B'))}")
     if dice.chance(15):
@@ -244,7 +250,7 @@ def _recent(dice: Dice, context: RuleContext) -> str:
 
 
 def _limit(dice: Dice, context: RuleContext) -> str:
-    rate = dice.pick(("1/hour", "3/minute", "2/day", "10/hour"))
+    rate = dice.pick(("1/hour", "3/minute", "2/day", "10/hour", "1/second", "4/second"))
     burst = f" --limit-burst {dice.between(1, 6)}" if dice.chance(70) else ""
     return f"-m limit --limit {rate}{burst}"
 

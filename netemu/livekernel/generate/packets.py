@@ -20,6 +20,9 @@ BROADCAST_MAC = b"\xff" * 6
 ETHERTYPE_IPV4 = 0x0800
 ETHERTYPE_ARP = 0x0806
 ICMP, TCP, UDP = 1, 6, 17
+FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
+MSS = bytes((2, 4, 5, 0xB4))
+SYN_OPTIONS = MSS + bytes((4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7))
 
 ODD_SOURCES = tuple(
     parse_address(text)
@@ -135,6 +138,13 @@ def arp_frame(
         target_ip=target_ip,
     )
     return bytes(ethernet_header(frame_target, sender_mac, ETHERTYPE_ARP)) + bytes(message)
+
+
+def ipv6_packet(payload: bytes) -> bytes:
+    """Return an IPv6 packet of an unassigned protocol between two link-local addresses."""
+    head = b"\x60\x00\x00\x00" + len(payload).to_bytes(2, "big") + bytes((253, 64))
+    one, other = (b"\xfe\x80" + bytes(13) + bytes((number,)) for number in (1, 2))
+    return head + one + other + payload
 
 
 def refresh_header_checksum(packet: bytearray) -> None:

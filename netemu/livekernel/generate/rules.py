@@ -9,6 +9,7 @@ from __future__ import annotations
 from netemu.livekernel.generate.context import RuleContext
 from netemu.livekernel.generate.dice import Dice
 from netemu.livekernel.generate.matches import generic_part, random_match
+from netemu.livekernel.generate.services import service_rules
 from netemu.livekernel.generate.targets import random_target
 from netemu.livekernel.generate.world import World
 
@@ -25,6 +26,8 @@ TABLE_PERCENT = {"raw": 100, "mangle": 45, "nat": 75, "filter": 85, "security": 
 
 def random_rules(dice: Dice, world: World) -> str:
     """Return the text of a whole ruleset."""
+    if dice.chance(30):
+        return service_rules(dice, world)
     parts = [
         _table(dice, world, table)
         for table, percent in TABLE_PERCENT.items()
@@ -79,7 +82,7 @@ def _rules(dice: Dice, context: RuleContext, count: int) -> list[str]:
 
 
 def _rule(dice: Dice, context: RuleContext) -> str:
-    context.protocol = ""
+    context.protocol, context.has_ports = "", False
     counters = f"{_counters(dice)} " if dice.chance(15) else ""
     words = [f"{counters}-A {context.chain}"]
     words += generic_part(dice, context)

@@ -188,13 +188,17 @@ def _snat(dice: Dice, context: RuleContext) -> str:
     address = dice.weighted([(6, own), (1, "192.0.2.77"), (1, "192.0.2.80-192.0.2.90")])
     if context.protocol in WITH_PORTS and dice.chance(20):
         address += f":{any_port(dice)}"
-    return f"-j SNAT --to-source {address}{' --persistent' * dice.chance(8)}"
+    random = dice.weighted([(12, ""), (1, " --random"), (1, " --random-fully")])
+    return f"-j SNAT --to-source {address}{random}{' --persistent' * dice.chance(8)}"
 
 
 def _masquerade(dice: Dice, context: RuleContext) -> str:
+    random = dice.weighted([(9, ""), (1, " --random"), (1, " --random-fully")])
     if context.protocol in WITH_PORTS and dice.chance(10):
-        return f"-j MASQUERADE --to-ports {any_port(dice)}"
-    return "-j MASQUERADE"
+        low = any_port(dice)
+        high = f"-{low + 50}" if random and low < 65000 else ""
+        return f"-j MASQUERADE --to-ports {low}{high}{random}"
+    return f"-j MASQUERADE{random}"
 
 
 def _redirect(dice: Dice, context: RuleContext) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from netemu.livekernel.generate.dice import Dice
+from netemu.livekernel.generate.settings import random_listeners, random_settings
 from netemu.sim.spec import (
     AddressSpec,
     FdbSpec,
@@ -19,9 +20,9 @@ from netemu.sim.spec import (
     NodeSpec,
     PolicyRuleSpec,
     RouteSpec,
-    SocketSpec,
+    TextFile,
 )
-from netemu.wire.address import network_of, parse_address, parse_prefix
+from netemu.wire.address import format_address, network_of, parse_address, parse_prefix
 
 VIPS = tuple(parse_address(text) for text in ("10.96.0.1", "10.96.0.10", "10.96.7.7"))
 """Addresses that nobody has: services, for DNAT."""
@@ -31,6 +32,35 @@ FAR_NETS = ("198.51.100.0/24", "203.0.113.0/24", "10.50.0.0/16")
 
 SERVICE_PORTS = (80, 443, 53, 8080, 30080)
 CLIENT_PORTS = (40000, 40001, 33333, 1023, 600, 5353, 65535)
+
+POD_RULES = (
+    """*raw
+:PREROUTING ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A PREROUTING -j TRACE
+-A OUTPUT -j TRACE
+COMMIT
+*filter
+:INPUT DROP [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -p tcp -m multiport --dports 80,8080 -j ACCEPT
+-A INPUT -p icmp -j ACCEPT
+-A INPUT -j REJECT
+COMMIT
+""",
+    """*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp -j REDIRECT --to-ports 8080
+-A PREROUTING -p udp -m udp --dport 53 -j REDIRECT --to-ports 5353
+COMMIT
+""",
+)
+"""What a side-car sets up in its pod."""
 
 LOOPBACK = LinkSpec(name="lo", ifindex=1, kind="loopback", mtu=65536, noarp=True)
 LOOPBACK_ADDRESS = AddressSpec(
@@ -51,6 +81,36 @@ class Host:
     """Whether networks behind it answer through it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A connection that the node already tracks: who began it, and where it really goes."""
+
+    protocol: str
+    host: Host
+    target: bytes
+    reached: Host
+    """Machine that answers: `target` has been translated to it, or is its address."""
+    src_port: int
+    dst_port: int
+
+    def row(self, dice: Dice) -> str:
+        """Return it as conntrack -L prints it."""
+        state = " ESTABLISHED" if self.protocol == "tcp" else ""
+        number = 6 if self.protocol == "tcp" else 17
+        source, target, reached = (
+            format_address(address)
+            for address in (self.host.address, self.target, self.reached.address)
+        )
+        unreplied = " [UNREPLIED]" if self.protocol == "udp" and dice.chance(40) else ""
+        assured = "" if unreplied else " [ASSURED]"
+        return (
+            f"{self.protocol}      {number} {dice.between(20, 400)}{state} src={source} "
+            f"dst={target} sport={self.src_port} dport={self.dst_port}{unreplied} "
+            f"src={reached} dst={source} sport={self.dst_port} dport={self.src_port}{assured} "
+            f"mark={dice.pick((0, 0, 1, 0x4000))} use=1\n"
+        )
+
+
 @dataclass(slots=True)
 class World:
     """A node, and what is around it."""
@@ -65,6 +125,8 @@ class World:
     pods: list[bytes] = field(default_factory=list)
     """Addresses of pod namespaces."""
     pod_macs: list[bytes] = field(default_factory=list)
+    connections: list[Connection] = field(default_factory=list)
+    """Connections that the node already knows."""
 
     @property
     def main(self) -> NamespaceSpec:
@@ -136,14 +198,21 @@ def random_world(dice: Dice) -> World:
     """Draw a node and its surroundings."""
     maker = _Maker(dice)
     layout = dice.weighted(
-        [(4, _router), (5, _bridge_node), (2, _bridge_firewall), (2, _plain_host)]
+        [
+            (4, _router),
+            (6, _bridge_node),
+            (2, _bridge_firewall),
+            (2, _plain_host),
+            (1, _two_bridges),
+        ]
     )
     layout(maker)
     _extra_addresses(maker)
     _routes(maker)
     _neighbours(maker)
-    _sysctls(maker)
-    _sockets(maker)
+    maker.main.sysctls = random_settings(dice, maker.main.links)
+    maker.main.sockets = random_listeners(dice, SERVICE_PORTS)
+    _connections(maker)
     if dice.chance(15):
         _policy(maker)
     return maker.world
@@ -178,8 +247,8 @@ def _bridge_node(maker: _Maker) -> None:
     for number, name in enumerate(ports):
         _bridge_port(maker, bridge, name)
         maker.hosts(name, parse_address("10.244.0.0"), [10 + number, 20 + number])
-    if maker.dice.chance(50):
-        _pod(maker, bridge)
+    for number in range(maker.dice.weighted([(5, 0), (4, 1), (2, 2)])):
+        _pod(maker, bridge, number)
 
 
 def _bridge_firewall(maker: _Maker) -> None:
@@ -191,6 +260,18 @@ def _bridge_firewall(maker: _Maker) -> None:
         maker.hosts(name, parse_address("10.1.0.0"), [10 + number, gateway or 20], gateway=gateway)
     if maker.dice.chance(40):
         _routed_port(maker, 3)
+
+
+def _two_bridges(maker: _Maker) -> None:
+    """A port under one bridge, another under a second one, and a cable between the bridges."""
+    first = _bridge(maker, "br0", "10.1.0.1/24")
+    second = _bridge(maker, "br1", "10.2.0.1/24")
+    for name, bridge, network in (("eth0", first, "10.1.0.0"), ("eth1", second, "10.2.0.0")):
+        _bridge_port(maker, bridge, name)
+        maker.hosts(name, parse_address(network), [10, 254], gateway=254)
+    index = maker.index
+    _bridge_port(maker, first, "cable0", peer_ifindex=index + 2)
+    _bridge_port(maker, second, "cable1", peer_ifindex=index + 1)
 
 
 def _bridge(maker: _Maker, name: str, address: str) -> LinkSpec:
@@ -220,20 +301,24 @@ def _bridge_port(maker: _Maker, bridge: LinkSpec, name: str, **more: object) -> 
     return link
 
 
-def _pod(maker: _Maker, bridge: LinkSpec) -> None:
+def _pod(maker: _Maker, bridge: LinkSpec, number: int) -> None:
+    """Add a namespace behind the bridge, with address 10.244.0.100 or the next."""
+    dice = maker.dice
+    name = f"pod{number}"
     own = LinkSpec(
         name="eth0",
         ifindex=2,
         kind="veth",
-        mac=mac(0x40, 1),
+        mac=mac(0x40, number),
         peer_ifindex=maker.index + 1,
         peer_netnsid=0,
     )
-    outer = _bridge_port(maker, bridge, "vethpod", peer_ifindex=2, peer_netnsid=0)
+    outer = _bridge_port(maker, bridge, f"veth{name}", peer_ifindex=2, peer_netnsid=number)
     assert outer.ifindex == own.peer_ifindex
-    address = parse_address("10.244.0.100")
+    address = bytes((10, 244, 0, 100 + number))
+    gateway = NexthopSpec(device="eth0", gateway=parse_address("10.244.0.1"))
     pod = NamespaceSpec(
-        name="pod",
+        name=name,
         links=[LOOPBACK, own],
         addresses=[
             LOOPBACK_ADDRESS,
@@ -244,17 +329,14 @@ def _pod(maker: _Maker, bridge: LinkSpec) -> None:
                 broadcast=parse_address("10.244.0.255"),
             ),
         ],
-        routes=[
-            RouteSpec(
-                prefix=bytes(4),
-                prefix_len=0,
-                nexthops=(NexthopSpec(device="eth0", gateway=parse_address("10.244.0.1")),),
-            )
-        ],
-        sockets=_listeners(maker.dice),
+        routes=[RouteSpec(prefix=bytes(4), prefix_len=0, nexthops=(gateway,))],
+        sockets=random_listeners(dice, SERVICE_PORTS),
         netns_ids={0: ""},
     )
-    maker.main.netns_ids[0] = "pod"
+    if dice.chance(25):
+        pod.sysctls["net.ipv4.icmp_echo_ignore_all"] = "0"
+        pod.rules4 = TextFile(name="iptables-save", text=dice.pick(POD_RULES))
+    maker.main.netns_ids[number] = name
     maker.world.node.others.append(pod)
     maker.world.pods.append(address)
     maker.world.pod_macs.append(own.mac)
@@ -330,70 +412,27 @@ def _neighbours(maker: _Maker) -> None:
             )
 
 
-def _sysctls(maker: _Maker) -> None:
-    dice, values = maker.dice, maker.main.sysctls
-    values["net.ipv4.ip_forward"] = "1" if dice.chance(90) else "0"
-    if dice.chance(25):
-        group = dice.pick(["all", "default", *(link.name for link in maker.main.links[1:])])
-        values[f"net.ipv4.conf.{group}.rp_filter"] = dice.pick("12")
-    if dice.chance(50):
-        values["net.ipv4.conf.all.log_martians"] = "1"
-    if any(link.kind == "bridge" for link in maker.main.links) and dice.chance(25):
-        values["net.bridge.bridge-nf-call-iptables"] = "0"
-    if any(link.kind == "bridge" for link in maker.main.links) and dice.chance(8):
-        values["net.bridge.bridge-nf-filter-vlan-tagged"] = "1"
-    if dice.chance(5):
-        device = dice.pick(maker.main.links[1:]).name
-        values[f"net.ipv4.conf.{device}.forwarding"] = dice.pick("01")
-    if dice.chance(80):  # redirects come at most every 20 ms: that depends on the machine's mood
-        values["net.ipv4.conf.all.send_redirects"] = "0"
-        values["net.ipv4.conf.default.send_redirects"] = "0"
-    for name, choices, percent in (
-        ("route_localnet", "1", 10),
-        ("accept_local", "1", 6),
-        ("arp_ignore", "1238", 10),
-        ("arp_announce", "12", 8),
-        ("arp_accept", "12", 8),
-        ("arp_filter", "1", 5),
-        ("proxy_arp", "1", 8),
-        ("drop_unicast_in_l2_multicast", "1", 5),
-        ("accept_source_route", "1", 10),
-        ("bc_forwarding", "1", 3),
-        ("src_valid_mark", "1", 5),
-    ):
-        if dice.chance(percent):
-            group = dice.pick(["all", "default", *(link.name for link in maker.main.links[1:])])
-            values[f"net.ipv4.conf.{group}.{name}"] = dice.pick(choices)
-            if name == "proxy_arp":  # else the answer comes after a random time
-                values["net.ipv4.neigh.default.proxy_delay"] = "0"
-    for name, choice, percent in (
-        ("net.ipv4.icmp_echo_ignore_all", ("1",), 4),
-        ("net.ipv4.icmp_echo_ignore_broadcasts", ("0",), 8),
-        ("net.ipv4.ip_default_ttl", ("128", "32"), 8),
-        ("net.ipv4.icmp_errors_use_inbound_ifaddr", ("1",), 5),
-        ("net.ipv4.fwmark_reflect", ("1",), 5),
-        ("net.netfilter.nf_conntrack_tcp_loose", ("0",), 8),
-        ("net.netfilter.nf_conntrack_tcp_be_liberal", ("1",), 8),
-        ("net.netfilter.nf_conntrack_checksum", ("0",), 5),
-        ("net.netfilter.nf_conntrack_log_invalid", ("255", "6", "1"), 12),
-        ("net.netfilter.nf_conntrack_udp_timeout", ("10", "77"), 5),
-        ("net.netfilter.nf_conntrack_acct", ("1",), 4),
-    ):
-        if dice.chance(percent):
-            values[name] = dice.pick(choice)
-
-
-def _listeners(dice: Dice) -> list[SocketSpec]:
-    return [
-        SocketSpec(protocol=protocol, address=bytes(4), port=port)
-        for port in SERVICE_PORTS
-        for protocol in ("tcp", "udp")
-        if dice.chance(25)
-    ]
-
-
-def _sockets(maker: _Maker) -> None:
-    maker.main.sockets = _listeners(maker.dice)
+def _connections(maker: _Maker) -> None:
+    """Let the node track some connections already, one in ten nodes."""
+    dice, world = maker.dice, maker.world
+    if not dice.chance(10) or len(world.hosts) < 2:
+        return
+    for number in range(dice.between(1, 3)):
+        host, reached = dice.pick(world.hosts), dice.pick(world.hosts)
+        if host is reached:
+            continue
+        world.connections.append(
+            Connection(
+                protocol=dice.pick(("tcp", "udp")),
+                host=host,
+                target=dice.pick((reached.address, VIPS[0])),
+                reached=reached,
+                src_port=41000 + number,
+                dst_port=dice.pick(SERVICE_PORTS),
+            )
+        )
+    rows = "".join(connection.row(dice) for connection in world.connections)
+    maker.main.conntrack = TextFile(name="conntrack_-L", text=rows)
 
 
 def _policy(maker: _Maker) -> None:
