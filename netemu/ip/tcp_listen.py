@@ -50,6 +50,9 @@ class Outcome:
 
 TAKEN = Outcome()
 
+ABORT_ON_DATA = "TCP_ABORT_ON_DATA"
+"""Drop reason of data behind a FIN; the connection is reset."""
+
 Key = tuple[bytes, int, bytes, int]
 
 
@@ -149,6 +152,7 @@ class TcpConnections:
             isn=random.u32(),
             peer_isn=segment.seq,
             rcv_nxt=rcv_nxt,
+            rcv_wup=rcv_nxt,
             window=window,
             window_edge=(rcv_nxt + window) & MASK32,
             mss=mss,
@@ -181,7 +185,8 @@ class TcpConnections:
             outcome = self._check_req(sock, segment)
             if outcome is not None:
                 return outcome
-        return Outcome(self._established(sock, segment))
+        reason = self._established(sock, segment)
+        return Outcome(reason, reset=reason == ABORT_ON_DATA)
 
     def _check_req(self, sock: TcpSock, segment: Segment) -> Outcome | None:
         """Judge what arrives on a half-open connection; None once it is open (tcp_check_req)."""
@@ -259,7 +264,7 @@ class TcpConnections:
         old = stamp is not None and before(stamp[0], sock.ts_recent)
         if sock.timestamps and old and not segment.flags & Flag.RST:
             return "TCP_RFC7323_PAWS"
-        if before(segment.end_seq, sock.rcv_nxt):
+        if before(segment.end_seq, sock.rcv_wup):
             return "TCP_OLD_SEQUENCE"
         return "TCP_INVALID_SEQUENCE" if before(sock.window_edge, segment.seq) else ""
 
@@ -274,15 +279,19 @@ class TcpConnections:
         """Take data and FIN, and acknowledge them (tcp_data_queue)."""
         if segment.seq == segment.end_seq:
             return ""
-        if sock.state == TcpState.CLOSE_WAIT and not before(segment.seq, sock.rcv_nxt):
-            return "NOT_SPECIFIED"
-        in_order = not before(sock.rcv_nxt, segment.seq)
-        new = sock.take(segment.seq, segment.end_seq)
-        data_octets = (segment.end_seq - segment.seq) & MASK32
-        finished = bool(segment.flags & Flag.FIN) and in_order and new
-        sock.got_data |= in_order and new and data_octets > finished
-        if finished:
-            sock.state = TcpState.CLOSE_WAIT
+        if sock.state == TcpState.CLOSE_WAIT:
+            if not before(segment.seq, sock.rcv_nxt):
+                return "NOT_SPECIFIED"
+            if before(sock.rcv_nxt, segment.end_seq):
+                self.remove(sock)
+                return ABORT_ON_DATA
+        before_it = sock.rcv_nxt
+        fin = bool(segment.flags & Flag.FIN)
+        new = sock.take(segment.seq, segment.end_seq, fin=fin)
+        arrived = (sock.rcv_nxt - before_it) & MASK32
+        finished = sock.state == TcpState.CLOSE_WAIT and arrived > 0
+        sock.got_data |= arrived > finished
+        if finished and fin:
             self._delay_ack(sock, segment.skb.fate)
         else:
             self._send_ack(sock, segment.skb.fate)

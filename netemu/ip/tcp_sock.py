@@ -61,6 +61,8 @@ class TcpSock:
     """Our first sequence number."""
     peer_isn: int
     rcv_nxt: int
+    rcv_wup: int
+    """rcv_nxt as we last told it."""
     window: int
     """Receive window offered at the start, octets."""
     window_edge: int
@@ -83,6 +85,8 @@ class TcpSock:
     retries: int = 0
     timer: Timer | None = None
     """SYN/ACK once more while half open, a delayed ACK afterwards."""
+    fin_seq: int | None = None
+    """Sequence number behind a FIN that came ahead of the stream."""
     got_data: bool = False
     """Data came in order; only then are ACKs delayed by more than a jiffy."""
     last_oow_ack_ns: int | None = None
@@ -103,6 +107,7 @@ class TcpSock:
 
         Without scaling the edge stays until a segment's worth is free again.
         """
+        self.rcv_wup = self.rcv_nxt
         current = (self.window_edge - self.rcv_nxt) & MASK32
         if current > 0x7FFFFFFF:
             current = 0
@@ -148,18 +153,32 @@ class TcpSock:
         duplicate, self.duplicate = self.duplicate, None
         return self.out_of_order if duplicate is None else [duplicate, *self.out_of_order]
 
-    def take(self, seq: int, end_seq: int) -> bool:
+    def take(self, seq: int, end_seq: int, *, fin: bool = False) -> bool:
         """Take data of an established connection; False when all of it was there already."""
         if before(seq, self.rcv_nxt):
             self.note_duplicate(seq, end_seq)
         if not before(self.rcv_nxt, end_seq):
             return False
+        if fin:
+            self.fin_seq = end_seq
         if before(self.rcv_nxt, seq):
             self._hold(seq, end_seq)
             return True
         self.rcv_nxt = end_seq
+        if not fin and self.fin_seq is not None and not before(end_seq, self.fin_seq):
+            # What was held is old now, its FIN included.
+            self.fin_seq = None
         self._join_held()
+        if self.fin_seq is not None and not before(self.rcv_nxt, self.fin_seq):
+            self._finish(self.fin_seq)
         return True
+
+    def _finish(self, fin_seq: int) -> None:
+        """Take the peer's FIN: nothing may come behind it (tcp_fin)."""
+        self.state = TcpState.CLOSE_WAIT
+        self.rcv_nxt = fin_seq
+        self.out_of_order.clear()
+        self.duplicate = None
 
     def _hold(self, seq: int, end_seq: int) -> None:
         """Remember a range ahead of the stream, merged with those that it touches."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netemu.ip.tcp_sock import TcpSock, before
+from netemu.ip.tcp_sock import TcpSock, TcpState, before
 
 
 def sock(rcv_nxt: int) -> TcpSock:
@@ -14,6 +14,7 @@ def sock(rcv_nxt: int) -> TcpSock:
         isn=0,
         peer_isn=rcv_nxt - 1,
         rcv_nxt=rcv_nxt,
+        rcv_wup=rcv_nxt,
         window=64240,
         window_edge=(rcv_nxt + 64240) & 0xFFFFFFFF,
         mss=1460,
@@ -45,6 +46,15 @@ def test_early_ranges_are_merged_and_joined() -> None:
     assert here.take(240, 310)
     assert (here.rcv_nxt, here.out_of_order) == (600, [])
     assert not here.take(100, 600)
+
+
+def test_a_fin_ahead_of_the_stream_waits_for_it() -> None:
+    here = sock(0)
+    assert here.take(10, 21, fin=True)
+    assert here.state == TcpState.SYN_RECV
+    assert here.take(0, 10)
+    assert (here.rcv_nxt, here.state) == (21, TcpState.CLOSE_WAIT)
+    assert here.sack_blocks() == []
 
 
 def test_the_unscaled_window_reopens_after_a_segment() -> None:
