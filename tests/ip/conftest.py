@@ -304,7 +304,7 @@ def write_script(cases: list[ScriptCase]) -> str:
     """Write a script file."""
     lines: list[str] = []
     for case in cases:
-        lines += ["" if lines else "", " ".join(["=", case.name, *case.settings])]
+        lines += ["", " ".join(["=", case.name, *case.settings])]
         for step in case.steps:
             lines.append(f"> {step.text}")
             lines += [f"< {port} {frame.hex()}" for port, frame in step.frames]
