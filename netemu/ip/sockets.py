@@ -47,6 +47,18 @@ class Sockets:
             _takes(socket, address, device) for socket in self._by_port.get((protocol, port), ())
         )
 
+    def bound(self, protocol: str, address: bytes, port: int, device: Device) -> bool | None:
+        """Return whether the socket that takes a packet is bound to an address; None for none.
+
+        Of several the one bound to an address is preferred (compute_score).
+        """
+        found = [
+            any(socket.address)
+            for socket in self._by_port.get((protocol, port), ())
+            if _takes(socket, address, device)
+        ]
+        return any(found) if found else None
+
 
 def _takes(socket: SocketSpec, address: bytes, device: Device) -> bool:
     """Return whether a bound address and device let the packet in.

@@ -72,15 +72,46 @@ class LooseHostMask(Kind[Network]):
         return f"{format_address(value.address)}/{length}"
 
 
+class PrefixLength(Kind[int]):
+    """A prefix length, or a mask that has one (XTTYPE_PLEN, XTTYPE_PLENMASK)."""
+
+    terminal = "TEXT"
+    may_be_empty = True
+
+    def __init__(self, *, gaps: bool = True) -> None:
+        """A mask with gaps counts as full, or with `gaps` False is refused as the kernel would."""
+        self.gaps = gaps
+
+    def read(self, text: str, call: OptionCall) -> int:
+        """Read a number or a mask."""
+        bits = octets_in(call.family) * 8
+        length = _exact_length(text, call, bits)
+        if length is None and not self.gaps:
+            raise RulesetError(
+                f"{call.extension}: the kernel refuses the mask `{text}'; "
+                f"a prefix length of 0-{bits} would do"
+            )
+        return bits if length is None else length
+
+    def show(self, value: int) -> str:
+        """Print the length."""
+        return str(value)
+
+
 def _length(text: str, call: OptionCall, bits: int) -> int:
-    """Read a prefix length or a dotted mask (xtopt_parse_plen, xtopt_parse_mask)."""
+    """Read a prefix length or a mask; one with gaps counts as full."""
+    length = _exact_length(text, call, bits)
+    return bits if length is None else length
+
+
+def _exact_length(text: str, call: OptionCall, bits: int) -> int | None:
+    """Read a prefix length or a mask; None for one with gaps (xtopt_parse_plen, _mask)."""
     if shape("NUMBER").fullmatch(text) is not None and c_integer(text) <= bits:
         return c_integer(text)
-    dotted = inet_aton(text) if call.family == Family.IPV4 else None
-    if dotted is None:
+    mask = inet_aton(text) if call.family == Family.IPV4 else ipv6_octets(text)
+    if mask is None:
         raise RulesetError(
             f'{call.extension}: bad value for option "--{call.option}", neither a valid network '
             f"mask nor valid CIDR (0-{bits})"
         )
-    length = prefix_length(dotted)
-    return bits if length is None else length
+    return prefix_length(mask)

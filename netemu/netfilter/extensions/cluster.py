@@ -1,0 +1,173 @@
+"""Which of several nodes that see the same packets takes care of this one: match `cluster`.
+
+Kernel: net/netfilter/xt_cluster.c (xt_cluster_mt).
+
+The source address of the connection, or of the connection that expected it, is hashed to a node.
+A packet without a connection never matches. One that came in a multicast frame to a unicast address
+is taken for this host's from then on.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from netemu.errors import RulesetError
+from netemu.hashing import jhash2, reciprocal_scale
+from netemu.net import Net
+from netemu.netfilter.conntrack.connection import nf_ct_get
+from netemu.netfilter.conntrack.core import nf_ct_netns_get
+from netemu.netfilter.hook import Family
+from netemu.netfilter.xtables.header import destination_address
+from netemu.netfilter.xtables.kinds import U32, U32_MAX, Kind, OptionCall, c_integer, shape
+from netemu.netfilter.xtables.kit import Match, Option, Settings, always
+from netemu.netfilter.xtables.param import XtParam
+from netemu.skb import PacketType, Skb
+
+MAX_NODES = 32
+"""XT_CLUSTER_NODES_MAX."""
+
+
+class NodeMask(Kind[int]):
+    """The local nodes as bits, but not all 32 of them."""
+
+    terminal = "TEXT"
+    may_be_empty = True
+
+    def read(self, text: str, call: OptionCall) -> int:
+        """Refuse no node, and all."""
+        good = shape("NUMBER").fullmatch(text) is not None
+        if not good or not 1 <= c_integer(text) < U32_MAX:
+            raise RulesetError(
+                f'{call.extension}: bad value for option "--{call.option}", '
+                f"or out of range (1-{U32_MAX - 1})"
+            )
+        return c_integer(text)
+
+    def show(self, value: int) -> str:
+        """Print eight digits."""
+        return f"0x{value:08x}"
+
+
+class Cluster:
+    """struct xt_cluster_match_info."""
+
+    __slots__ = ("family", "invert", "node_mask", "seed", "total_nodes")
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the options apart."""
+        self.family = settings.family
+        self.node_mask = _node_mask(settings)
+        self.invert = _inverted(settings)
+        self.total_nodes = settings.need("cluster-total-nodes", int)
+        self.seed = settings.need("cluster-hash-seed", int)
+
+
+def cluster_node(info: Cluster, source: bytes) -> int:
+    """Return the node, from 0, of a source address (xt_cluster_hash).
+
+    The kernel hashes the address as the machine's own words, here little-endian ones; one word
+    goes through jhash_1word, which is jhash2 of it.
+    """
+    words = struct.unpack(f"<{len(source) // 4}I", source)
+    return reciprocal_scale(jhash2(words, info.seed), info.total_nodes)
+
+
+def cluster_mt(info: Cluster, skb: Skb, param: XtParam) -> bool:
+    """Hash the connection's source to a node and see whether it is one of ours."""
+    if skb.pkt_type == PacketType.MULTICAST and not _to_group(skb, info.family):
+        skb.pkt_type = PacketType.HOST
+    source = _source(skb)
+    if source is None:
+        return False
+    return bool(1 << cluster_node(info, source) & info.node_mask) != info.invert
+
+
+def _source(skb: Skb) -> bytes | None:
+    connection, _ = nf_ct_get(skb)
+    if connection is None:
+        return None
+    return (connection.master or connection).original.src
+
+
+def _to_group(skb: Skb, family: Family) -> bool:
+    first = destination_address(skb, family)[0]
+    return first == 0xFF if family == Family.IPV6 else first >> 4 == 0xE
+
+
+def describe_cluster(info: Cluster, skb: Skb, param: XtParam) -> str:
+    """Say the node."""
+    source = _source(skb)
+    return "no connection" if source is None else f"node {cluster_node(info, source) + 1}"
+
+
+def attach_cluster(net: Net, info: Cluster) -> None:
+    """Begin to track connections (xt_cluster_mt_checkentry)."""
+    nf_ct_netns_get(net)
+
+
+def _node_mask(settings: Settings) -> int:
+    node = settings.get("cluster-local-node", int)
+    return settings.need("cluster-local-nodemask", int) if node is None else 1 << node - 1
+
+
+def _inverted(settings: Settings) -> bool:
+    return settings.inverted("cluster-local-node") or settings.inverted("cluster-local-nodemask")
+
+
+def _check_cluster(settings: Settings) -> None:
+    if not ("cluster-local-node" in settings or "cluster-local-nodemask" in settings):
+        raise RulesetError(
+            "cluster match: `--cluster-local-node' or`--cluster-local-nodemask' is missing"
+        )
+    total = settings.need("cluster-total-nodes", int)
+    if _node_mask(settings) >= 1 << total:
+        if "cluster-local-node" in settings:
+            raise RulesetError(
+                "cluster match: `--cluster-local-node' must be <= `--cluster-total-nodes'"
+            )
+        raise RulesetError(
+            "cluster match: `--cluster-local-nodemask' too big for `--cluster-total-nodes'"
+        )
+
+
+def _save_cluster(settings: Settings) -> str:
+    return (
+        f"{'! ' if _inverted(settings) else ''}"
+        f"--cluster-local-nodemask 0x{_node_mask(settings):08x} "
+        f"--cluster-total-nodes {settings.need('cluster-total-nodes', int)} "
+        f"--cluster-hash-seed 0x{settings.need('cluster-hash-seed', int):08x}"
+    )
+
+
+MATCHES = (
+    Match(
+        name="cluster",
+        kernel="xt_cluster.c",
+        duty="Hashes the source of the packet's connection to one of several nodes.",
+        options=(
+            Option("cluster-total-nodes", U32(low=1, high=MAX_NODES), mandatory=True),
+            Option(
+                "cluster-local-node",
+                U32(low=1, high=MAX_NODES),
+                invertible=True,
+                excludes=("cluster-local-nodemask",),
+                help="Number of this node, from 1.",
+            ),
+            Option(
+                "cluster-local-nodemask",
+                NodeMask(),
+                invertible=True,
+                excludes=("cluster-local-node",),
+                help="Bits of the nodes that this one stands for.",
+            ),
+            Option("cluster-hash-seed", U32(), mandatory=True, help="The same on all nodes."),
+        ),
+        check=_check_cluster,
+        save=_save_cluster,
+        shares=always,
+        build=Cluster,
+        evaluate=cluster_mt,
+        attach=attach_cluster,
+        describe=describe_cluster,
+    ),
+)
