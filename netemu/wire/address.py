@@ -21,13 +21,20 @@ def parse_address(text: str) -> bytes:
 
 
 def format_address(address: bytes) -> str:
-    """Return the text of a packed IPv4 or IPv6 address.
+    """Return the text of a packed IPv4 or IPv6 address, as inet_ntop(3) of glibc prints it.
 
     >>> format_address(bytes([10, 0, 0, 1]))
     '10.0.0.1'
+    >>> format_address(bytes(10) + bytes([0xFF, 0xFF, 10, 0, 0, 1]))
+    '::ffff:10.0.0.1'
     """
     if len(address) == 4:
         return f"{address[0]}.{address[1]}.{address[2]}.{address[3]}"
+    if not any(address[:10]) and (
+        address[10:12] == b"\xff\xff" or (not any(address[10:12]) and any(address[12:14]))
+    ):
+        mapped = "::ffff:" if address[10] else "::"
+        return mapped + ".".join(str(octet) for octet in address[12:])
     return str(ipaddress.IPv6Address(bytes(address)))
 
 

@@ -4,6 +4,8 @@ Kernel: net/netfilter/xt_addrtype.c (addrtype_mt_v1), net/ipv4/fib_frontend.c (i
 
 Only the local routing table is asked: LOCAL is every address of this node, on any of its devices;
 whatever that table does not know is UNICAST, reachable or not.
+
+Differs from Linux: only IPv4 packets are walked so far; rules for IPv6 are read and printed.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from netemu.errors import RulesetError
 from netemu.ip.fib import inet_dev_addr_type
 from netemu.net import Net
-from netemu.netfilter.hook import Hook
+from netemu.netfilter.hook import Family, Hook
 from netemu.netfilter.xtables.abbreviated import AbbreviatedList
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
@@ -37,6 +39,16 @@ TYPES = {
     )
 }
 """RTN_* as bits (include/uapi/linux/rtnetlink.h)."""
+
+IPV4_ONLY = sum(TYPES.values()) & ~(
+    TYPES["UNSPEC"]
+    | TYPES["UNICAST"]
+    | TYPES["LOCAL"]
+    | TYPES["ANYCAST"]
+    | TYPES["MULTICAST"]
+    | TYPES["UNREACHABLE"]
+)
+"""Types that rules for IPv6 may not ask for (addrtype_mt_checkentry_v1)."""
 
 
 class Addrtype:
@@ -93,6 +105,10 @@ def describe_addrtype(info: Addrtype, skb: Skb, param: XtParam) -> str:
 def _check_addrtype(settings: Settings) -> None:
     if "src-type" not in settings and "dst-type" not in settings:
         raise RulesetError("addrtype: you must specify --src-type or --dst-type")
+    types = settings.get("src-type", int, 0) | settings.get("dst-type", int, 0)
+    if settings.family == Family.IPV6 and types & IPV4_ONLY:
+        names = ", ".join(name for name, bit in TYPES.items() if types & bit & IPV4_ONLY)
+        raise RulesetError(f"addrtype: the kernel does not know the type {names} for IPv6")
 
 
 def _check_hooks(settings: Settings, hooks: frozenset[Hook]) -> None:

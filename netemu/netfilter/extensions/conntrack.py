@@ -28,18 +28,11 @@ from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.xtables.abbreviated import AbbreviatedList
 from netemu.netfilter.xtables.addresses import Network
 from netemu.netfilter.xtables.hosts import LooseHostMask
-from netemu.netfilter.xtables.kinds import (
-    MOST_DIGITS,
-    U32_MAX,
-    Kind,
-    OptionCall,
-    Span,
-    UnsignedRange,
-)
+from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Span, UnsignedRange
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
-from netemu.netfilter.xtables.names import protocol_number
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import ResolvedPorts
+from netemu.netfilter.xtables.protocols import ProtocolNumber
 from netemu.skb import Skb
 
 INVALID = 1 << 0
@@ -65,24 +58,6 @@ STATES = {
 }
 SHOWN_STATES = ("INVALID", "NEW", "RELATED", "ESTABLISHED", "UNTRACKED")
 STATUSES = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED": 8}
-
-
-class ProtocolNumber(Kind[int]):
-    """A protocol by name or number, printed as a number (XTTYPE_PROTOCOL)."""
-
-    def read(self, text: str, call: OptionCall) -> int:
-        """Look names up in small letters."""
-        if text.isascii() and text.isdigit():
-            number: int | None = int(text.lstrip("0")[:MOST_DIGITS] or "0")
-        else:
-            number = protocol_number(text.lower())
-        if number is None or number > 0xFF:
-            raise RulesetError(f'unknown protocol "{text}" specified')
-        return number
-
-    def show(self, value: int) -> str:
-        """Print the number."""
-        return str(value)
 
 
 class Direction(Kind[str]):
