@@ -42,20 +42,13 @@ def nf_l4proto_log_invalid(net: Net, skb: Skb, state: HookState, protocol: int, 
         net.nf_log_packet(skb, state, f"nf_ct_proto_{protocol}: {text} ")
 
 
-def nf_checksum_bad(
-    skb: Skb, state: HookState, transport_offset: int, protocol: int, coverage: int = 0
-) -> bool:
+def nf_checksum_bad(skb: Skb, state: HookState, transport_offset: int, protocol: int) -> bool:
     """Return whether the L4 checksum is wrong, as far as conntrack looks: at PREROUTING only."""
-    return state.hook == Hook.PREROUTING and nf_ip_checksum_bad(
-        skb, transport_offset, protocol, coverage
-    )
+    return state.hook == Hook.PREROUTING and nf_ip_checksum_bad(skb, transport_offset, protocol)
 
 
-def nf_ip_checksum_bad(skb: Skb, transport_offset: int, protocol: int, coverage: int = 0) -> bool:
-    """Return whether the L4 checksum is wrong (nf_ip_checksum); a good one is remembered.
-
-    `coverage` counts the octets that UDP-Lite covers; 0 means all.
-    """
+def nf_ip_checksum_bad(skb: Skb, transport_offset: int, protocol: int) -> bool:
+    """Return whether the L4 checksum is wrong (nf_ip_checksum); a good one is remembered."""
     if skb.ip_summed != Checksum.NONE:
         return False
     data = skb.data
@@ -63,8 +56,26 @@ def nf_ip_checksum_bad(skb: Skb, transport_offset: int, protocol: int, coverage:
     if protocol != IPPROTO_ICMP:
         length = len(data) - transport_offset
         initial = pseudo_header_sum(data[12:16], data[16:20], protocol, length)
-    end = transport_offset + coverage if coverage else len(data)
-    bad = internet_checksum(data[transport_offset:end], initial) != 0
+    bad = internet_checksum(data[transport_offset:], initial) != 0
+    if not bad:
+        skb.ip_summed = Checksum.UNNECESSARY
+    return bad
+
+
+def nf_ip_checksum_partial_bad(
+    skb: Skb, transport_offset: int, protocol: int, coverage: int
+) -> bool:
+    """Return whether the checksum of the first `coverage` octets is wrong.
+
+    The kernel hands length and protocol over in the wrong order, and the protocol is one octet
+    wide: so the pseudo header has the length modulo 256 (nf_ip_checksum_partial, asked of 6.18).
+    """
+    if skb.ip_summed != Checksum.NONE:
+        return False
+    data = skb.data
+    length = (len(data) - transport_offset) & 0xFF
+    initial = pseudo_header_sum(data[12:16], data[16:20], protocol, length)
+    bad = internet_checksum(data[transport_offset : transport_offset + coverage], initial) != 0
     if not bad:
         skb.ip_summed = Checksum.UNNECESSARY
     return bad

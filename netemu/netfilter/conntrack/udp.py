@@ -17,10 +17,11 @@ from netemu.netfilter.conntrack.connection import (
 from netemu.netfilter.conntrack.judgement import (
     Judgement,
     nf_checksum_bad,
+    nf_ip_checksum_partial_bad,
     nf_l4proto_log_invalid,
 )
 from netemu.netfilter.conntrack.table import nf_ct_refresh_acct
-from netemu.netfilter.hook import HookState
+from netemu.netfilter.hook import Hook, HookState
 from netemu.skb import Skb
 from netemu.wire.ipv4 import IPPROTO_UDP, IPPROTO_UDPLITE
 
@@ -99,8 +100,10 @@ def _udplite_error(net: Net, skb: Skb, offset: int, state: HookState) -> str:
         return "checksum missing"
     # The kernel puts UDP's number into the pseudo header, so right checksums are refused (asked
     # of 6.18).
-    if net.sysctl.get("net.netfilter.nf_conntrack_checksum") and nf_checksum_bad(
-        skb, state, offset, IPPROTO_UDP, coverage
+    if (
+        net.sysctl.get("net.netfilter.nf_conntrack_checksum")
+        and state.hook == Hook.PREROUTING
+        and nf_ip_checksum_partial_bad(skb, offset, IPPROTO_UDP, coverage or length)
     ):
         return "bad checksum"
     return ""
