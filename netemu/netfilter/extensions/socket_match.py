@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from netemu.events import MarkChanged
-from netemu.ip.icmp import ERROR_TYPES
 from netemu.ip.sockets import Sockets
 from netemu.ip.tcp_listen import TcpConnections
 from netemu.net import Net
@@ -24,6 +23,7 @@ from netemu.netfilter.hook import Family, Hook
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
+from netemu.wire.icmp import ERROR_TYPES
 from netemu.wire.ipv4 import IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP
 
 _PROTOCOLS = {IPPROTO_TCP: "tcp", IPPROTO_UDP: "udp"}
