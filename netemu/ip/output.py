@@ -22,7 +22,7 @@ from netemu.ip.rtable import (
     ip_skb_dst_mtu,
     skb_rtable,
 )
-from netemu.ip.sockets import RawSocket
+from netemu.ip.sockets import ProgramSocket
 from netemu.ip.upcall import report_error
 from netemu.ip.validate_source import dissect_ports
 from netemu.link.device import netif_rx
@@ -117,7 +117,7 @@ def ip_mc_output(net: Net, skb: Skb) -> None:
     skb.protocol = ETH_P_IP
     if route.flags & (Rtcf.MULTICAST | Rtcf.BROADCAST):
         _post_routing(net, skb.clone(), loop=True)
-        if isinstance(skb.sk, RawSocket):
+        if isinstance(skb.sk, ProgramSocket):
             # A program sends: netif_rx lets the softirq run before it returns.
             net.clock.run_soon()
     if route.flags & Rtcf.MULTICAST and IPv4(skb.data).ttl == 0:
@@ -197,7 +197,7 @@ def ip_send_packet(
     """
     skb = Skb(packet, protocol=ETH_P_IP, fate=fate or net.new_fate())
     skb.mark = mark
-    skb.sk = RawSocket()
+    skb.sk = ProgramSocket()
     header = IPv4(skb.data)
     skb.priority = rt_tos2priority(header.tos)
     ours = inet_addr_type(net, header.src) == RouteType.LOCAL

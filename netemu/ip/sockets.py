@@ -16,8 +16,8 @@ from netemu.skb import Device
 
 
 @dataclass(frozen=True, slots=True)
-class RawSocket:
-    """The socket of a program that sends whole IP packets: root's, since others may not."""
+class ProgramSocket:
+    """A socket that a program holds: root's, since snapshots do not tell whose."""
 
     uid: int = 0
     gid: int = 0

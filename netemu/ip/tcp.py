@@ -10,7 +10,7 @@ from netemu.ip.icmp import ip4_reply_mark
 from netemu.ip.options_echo import ip_options_build, ip_options_echo
 from netemu.ip.output import ip_local_out, ip_select_ttl, route_of
 from netemu.ip.route import ip_route_output_key
-from netemu.ip.sockets import RawSocket, Sockets
+from netemu.ip.sockets import ProgramSocket, Sockets
 from netemu.ip.tcp_listen import tcp_socket_rcv
 from netemu.net import Net, consume_skb, kfree_skb_reason, skb_made
 from netemu.skb import ETH_P_IP, Checksum, PacketType, Skb
@@ -37,7 +37,7 @@ def tcp_v4_rcv(net: Net, skb: Skb) -> None:
         return
     if outcome.reset:
         # The RST is the listener's own packet, so LOG knows its owner.
-        tcp_v4_send_reset(net, skb, RawSocket())
+        tcp_v4_send_reset(net, skb, ProgramSocket())
     if outcome.reason:
         kfree_skb_reason(net, skb, outcome.reason, f"refused by the socket on tcp port {port}")
     else:

@@ -16,6 +16,7 @@ from netemu.ip.options_echo import ip_options_build, ip_options_echo
 from netemu.ip.output import ip_local_out, route_of
 from netemu.ip.route import ip_route_output_key
 from netemu.ip.rtable import Rtable, Rtcf, ip_dst_mtu_maybe_forward
+from netemu.ip.sockets import ProgramSocket
 from netemu.ip.tcp_options import TcpOptions, ack_options, parse_tcp_options, synack_options
 from netemu.ip.tcp_sock import (
     INVALID_RATELIMIT_MS,
@@ -345,7 +346,10 @@ class TcpConnections:
         options = ack_options(timestamp=self._timestamp(sock), sack_blocks=[])
         window = sock.window >> (sock.window_scale or 0)
         seq = (sock.isn + 1) & MASK32
-        self._send(sock, cause, "tcp ack", int(Flag.ACK), seq, window, options, 0)
+        # The listener sends it, so LOG knows its owner; an open connection that no program
+        # accepted has none.
+        listener = ProgramSocket()
+        self._send(sock, cause, "tcp ack", int(Flag.ACK), seq, window, options, 0, owner=listener)
 
     def _send_ack(self, sock: TcpSock, cause: Fate) -> None:
         """Acknowledge what arrived (tcp_send_ack)."""
@@ -374,6 +378,8 @@ class TcpConnections:
         window: int,
         options: bytes,
         identification: int,
+        *,
+        owner: object | None = None,
     ) -> None:
         net = self._net
         ip_options = sock.ip_options
@@ -406,7 +412,7 @@ class TcpConnections:
         if ip_options is not None and ip_options.octets:
             ip_options_build(net, packet, ip_options, sock.remote)
         skb = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=cause))
-        skb.sk = sock
+        skb.sk = owner or sock
         skb.dst = route
         skb_made(net, skb, what)
         ip_local_out(net, skb)
