@@ -38,8 +38,11 @@ TYPES = (
 )
 """By number (RFC 4340); of the kernel's INVALID there are no packets but reserved types."""
 
-PACKET_LENS = (8, 12, 0, 8, 8, 8, 8, 12, 8, 8)
+PACKET_LENS = (4, 12, 0, 8, 8, 8, 8, 12, 8, 8)
 """Octets behind the header, by type (dccp_packet_hdr_len)."""
+
+OTHER_LEN = 12
+"""Of reserved types, as of a RESET."""
 
 
 class DccpTypes(Kind[int]):
@@ -114,10 +117,10 @@ def dccp_find_option(option: int, data: bytearray, param: XtParam) -> bool:
     kind = dccp_type(data, start)
     extended = EXTENDED_LEN if data[start + 8] & 1 else 0
     header_len = DCCP_HEADER_LEN + extended
-    header_len += PACKET_LENS[kind] if kind < len(PACKET_LENS) else 0
+    header_len += PACKET_LENS[kind] if kind < len(PACKET_LENS) else OTHER_LEN
     data_offset = data[start + 4] * 4
     if data_offset < header_len or len(data) < start + data_offset:
-        # Without any options, nothing needs to be there.
+        # Without room for options the kernel does not look whether the header is all there.
         param.hotdrop = data_offset != header_len
         return False
     options = data[start + header_len : start + data_offset]

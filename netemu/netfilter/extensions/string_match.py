@@ -5,12 +5,11 @@ lib/ts_kmp.c.
 
 Theory of operation: the pattern must lie wholly between --from and --to, counted from the IP
 header. Without regard to case the kernel compares capitals of Latin-1. Boyer-Moore (bm) looks at
-each piece of a packet alone, Knuth-Morris-Pratt (kmp) also across pieces; every packet of netemu
-is one piece, as received packets of ordinary size are in Linux.
+each piece of a packet alone, Knuth-Morris-Pratt (kmp) also across pieces; only a datagram that was
+put together from fragments has several, the first one with the IP header.
 
-Differs from Linux: a datagram put together from fragments is one piece here, whose bm searches
-find what lies across two fragments; of --icase with bm, a pattern with a Latin-1 sharp s or y with
-diaeresis is found wherever it is, where the kernel's jump table may step over it.
+Differs from Linux: of --icase with bm, a pattern with a Latin-1 sharp s or y with diaeresis is
+found wherever it is, where the kernel's jump table may step over it.
 """
 
 from __future__ import annotations
@@ -125,32 +124,43 @@ def quoted_pattern(octets: bytes) -> str:
 class StringInfo:
     """struct xt_string_info with its textsearch configuration."""
 
-    __slots__ = ("first", "icase", "invert", "last", "pattern")
+    __slots__ = ("first", "icase", "in_pieces", "invert", "last", "pattern")
 
     def __init__(self, settings: Settings) -> None:
         """Take the options apart."""
         self.first = settings.get("from", int, 0)
         self.last = settings.get("to", int, OFFSET_MAX)
         self.icase = "icase" in settings
+        self.in_pieces = settings.need("algo", str) == "bm"
         self.invert = settings.inverted("string")
         pattern = settings.need("string", bytes)
         self.pattern = pattern.translate(CAPITALS) if self.icase else pattern
 
 
-def skb_find_text(info: StringInfo, data: bytearray) -> int:
+def skb_find_text(info: StringInfo, skb: Skb) -> int:
     """Return where the pattern begins, or -1."""
-    text = data.translate(CAPITALS) if info.icase else data
-    return text.find(info.pattern, info.first, info.last)
+    text = skb.data.translate(CAPITALS) if info.icase else skb.data
+    if not info.in_pieces or skb.frag_list is None:
+        return text.find(info.pattern, info.first, info.last)
+    start = 0
+    end = skb.transport_offset
+    for octets in skb.frag_list:
+        end += octets
+        at = text.find(info.pattern, max(start, info.first), min(end, info.last))
+        if at >= 0:
+            return at
+        start = end
+    return -1
 
 
 def string_mt(info: StringInfo, skb: Skb, param: XtParam) -> bool:
     """Look for the pattern."""
-    return (skb_find_text(info, skb.data) >= 0) != info.invert
+    return (skb_find_text(info, skb) >= 0) != info.invert
 
 
 def describe_string(info: StringInfo, skb: Skb, param: XtParam) -> str:
     """Say where the pattern begins."""
-    at = skb_find_text(info, skb.data)
+    at = skb_find_text(info, skb)
     return "not found" if at < 0 else f"found at {at}"
 
 
