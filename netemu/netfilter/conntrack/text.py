@@ -354,11 +354,13 @@ def _zone(zones: dict[str, int]) -> Zone:
 
 
 def loaded_status(original: Tuple, reply: Tuple) -> int:
-    """Return the NAT bits that an entry with these tuples has.
+    """Return the NAT bits that `conntrack -I` gives an entry with these tuples.
 
-    Both kinds count as done, as in every entry that passed nat's hooks.
+    Both kinds count as done where there is NAT at all. Where there is none the entry is as
+    ctnetlink makes it (ctnetlink_setup_nat): its packets still ask the nat chains while they are
+    NEW, but nothing can be bound to a confirmed entry any more.
     """
-    status = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE
+    status = 0
     if original.protocol == IPPROTO_ICMP and original.icmp_type not in ICMP_PAIR:
         return status
     plain = inverse(original)
@@ -369,4 +371,4 @@ def loaded_status(original: Tuple, reply: Tuple) -> int:
         original.protocol == IPPROTO_ICMP and plain.src_part != reply.src_part
     ):
         status |= IPS_SRC_NAT
-    return status
+    return status | IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE if status else 0
