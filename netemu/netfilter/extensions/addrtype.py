@@ -5,6 +5,11 @@ Kernel: net/netfilter/xt_addrtype.c (addrtype_mt_v1), net/ipv4/fib_frontend.c (i
 Only the local routing table is asked: LOCAL is every address of this node, on any of its devices;
 whatever that table does not know is UNICAST, reachable or not.
 
+Of an IPv6 address all the listed types must hold, not one of them (match_type6).
+
+Differs from Linux: there are no IPv6 routes here, so no IPv6 address is LOCAL, ANYCAST or
+UNREACHABLE.
+
 Differs from Linux: only IPv4 packets are walked so far; rules for IPv6 are read and printed.
 """
 
@@ -15,9 +20,11 @@ from netemu.ip.fib import inet_dev_addr_type
 from netemu.net import Net
 from netemu.netfilter.hook import Family, Hook
 from netemu.netfilter.xtables.abbreviated import AbbreviatedList
+from netemu.netfilter.xtables.header import destination_address, source_address
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Device, Skb
+from netemu.wire.address import format_address
 
 TYPES = {
     name: 1 << number
@@ -54,10 +61,19 @@ IPV4_ONLY = sum(TYPES.values()) & ~(
 class Addrtype:
     """struct xt_addrtype_info_v1."""
 
-    __slots__ = ("dest", "invert_dest", "invert_source", "limit_in", "limit_out", "source")
+    __slots__ = (
+        "dest",
+        "family",
+        "invert_dest",
+        "invert_source",
+        "limit_in",
+        "limit_out",
+        "source",
+    )
 
     def __init__(self, settings: Settings) -> None:
         """Take the options apart."""
+        self.family = settings.family
         self.source = settings.get("src-type", int, 0)
         self.invert_source = settings.inverted("src-type")
         self.dest = settings.get("dst-type", int, 0)
@@ -74,6 +90,8 @@ class Addrtype:
 
 def addrtype_mt(info: Addrtype, skb: Skb, param: XtParam) -> bool:
     """Look both addresses up."""
+    if info.family == Family.IPV6:
+        return addrtype_mt6(info, skb)
     device = info.device(param)
     data = skb.data
     if info.source:
@@ -86,12 +104,45 @@ def addrtype_mt(info: Addrtype, skb: Skb, param: XtParam) -> bool:
     return True
 
 
+def addrtype_mt6(info: Addrtype, skb: Skb) -> bool:
+    """Compare both IPv6 addresses."""
+    source = source_address(skb, Family.IPV6)
+    if info.source and match_type6(source, info.source) == info.invert_source:
+        return False
+    destination = destination_address(skb, Family.IPV6)
+    return not info.dest or match_type6(destination, info.dest) != info.invert_dest
+
+
+def match_type6(address: bytes, wanted: int) -> bool:
+    """Return whether an IPv6 address is of all the wanted types."""
+    return not (
+        (wanted & TYPES["MULTICAST"] and address[0] != 0xFF)
+        or (wanted & TYPES["UNICAST"] and not _unicast6(address))
+        or (wanted & TYPES["UNSPEC"] and any(address))
+        or wanted & _ROUTED
+    )
+
+
+_ROUTED = TYPES["LOCAL"] | TYPES["ANYCAST"] | TYPES["UNREACHABLE"]
+"""Types of IPv6 that only routes can tell."""
+
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def _unicast6(address: bytes) -> bool:
+    """Return whether IPV6_ADDR_UNICAST is set: not for ::, multicast and IPv4-mapped ones."""
+    return any(address) and address[0] != 0xFF and address[:12] != _MAPPED
+
+
 def _bit(net: Net, device: Device | None, address: bytes) -> int:
     return 1 << inet_dev_addr_type(net, device, address)
 
 
 def describe_addrtype(info: Addrtype, skb: Skb, param: XtParam) -> str:
     """Say what the addresses are that the rule asks for."""
+    if info.family == Family.IPV6:
+        source = format_address(source_address(skb, Family.IPV6))
+        return f"{source} to {format_address(destination_address(skb, Family.IPV6))}"
     device = info.device(param)
     names = {bit: name for name, bit in TYPES.items()}
     parts = []

@@ -7,6 +7,8 @@ rule's mask stays the list's. A list keeps 100 addresses (ip_list_tot), the long
 first, each with a ring of time stamps in jiffies. The ring holds 32 stamps, or the next power of
 two that holds a rule's --hitcount; a rule that needs a longer ring empties the list. `!` turns the
 result round before --update looks at it, so `! --update` stamps an address when it did *not* match.
+Rules of both families share a list of one name; of a mask that an IPv4 rule gave it, an IPv6
+address keeps its first 32 bits.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from __future__ import annotations
 from netemu.clock import INITIAL_JIFFIES
 from netemu.errors import RulesetError
 from netemu.net import Net
-from netemu.netfilter.xtables.addresses import under_mask
+from netemu.netfilter.hook import Family
+from netemu.netfilter.xtables.addresses import octets_in, under_mask
+from netemu.netfilter.xtables.header import destination_address, source_address
 from netemu.netfilter.xtables.hosts import LooseHost
 from netemu.netfilter.xtables.kinds import U32, U32_MAX, Text, Unsigned
-from netemu.netfilter.xtables.kit import Match, Option, Settings, printed
+from netemu.netfilter.xtables.kit import Given, Match, Option, Settings, printed
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 from netemu.wire.address import format_address
@@ -99,6 +103,10 @@ class RecentTable:
         if oldest is not working and before > oldest.stamps[oldest.index - 1]:
             del self.entries[address]
 
+    def masked(self, address: bytes) -> bytes:
+        """Return an address under the list's mask (nf_inet_addr_mask)."""
+        return under_mask(address, self.mask.ljust(len(address), b"\0")[: len(address)])
+
     def text(self) -> str:
         """Return the list as /proc/net/xt_recent/NAME shows it."""
         lines = []
@@ -106,10 +114,17 @@ class RecentTable:
             last = entry.stamps[(entry.index - 1) & self.nstamps_max_mask] + INITIAL_JIFFIES
             stamps = ", ".join(str(stamp + INITIAL_JIFFIES) for stamp in entry.stamps)
             lines.append(
-                f"src={format_address(address)} ttl: {entry.ttl} last_seen: {last} "
+                f"src={_shown(address)} ttl: {entry.ttl} last_seen: {last} "
                 f"oldest_pkt: {entry.index} {stamps}\n"
             )
         return "".join(lines)
+
+
+def _shown(address: bytes) -> str:
+    """Print an address as %pI4 and %pI6 do: the latter in full."""
+    if len(address) == 4:
+        return format_address(address)
+    return ":".join(address[at : at + 2].hex() for at in range(0, 16, 2))
 
 
 class RecentTables:
@@ -127,6 +142,7 @@ class Recent:
 
     __slots__ = (
         "by_destination",
+        "family",
         "hit_count",
         "invert",
         "mask",
@@ -140,6 +156,7 @@ class Recent:
     def __init__(self, settings: Settings) -> None:
         """Take the options apart."""
         self.operation = _operation(settings)
+        self.family = settings.family
         self.invert = settings.inverted(self.operation)
         self.seconds = settings.get("seconds", int, 0)
         self.reap = "reap" in settings
@@ -149,16 +166,20 @@ class Recent:
         self.mask = settings.need("mask", bytes)
         self.by_destination = _side(settings) == "rdest"
 
+    def address(self, skb: Skb) -> bytes:
+        """Return the address that the rule looks at."""
+        pick = destination_address if self.by_destination else source_address
+        return pick(skb, self.family)
+
 
 def recent_mt(info: Recent, skb: Skb, param: XtParam) -> bool:
     """Look the address up and do what the rule says with it."""
     net = param.net
     table = net.generic(RecentTables).by_name[info.name]
-    data = skb.data
-    ttl = data[8]
+    ttl = skb.data[7 if info.family == Family.IPV6 else 8]
     if param.out_device is not None and skb.sk is None:
         ttl += 1  # as it was before forwarding
-    address = under_mask(bytes(data[16:20] if info.by_destination else data[12:16]), table.mask)
+    address = table.masked(info.address(skb))
     now = net.clock.jiffies
     result = info.invert
     entry = table.lookup(address, ttl & 0xFF if info.ttl else 0)
@@ -200,8 +221,7 @@ def _hit(info: Recent, entry: RecentEntry, before: int) -> bool:
 def describe_recent(info: Recent, skb: Skb, param: XtParam) -> str:
     """Say whether the list has the address, and how many stamps of it."""
     table = param.net.generic(RecentTables).by_name[info.name]
-    data = skb.data
-    address = under_mask(bytes(data[16:20] if info.by_destination else data[12:16]), table.mask)
+    address = table.masked(info.address(skb))
     entry = table.entries.get(address)
     if entry is None:
         return f"{format_address(address)}, not in {info.name}"
@@ -259,6 +279,8 @@ def _check_recent(settings: Settings) -> None:
     name = settings.need("name", str)
     if name in {"", ".", ".."} or "/" in name:
         raise RulesetError(f"recent: the kernel refuses `{name}' as the name of a list")
+    if "mask" not in settings:
+        settings.given["mask"] = Given(_MASK, b"\xff" * octets_in(settings.family))
 
 
 def _save_recent(settings: Settings) -> str:
@@ -285,6 +307,8 @@ class SignedU32(Unsigned):
         return str(value - (1 << 32) if value >> 31 else value)
 
 
+_MASK = Option("mask", LooseHost(), help="Bits of the address that count; all if not given.")
+
 MATCHES = (
     Match(
         name="recent",
@@ -307,7 +331,7 @@ MATCHES = (
             Option("hitcount", U32(), help="So many stamps must count."),
             Option("rttl", excludes=("set", "remove"), help="The TTL must be the same, too."),
             Option("name", Text(cut=199, raw=True), default="DEFAULT"),
-            Option("mask", LooseHost(), default=b"\xff\xff\xff\xff"),
+            _MASK,
             Option("rsource"),
             Option("rdest"),
         ),
