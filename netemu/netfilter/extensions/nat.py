@@ -112,8 +112,11 @@ class NatTo(Kind[NatRange]):
         return replace(ports, flags=flags, min_address=low, max_address=high, base_part=base)
 
     def _split(self, text: str, family: Family) -> tuple[str, str | None]:
-        """Part addresses and ports; IPv6 addresses stand in brackets when ports follow."""
-        if family == Family.IPV4:
+        """Part addresses and ports; IPv6 addresses stand in brackets when ports follow.
+
+        Of IPv6 a single colon begins ports, too, but no address can stand before it.
+        """
+        if family == Family.IPV4 or (not text.startswith("[") and text.count(":") == 1):
             addresses, colon, ports = text.partition(":")
             if ":" in ports:
                 raise RulesetError(f'Bad IP address "{text}"')
