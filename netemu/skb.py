@@ -176,6 +176,8 @@ class Fate:
     rules_visited: int = 0
     merged: Fate | None = None
     """The packet that this fragment became a part of; it decides."""
+    passes: int = 0
+    """How often a copy went from one device to another inside of the node."""
     connection: object | None = None
     """The conntrack entry that the packet belongs to (netfilter/conntrack/connection.py)."""
 

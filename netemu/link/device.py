@@ -32,6 +32,9 @@ ETH_P_802_3 = 0x0001
 ETH_P_802_2 = 0x0004
 """Pseudo ethertypes of raw and LLC 802.3 frames."""
 
+MAXIMUM_PASSES = 10_000
+"""So many passes between devices no frame has that is not caught in a loop."""
+
 VLAN_HLEN = 4
 VLAN_VID_MASK = 0x0FFF
 
@@ -173,7 +176,15 @@ def skb_vlan_untag(skb: Skb) -> bool:
 
 
 def netif_rx(net: Net, skb: Skb) -> None:
-    """Put a frame on the backlog of its device; it is received once the present work is done."""
+    """Put a frame on the backlog of its device; it is received once the present work is done.
+
+    Differs from Linux: a frame that has come by `MAXIMUM_PASSES` times goes round in a loop of
+    bridges, which would never end, and is dropped.
+    """
+    skb.fate.passes += 1
+    if skb.fate.passes > MAXIMUM_PASSES:
+        kfree_skb_reason(net, skb, "FORWARDING_LOOP", "it goes round in a loop of devices")
+        return
     net.clock.call_soon(lambda: _process_backlog(net, skb))
 
 

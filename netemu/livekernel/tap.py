@@ -23,6 +23,9 @@ TP_STATUS_VLAN_VALID = 1 << 4
 AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata
 SO_RCVBUFFORCE = 33
 RECEIVE_BUFFER_OCTETS = 16 << 20
+STORM_FRAMES = 20_000
+"""So many frames at once are a storm."""
+
 LARGEST_FRAME_OCTETS = 1 << 17
 
 
@@ -85,6 +88,8 @@ class Tap:
                 raise
             port = self._port_of_far.get(address[0])
             if port is not None:
+                if len(frames) >= STORM_FRAMES:
+                    raise KernelError("the node answers without end: its bridges form a loop")
                 frames.append(
                     HeardFrame(
                         device=port,

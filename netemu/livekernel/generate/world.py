@@ -263,15 +263,18 @@ def _bridge_firewall(maker: _Maker) -> None:
 
 
 def _two_bridges(maker: _Maker) -> None:
-    """A port under one bridge, another under a second one, and a cable between the bridges."""
+    """A port under one bridge, another under a second one, and a cable between the bridges.
+
+    The ends of the cable have no hairpin, else a broadcast would go to and fro for ever.
+    """
     first = _bridge(maker, "br0", "10.1.0.1/24")
     second = _bridge(maker, "br1", "10.2.0.1/24")
     for name, bridge, network in (("eth0", first, "10.1.0.0"), ("eth1", second, "10.2.0.0")):
         _bridge_port(maker, bridge, name)
         maker.hosts(name, parse_address(network), [10, 254], gateway=254)
     index = maker.index
-    _bridge_port(maker, first, "cable0", peer_ifindex=index + 2)
-    _bridge_port(maker, second, "cable1", peer_ifindex=index + 1)
+    _bridge_port(maker, first, "cable0", hairpin=False, peer_ifindex=index + 2)
+    _bridge_port(maker, second, "cable1", hairpin=False, peer_ifindex=index + 1)
 
 
 def _bridge(maker: _Maker, name: str, address: str) -> LinkSpec:
@@ -284,9 +287,11 @@ def _bridge(maker: _Maker, name: str, address: str) -> LinkSpec:
     return link
 
 
-def _bridge_port(maker: _Maker, bridge: LinkSpec, name: str, **more: object) -> LinkSpec:
+def _bridge_port(
+    maker: _Maker, bridge: LinkSpec, name: str, *, hairpin: bool = True, **more: object
+) -> LinkSpec:
     port: dict[str, int] = {}
-    if maker.dice.chance(50):
+    if hairpin and maker.dice.chance(50):
         port["hairpin"] = 1
     for flag in ("isolated",):
         if maker.dice.chance(8):
