@@ -11,12 +11,13 @@ discarded in silence, which is the kernel's default, too.
 from __future__ import annotations
 
 from netemu.ip.devinet import RT_SCOPE_LINK, inet_select_addr
-from netemu.ip.fib_table import Errno, Flowi4
+from netemu.ip.fib import inet_addr_type
+from netemu.ip.fib_table import Errno, Flowi4, RouteType
 from netemu.ip.inetpeer import InetPeers
 from netemu.ip.options import inet_current_timestamp
 from netemu.ip.options_echo import EchoedOptions, ip_options_build, ip_options_echo
 from netemu.ip.output import ip_local_out, ip_select_ident, ip_select_ttl
-from netemu.ip.route import fib_compute_spec_dst, ip_route_output_key
+from netemu.ip.route import fib_compute_spec_dst, ip_route_input, ip_route_output_key
 from netemu.ip.rtable import Rtable, Rtcf, ip_dst_mtu_maybe_forward, skb_rtable
 from netemu.net import Net, consume_skb, kfree_skb_reason, skb_made
 from netemu.skb import ETH_P_IP, Checksum, PacketType, Skb
@@ -105,7 +106,10 @@ def icmp_send(net: Net, skb: Skb, icmp_type: int, code: int, info: int) -> None:
         protocol=IPPROTO_ICMP,
     )
     out = ip_route_output_key(net, flow, skb)
-    if isinstance(out, Errno) or not _xrlim_allow(net, out, flow.daddr, limited=limited):
+    if isinstance(out, Errno):
+        return
+    _relookup(net, skb)
+    if not _xrlim_allow(net, out, flow.daddr, limited=limited):
         return
     room = min(ip_dst_mtu_maybe_forward(out), ICMP_QUOTE_LIMIT)
     room -= MIN_HEADER_LEN + len(options.octets) + HEADER_LEN
@@ -136,6 +140,22 @@ def _may_complain(skb: Skb, route: Rtable, icmp_type: int) -> bool:
         inner = skb.data[start]
         return inner <= NR_ICMP_TYPES and not icmp_is_err(inner)
     return True
+
+
+def _relookup(net: Net, skb: Skb) -> None:
+    """Route the offender backwards, as if its destination had sent it (icmp_route_lookup).
+
+    IPsec wants to know, and without policies nothing comes of it but a martian in the log.
+    """
+    header = IPv4(skb.data)
+    if inet_addr_type(net, header.dst) == RouteType.LOCAL:
+        return
+    route = ip_route_output_key(net, Flowi4(daddr=header.dst))
+    if isinstance(route, Errno) or not net.sysctl.conf_or(route.device.name, "log_martians"):
+        return
+    sink, net.sink = net.sink, None
+    ip_route_input(net, skb.clone(), header.src, header.dst, header.tos, route.device)
+    net.sink = sink
 
 
 def _error_source(net: Net, skb: Skb, route: Rtable, header: IPv4) -> bytes:
