@@ -24,7 +24,6 @@ from netemu.link.loopback import Loopback
 from netemu.link.port import Port
 from netemu.link.veth import Veth
 from netemu.net import Net, PacketIds
-from netemu.netfilter.conntrack.core import nf_ct_netns_get
 from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.log import syslog_net_init
@@ -302,5 +301,5 @@ def _fill_namespace(space: Namespace) -> None:
     if spec.rules4 is not None:
         _load_rules(space, spec.rules4)
     if spec.conntrack is not None:
-        nf_ct_netns_get(net)
+        # Entries alone do not make a namespace track: its rules do, as after conntrack -I.
         net.generic(Conntrack).load(spec.conntrack.text, spec.conntrack.name)
