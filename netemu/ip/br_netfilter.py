@@ -35,7 +35,7 @@ from netemu.link.bridge import Bridge, BridgeNetfilterOps, br_handle_frame_finis
 from netemu.link.bridge_forward import br_dev_queue_push_xmit, br_forward_finish
 from netemu.net import Net, kfree_skb_reason, nf_hook, nf_hook_slow
 from netemu.netfilter.hook import Family, Hook, HookState, Priority, Verdict
-from netemu.skb import ETH_P_IP, ETH_P_IPV6, Device, NfBridge, PacketType, Skb
+from netemu.skb import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, Device, NfBridge, PacketType, Skb
 from netemu.wire.checksum import internet_checksum
 from netemu.wire.fields import get16
 from netemu.wire.ipv4 import IPv4
@@ -43,6 +43,9 @@ from netemu.wire.ipv4 import IPv4
 NF_BR_PRI_BRNF = 0
 NF_BR_PRI_LAST = (1 << 31) - 1
 """Priorities in the bridge family (include/uapi/linux/netfilter_bridge.h)."""
+
+ARP_HEADER_LEN = 8
+"""Octets before the addresses (struct arphdr)."""
 
 IPV6_HLEN = 40
 ETH_P_PPP_SES = 0x8864
@@ -71,7 +74,7 @@ def br_netfilter_init(net: Net) -> None:
     bridge = partial(net.hooks.register, Family.BRIDGE)
     bridge(Hook.PREROUTING, NF_BR_PRI_BRNF, partial(br_nf_pre_routing, net))
     bridge(Hook.INPUT, NF_BR_PRI_LAST, partial(br_nf_local_in, net))
-    bridge(Hook.FORWARD, NF_BR_PRI_BRNF, partial(br_nf_forward_ip, net))
+    bridge(Hook.FORWARD, NF_BR_PRI_BRNF, partial(br_nf_forward, net))
     bridge(Hook.POSTROUTING, NF_BR_PRI_LAST, partial(br_nf_post_routing, net))
     net.hooks.register(Family.IPV4, Hook.PREROUTING, Priority.FIRST, partial(ip_sabotage_in, net))
     net.generic(BridgeNetfilterOps).dev_xmit_hook = partial(br_nf_dev_xmit, net)
@@ -268,6 +271,27 @@ def br_nf_local_in(net: Net, skb: Skb, _state: HookState) -> Verdict:
     if skb.nfct is None or skb.pkt_type == PacketType.HOST or net.nf_ct_confirm is None:
         return Verdict.ACCEPT
     return net.nf_ct_confirm(skb)
+
+
+def br_nf_forward(net: Net, skb: Skb, state: HookState) -> Verdict:
+    """Take a frame that goes from port to port."""
+    if skb.protocol == ETH_P_ARP:
+        return br_nf_forward_arp(net, skb)
+    return br_nf_forward_ip(net, skb, state)
+
+
+def br_nf_forward_arp(net: Net, skb: Skb) -> Verdict:
+    """Drop what is too short for ARP; no arptables rules hang behind it here."""
+    sysctl = net.sysctl
+    if not sysctl.get("net.bridge.bridge-nf-call-arptables"):
+        return Verdict.ACCEPT
+    tagged = skb.vlan_tci is not None
+    if tagged and not sysctl.get("net.bridge.bridge-nf-filter-vlan-tagged"):
+        return Verdict.ACCEPT
+    if len(skb.data) < ARP_HEADER_LEN:
+        kfree_skb_reason(net, skb, "PKT_TOO_SMALL", "cut short before the ARP operation")
+        return Verdict.STOLEN
+    return Verdict.ACCEPT
 
 
 def br_nf_forward_ip(net: Net, skb: Skb, state: HookState) -> Verdict:
