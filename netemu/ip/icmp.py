@@ -228,6 +228,7 @@ def _push_reply(  # noqa: PLR0913 - the parts of a packet
         net.nf_ct_attach(reply, cause)
     skb_made(net, reply, what)
     socket = net.generic(IcmpSocket)
+    reply.sk = socket
     socket.locked = True
     ip_local_out(net, reply)
     socket.locked = False

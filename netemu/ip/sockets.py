@@ -23,6 +23,16 @@ class ProgramSocket:
     gid: int = 0
 
 
+class ControlSocket:
+    """A socket of the kernel's own, by which RSTs leave: there is no file, hence no owner."""
+
+    __slots__ = ()
+
+
+CONTROL_SOCKET = ControlSocket()
+"""ipv4_tcp_sk."""
+
+
 class Sockets:
     """Who listens, by protocol and port."""
 

@@ -10,7 +10,7 @@ from netemu.ip.icmp import ip4_reply_mark
 from netemu.ip.options_echo import ip_options_build, ip_options_echo
 from netemu.ip.output import ip_local_out, ip_select_ttl, route_of
 from netemu.ip.route import ip_route_output_key
-from netemu.ip.sockets import ProgramSocket, Sockets
+from netemu.ip.sockets import CONTROL_SOCKET, ProgramSocket, Sockets
 from netemu.ip.tcp_listen import tcp_socket_rcv
 from netemu.net import Net, consume_skb, kfree_skb_reason, skb_made
 from netemu.skb import ETH_P_IP, Checksum, PacketType, Skb
@@ -131,7 +131,7 @@ def ip_send_unicast_reply(
         ip_options_build(net, packet, options, header.src)
     reply = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=skb.fate))
     reply.mark = mark
-    reply.sk = sk
+    reply.sk = sk or CONTROL_SOCKET
     reply.dst = route
     skb_made(net, reply, what)
     ip_local_out(net, reply)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from netemu.errors import RulesetError
-from netemu.ip.sockets import RawSocket
+from netemu.ip.sockets import ProgramSocket
 from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Span, c_integer, shape
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
@@ -94,7 +94,7 @@ def owner_mt(info: Owner, skb: Skb, param: XtParam) -> bool:
         return ids_inverted and socket_inverted and not info.supplementary
     if info.socket and info.invert_socket:
         return False
-    if not isinstance(sk, RawSocket):
+    if not isinstance(sk, ProgramSocket):
         return ids_inverted
     if info.uid is not None and _within(sk.uid, info.uid) == info.invert_uid:
         return False
@@ -107,7 +107,7 @@ def _within(number: int, span: Span) -> bool:
 
 def describe_owner(info: Owner, skb: Skb, param: XtParam) -> str:
     """Say whose socket it is."""
-    if isinstance(skb.sk, RawSocket):
+    if isinstance(skb.sk, ProgramSocket):
         return f"uid {skb.sk.uid} gid {skb.sk.gid}"
     return "no socket" if skb.sk is None else "a socket of the kernel's own"
 
