@@ -57,11 +57,7 @@ def differences(case: Case, kernel: Result, netemu: Result) -> Iterator[Differen
     """Yield what differs, one item per kind and place, the most telling kind first."""
     masks, others, draws = masks_of(case), masks_of(case), Draws(input_frames(case))
     yield from _frames(masks, others, draws, kernel, netemu)
-    found = _first_unequal(
-        [draws.text(masks.log_line(line)) for line in kernel.log],
-        [others.log_line(line) for line in netemu.log],
-        str,
-    )
+    found = _first_unequal(*_log_lines(masks, others, draws, kernel, netemu), str)
     if found:
         yield Difference(kind="log", where="", detail=found)
     for where in kernel.rules:
@@ -88,6 +84,22 @@ def differences(case: Case, kernel: Result, netemu: Result) -> Iterator[Differen
 def first_difference(case: Case, kernel: Result, netemu: Result) -> Difference | None:
     """Return the first difference, None when all is equal."""
     return next(differences(case, kernel, netemu), None)
+
+
+def _log_lines(
+    masks: Masks, others: Masks, draws: Draws, kernel: Result, netemu: Result
+) -> tuple[list[str], list[str]]:
+    """Return both logs with what is random left out."""
+    theirs = [others.log_line(line) for line in netemu.log]
+    ours: list[str] = []
+    for number, line in enumerate(kernel.log):
+        masked = masks.log_line(line)
+        translated = draws.text(masked)
+        if number < len(theirs) and translated != theirs[number]:
+            draws.learn_line(translated, theirs[number])
+            translated = draws.text(masked)
+        ours.append(translated)
+    return ours, theirs
 
 
 def _frames(

@@ -31,6 +31,8 @@ ECHO_TYPES = frozenset({0, 8, 13, 14, 15, 16, 17, 18})
 
 _PROTOCOLS = {"tcp": PROTO_TCP, "udp": PROTO_UDP, "icmp": PROTO_ICMP}
 _DRAWN = re.compile(r"(?<=port=|. id=)(\d+)")
+_DRAWN_IN_LOG = re.compile(r"(?<=SPT=|DPT=)(\d+)|(?<=CODE=\d ID=)(\d+)")
+_LOG_PROTOCOL = re.compile(r"PROTO=(TCP|UDP|ICMP) (?!.*PROTO=)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,30 @@ class Draws:
         if len(unequal) != 1:
             return False
         old, new = unequal.pop()
-        return not {(protocol, old), (protocol, new)} & (self._known | self._taken)
+        return not self._fixed(protocol, old, new)
+
+    def learn_line(self, first: str, second: str) -> None:
+        """Look at the log lines of the two runs at the same place: a packet may leave no frame."""
+        named = _LOG_PROTOCOL.search(first)
+        if (
+            first == second
+            or named is None
+            or _DRAWN_IN_LOG.sub("", first) != _DRAWN_IN_LOG.sub("", second)
+        ):
+            return
+        pairs = zip(_DRAWN_IN_LOG.finditer(first), _DRAWN_IN_LOG.finditer(second), strict=False)
+        unequal = {(int(a[0]), int(b[0])) for a, b in pairs if a[0] != b[0]}
+        if len(unequal) != 1:
+            return
+        protocol = _PROTOCOLS[named[1].lower()]
+        one, other = unequal.pop()
+        if (protocol, one) not in self._second and not self._fixed(protocol, one, other):
+            self._second[protocol, one] = other
+            self._taken.add((protocol, other))
+
+    def _fixed(self, protocol: int, one: int, other: int) -> bool:
+        """Return whether the numbers came along with a frame, or are spoken for."""
+        return bool({(protocol, one), (protocol, other)} & (self._known | self._taken))
 
     def translate(self, frame: bytes) -> bytes:
         """Return a frame of the first run as it would be in the second."""
