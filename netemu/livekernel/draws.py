@@ -29,6 +29,7 @@ REQUESTS = frozenset({8, 13, 15, 17})
 ECHO_TYPES = frozenset({0, 8, 13, 14, 15, 16, 17, 18})
 
 
+_NAMES = {PROTO_TCP: "TCP", PROTO_UDP: "UDP"}
 _PROTOCOLS = {"tcp": PROTO_TCP, "udp": PROTO_UDP, "icmp": PROTO_ICMP}
 _DRAWN = re.compile(r"(?<=port=|. id=)(\d+)")
 _DRAWN_IN_LOG = re.compile(r"(?<=SPT=|DPT=)(\d+)|(?<=CODE=\d ID=)(\d+)")
@@ -182,6 +183,12 @@ class Draws:
     def text(self, line: str) -> str:
         """Return a log line or a connection of the first run as it would be in the second."""
         for (protocol, one), other in self._second.items():
-            names = r"\b(SPT|DPT|sport|dport)" if protocol != PROTO_ICMP else r"(CODE=\d+ ID|\bid)"
+            if protocol == PROTO_ICMP:
+                names = r"(CODE=\d+ ID|code=\d+ id)"
+            elif line.startswith(_NAMES[protocol].lower()):
+                names = r"([sd]port)"
+            else:
+                name = _NAMES[protocol]
+                names = rf"(PROTO={name} SPT|PROTO={name} SPT=\x00?\d+ DPT)"
             line = re.sub(rf"{names}={one}\b", f"\\1=\x00{other}", line)
         return line.replace("\x00", "")
