@@ -151,7 +151,9 @@ def _relookup(net: Net, skb: Skb) -> None:
     if inet_addr_type(net, header.dst) == RouteType.LOCAL:
         return
     route = ip_route_output_key(net, Flowi4(daddr=header.dst))
-    if isinstance(route, Errno) or not net.sysctl.conf_or(route.device.name, "log_martians"):
+    if isinstance(route, Errno) or route.kind != RouteType.UNICAST:
+        return
+    if not net.sysctl.conf_or(route.device.name, "log_martians"):
         return
     sink, net.sink = net.sink, None
     ip_route_input(net, skb.clone(), header.src, header.dst, header.tos, route.device)
