@@ -3,8 +3,8 @@
 Kernel: net/ipv6/netfilter/ip6t_ipv6header.c (ipv6header_mt6).
 
 Without --soft the packet must have these headers and no others; `protocol` is any header that is
-none of the named ones. With --soft it must have at least these, and `! --header --soft` always
-holds: iptables gives the kernel 255 for the inversion, which it combines with 0 or 1.
+none of the named ones. With --soft it must have all of these, and with `! --header --soft` none:
+there the inversion is of every single header.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def ipv6header_mt6(info: Ipv6header, skb: Skb, param: XtParam) -> bool:
     if present is None:
         return False
     if info.soft:
-        return info.invert or present & info.headers == info.headers
+        return present & info.headers == (0 if info.invert else info.headers)
     return (present == info.headers) != info.invert
 
 
@@ -183,7 +183,7 @@ MATCHES = (
                 mandatory=True,
                 help="Exactly these headers.",
             ),
-            Option("soft", help="At least these; with an inverted --header it always holds."),
+            Option("soft", help="At least these; inverted, none of these."),
         ),
         families=(Family.IPV6,),
         shares=always,

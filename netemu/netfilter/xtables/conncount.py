@@ -1,15 +1,16 @@
 """Counting connections by a key, for connlimit.
 
-Kernel: net/netfilter/nf_conncount.c (count_tree, __nf_conncount_add, nf_conncount_gc_list).
+Kernel: net/netfilter/nf_conncount.c (count_tree, __nf_conncount_add, find_or_evict).
 
-Theory of operation: each key has a list of connections, known by their original tuple and zone. The
-first packet of a connection adds it; before that, at most once in a jiffy, the list loses what
-conntrack no longer knows and TCP connections in TIME_WAIT or CLOSE. A packet of a connection that
-conntrack has already confirmed adds it only where its key was never seen; else it only cleans the
-list. A list that is empty then counts 0, for which connlimit drops the packet.
+Theory of operation: each key has a list of connections, known by their original tuple and zone. A
+packet looks through its key's list for its own connection, and throws out on the way what conntrack
+no longer knows and TCP connections in TIME_WAIT or CLOSE; then it adds its own unless it was there.
+A new connection's packet in the jiffy of the last look adds without looking, so a connection may be
+there twice. A packet of an assured connection only throws out; if nothing is left then, the count
+is 0, for which connlimit drops it, as it does with the last packets of a connection.
 
-Differs from Linux: there a list is cleaned of a limited number of connections at a time, and an
-empty one is removed when a new key happens to share its slot; here it stays.
+Differs from Linux: there a list is looked through in portions, and an empty one is removed when a
+new key happens to share its slot; here it stays.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 from netemu.net import Net
 from netemu.netfilter.conntrack.connection import (
     DEFAULT_ZONE,
+    IPS_ASSURED,
     IPS_CONFIRMED,
     Connection,
     Zone,
@@ -35,19 +37,21 @@ from netemu.skb import ETH_P_IPV6, Skb
 Key = tuple[bytes, int]
 """A masked address and a zone's number."""
 
+Member = tuple[Tuple, Zone]
+
 _CLOSED: Final = (TcpState.TIME_WAIT, TcpState.CLOSE)
 
 
 class _List:
     """The connections of one key (struct nf_conncount_list)."""
 
-    __slots__ = ("cleaned", "members")
+    __slots__ = ("looked", "members")
 
     def __init__(self, now: int) -> None:
-        """Start empty, as if just cleaned."""
-        self.cleaned = now
-        """last_gc: the jiffy of the last cleaning."""
-        self.members: list[tuple[Tuple, Zone]] = []
+        """Start empty, as if just looked through."""
+        self.looked = now
+        """last_gc: the jiffy of the last whole look."""
+        self.members: list[Member] = []
 
 
 class ConnectionCount:
@@ -62,20 +66,26 @@ class ConnectionCount:
 
     def count(self, key: Key, skb: Skb) -> int:
         """Add the packet's connection and count those of its key; 0 means drop the packet."""
-        known = self._known(skb)
-        if known is None:
+        connection, _ = nf_ct_get(skb)
+        member = _member(skb, connection)
+        if member is None:
             return 0
-        tuple_, zone, connection = known
+        now = self.net.clock.jiffies
         found = self._lists.get(key)
         if found is None:
-            found = self._lists[key] = _List(self.net.clock.jiffies)
-            found.members.append((tuple_, zone))
+            found = self._lists[key] = _List(now)
+            found.members.append(member)
         elif connection is None or not connection.status & IPS_CONFIRMED:
-            self._add(found, tuple_, zone, looking=False)
-        elif skb.device is not None and skb.device.loopback:
-            self._add(found, tuple_, zone, looking=True)
+            if found.looked == now:
+                found.members.append(member)
+            else:
+                self._add(found, member)
+        elif _from_outside(skb) and connection.status & IPS_ASSURED:
+            if found.looked != now:
+                self._look(found, None)
+                found.looked = now
         else:
-            self._clean(found)
+            self._add(found, member)
         return len(found.members)
 
     def size(self, key: Key) -> int:
@@ -83,41 +93,43 @@ class ConnectionCount:
         found = self._lists.get(key)
         return len(found.members) if found is not None else 0
 
-    def _known(self, skb: Skb) -> tuple[Tuple, Zone, Connection | None] | None:
-        """Return original tuple and zone of a packet (get_ct_or_tuple_from_skb)."""
-        connection, _ = nf_ct_get(skb)
-        if connection is not None:
-            return connection.original, connection.zone, connection
-        tuple_ = _tuple_of(skb)
-        if tuple_ is None:
-            return None
-        found = self.net.generic(Conntrack).find(tuple_)
-        if found is None:
-            return tuple_, DEFAULT_ZONE, None
-        return found[0].original, found[0].zone, found[0]
+    def _add(self, connections: _List, member: Member) -> None:
+        """Add a connection unless a look finds it."""
+        if not self._look(connections, member):
+            connections.looked = self.net.clock.jiffies
+            connections.members.append(member)
 
-    def _add(self, connections: _List, tuple_: Tuple, zone: Zone, *, looking: bool) -> None:
-        """Add a connection unless it is there (__nf_conncount_add)."""
-        if looking or connections.cleaned != self.net.clock.jiffies:
-            self._clean(connections, force=True)
-            if (tuple_, zone) in connections.members:
-                return
-        connections.members.append((tuple_, zone))
+    def _look(self, connections: _List, member: Member | None) -> bool:
+        """Return whether a connection is there; throw out what is over on the way."""
+        table = self.net.generic(Conntrack)
+        kept: list[Member] = []
+        for place, other in enumerate(connections.members):
+            found = table.find(*other)
+            if found is not None and other == member:
+                connections.members[:place] = kept
+                return True
+            if found is not None and not _closed(found[0]):
+                kept.append(other)
+        connections.members = kept
+        return False
 
-    def _clean(self, connections: _List, *, force: bool = False) -> None:
-        """Throw out what is over (find_or_evict, already_closed)."""
-        now = self.net.clock.jiffies
-        if connections.cleaned == now and not force:
-            return
-        connections.cleaned = now
-        connections.members = [member for member in connections.members if self._alive(*member)]
 
-    def _alive(self, tuple_: Tuple, zone: Zone) -> bool:
-        found = self.net.generic(Conntrack).find(tuple_, zone)
-        if found is None:
-            return False
-        tcp = found[0].tcp
-        return tcp is None or tcp.state not in _CLOSED
+def _member(skb: Skb, connection: Connection | None) -> Member | None:
+    """Return original tuple and zone of a packet."""
+    if connection is not None:
+        return connection.original, connection.zone
+    tuple_ = _tuple_of(skb)
+    return (tuple_, DEFAULT_ZONE) if tuple_ is not None else None
+
+
+def _from_outside(skb: Skb) -> bool:
+    """Return whether a packet did not come in by the loopback device."""
+    return skb.device is None or not skb.device.loopback
+
+
+def _closed(connection: Connection) -> bool:
+    """Return whether a TCP connection is over (already_closed)."""
+    return connection.tcp is not None and connection.tcp.state in _CLOSED
 
 
 def _tuple_of(skb: Skb) -> Tuple | None:
