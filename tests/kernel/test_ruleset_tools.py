@@ -21,8 +21,8 @@ pytestmark = [
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 
-NEEDS_STATE = {"cgroup", "ipvs", "nfacct", "set"}
-"""Rules of these load only where the machine has the set, the group, or the module."""
+NEEDS_STATE = {"ipvs", "nfacct", "set"}
+"""Rules of these load only where the machine has the set, the account or the module."""
 
 NAMES = [
     (family, name)

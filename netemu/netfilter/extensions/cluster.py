@@ -18,34 +18,13 @@ from netemu.netfilter.conntrack.connection import nf_ct_get
 from netemu.netfilter.conntrack.core import nf_ct_netns_get
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.header import destination_address
-from netemu.netfilter.xtables.kinds import U32, U32_MAX, Kind, OptionCall, c_integer, shape
+from netemu.netfilter.xtables.kinds import U32
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import PacketType, Skb
 
 MAX_NODES = 32
 """XT_CLUSTER_NODES_MAX."""
-
-
-class NodeMask(Kind[int]):
-    """The local nodes as bits, but not all 32 of them."""
-
-    terminal = "TEXT"
-    may_be_empty = True
-
-    def read(self, text: str, call: OptionCall) -> int:
-        """Refuse no node, and all."""
-        good = shape("NUMBER").fullmatch(text) is not None
-        if not good or not 1 <= c_integer(text) < U32_MAX:
-            raise RulesetError(
-                f'{call.extension}: bad value for option "--{call.option}", '
-                f"or out of range (1-{U32_MAX - 1})"
-            )
-        return c_integer(text)
-
-    def show(self, value: int) -> str:
-        """Print eight digits."""
-        return f"0x{value:08x}"
 
 
 class Cluster:
@@ -155,10 +134,10 @@ MATCHES = (
             ),
             Option(
                 "cluster-local-nodemask",
-                NodeMask(),
+                U32(low=1, high=MAX_NODES),
                 invertible=True,
                 excludes=("cluster-local-node",),
-                help="Bits of the nodes that this one stands for.",
+                help="Bits of the nodes that this one stands for; iptables reads no more than 32, too.",
             ),
             Option("cluster-hash-seed", U32(), mandatory=True, help="The same on all nodes."),
         ),

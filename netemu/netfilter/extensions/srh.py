@@ -2,7 +2,8 @@
 
 Kernel: net/ipv6/netfilter/ip6t_srh.c (srh1_mt6).
 
-Whatever is wrong with the header, the packet does not match; it is never dropped for it. The kernel
+Of --srh-hdr-len-eq, -gt and -lt the kernel's structure keeps one number, that of the last one given;
+so it does for segments left and last entry. Whatever is wrong with the header, the packet does not match; it is never dropped for it. The kernel
 compares the tag in the order of the wire with a number in its own, here little-endian, order: so
 `--srh-tag 1` means the tag 256.
 """
@@ -17,7 +18,7 @@ from netemu.netfilter.xtables.addresses import Network, prefix_length, under_mas
 from netemu.netfilter.xtables.hosts import LooseHostMask
 from netemu.netfilter.xtables.ip6 import NEXTHDR_ROUTING, Missing, ipv6_find_hdr, ipv6_optlen
 from netemu.netfilter.xtables.kinds import U8, U16
-from netemu.netfilter.xtables.kit import Match, Option, Settings, always
+from netemu.netfilter.xtables.kit import Match, Option, Settings, always, printed
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 from netemu.wire.address import format_address
@@ -67,7 +68,7 @@ class Srh:
     def __init__(self, settings: Settings) -> None:
         """List the tests."""
         self.fields = [
-            (at, compare, settings.need(name, int), settings.inverted(name))
+            (at, compare, _number(settings, name), settings.inverted(name))
             for name, (at, compare) in FIELDS.items()
             if name in settings
         ]
@@ -80,6 +81,27 @@ class Srh:
             for name, pick in SEGMENTS.items()
             if name in settings
         ]
+
+
+def _number(settings: Settings, name: str) -> int:
+    """Return the number that an option is compared with: that of the last of its kind."""
+    at = FIELDS[name][0]
+    number = 0
+    for option, value, _ in settings.order:
+        if option.name in FIELDS and FIELDS[option.name][0] == at:
+            assert isinstance(value, int)
+            number = value
+    return number
+
+
+def _save_srh(settings: Settings) -> str:
+    words = [
+        f"{'! ' if settings.inverted(name) else ''}--{name} {_number(settings, name)}"
+        for name in FIELDS
+        if name in settings
+    ]
+    rest = printed(settings, "srh-tag", *SEGMENTS)
+    return " ".join([*words, rest] if rest else words)
 
 
 def srh_mt6(info: Srh, skb: Skb, param: XtParam) -> bool:
@@ -148,6 +170,7 @@ MATCHES = (
             Option("srh-lsid", SegmentId(), invertible=True, help="The last segment."),
         ),
         families=(Family.IPV6,),
+        save=_save_srh,
         shares=always,
         build=Srh,
         evaluate=srh_mt6,

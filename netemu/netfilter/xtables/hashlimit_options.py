@@ -269,7 +269,7 @@ class Config:
 
 
 def _refills(settings: Settings, rate: HashlimitRate) -> int:
-    """Turn a burst in octets into a number of refills."""
+    """Turn a burst in octets into a number of refills; 4 GiB and more lose their upper bits."""
     burst = settings.get("hashlimit-burst", int)
     if burst is None:
         return 0
@@ -278,7 +278,7 @@ def _refills(settings: Settings, rate: HashlimitRate) -> int:
         raise RulesetError("hashlimit: iptables cannot divide a burst by so low a rate")
     if burst < octets:
         raise RulesetError(f"burst cannot be smaller than {octets}b")
-    return -(-burst // octets) & U32_MAX
+    return (burst & U32_MAX) // octets + bool(burst % octets)
 
 
 def check_hashlimit(settings: Settings) -> None:
