@@ -16,7 +16,7 @@ from netemu.netfilter.xtables.model import Invert, Rule
 from netemu.netfilter.xtables.param import XtParam
 from netemu.ruleset import parse_ruleset
 from netemu.skb import ETH_P_IPV6, Fate, Skb
-from netemu.wire.address import parse_address
+from netemu.wire.address import format_address, parse_address
 from tests.kernel.iptables_oracle import missing
 
 WHY_NOT = missing()
@@ -253,7 +253,7 @@ GROUPS: dict[str, list[str]] = {
 
 CHILD = """
 import json, socket, subprocess, sys, time
-packets, rules = json.load(sys.stdin)
+packets, table, chain, rules = json.load(sys.stdin)
 def run(*words, text=None):
     return subprocess.run(words, input=text, capture_output=True, text=True, check=True).stdout
 for name in ("all", "default"):
@@ -262,14 +262,16 @@ run("ip", "link", "add", "here", "type", "veth", "peer", "name", "there")
 open("/proc/sys/net/ipv6/conf/here/disable_ipv6", "w").write("1")
 run("ip", "link", "set", "here", "up")
 run("ip", "link", "set", "there", "up")
+run("ip", "-6", "addr", "add", "2001:db8::2/64", "dev", "there", "nodad")
 mac = bytes.fromhex(open("/sys/class/net/there/address").read().strip().replace(":", ""))
 sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 sock.bind(("here", 0))
-lines = ["*raw", "-A PREROUTING ! -i there -j DROP", "-A PREROUTING"]
-run("ip6tables-legacy-restore", text="\\n".join([*lines, *(f"-A PREROUTING {r}" for r in rules), "COMMIT", ""]))
+lines = ["*" + table, f"-A {chain} ! -i there -j DROP", f"-A {chain}"]
+lines += [f"-A {chain} {rule}" for rule in rules] + ["COMMIT", ""]
+run("ip6tables-legacy-restore", text=chr(10).join(lines))
 def counters():
-    saved = run("ip6tables-legacy-save", "-c", "-t", "raw")
-    found = [int(l[1:].split(":")[0]) for l in saved.splitlines() if "-A PREROUTING" in l]
+    saved = run("ip6tables-legacy-save", "-c", "-t", table)
+    found = [int(l[1:].split(":")[0]) for l in saved.splitlines() if "-A " + chain in l]
     return found[1:]
 time.sleep(0.1)
 before, answer = counters(), []
@@ -286,12 +288,17 @@ print(json.dumps(answer))
 """
 
 
-def ask_kernel(rules: list[str]) -> list[list[int]]:
+def ask_kernel(
+    rules: list[str],
+    packets: list[bytes] = PACKETS,
+    table: str = "raw",
+    chain: str = "PREROUTING",
+) -> list[list[int]]:
     """Say for each packet what each rule counted; the first counter is that of all packets."""
     done = subprocess.run(
         ["unshare", "-n", "--mount", "sh", "-c", 'mount -t sysfs s /sys; exec "$0" -c "$1"',
          sys.executable, CHILD],
-        input=json.dumps([[packet.hex() for packet in PACKETS], rules]),
+        input=json.dumps([[packet.hex() for packet in packets], table, chain, rules]),
         capture_output=True,
         text=True,
         check=False,
@@ -359,3 +366,49 @@ def test_matches_as_the_kernel(name: str) -> None:
         ]
         assert not wrong, packet.hex() + "\n" + "\n".join(wrong)
     assert seen > len(PACKETS) // 2
+
+
+PREFIXES = [
+    ("2001:db8::/48", "fd01:203:405::/48"),
+    ("2001:db8::/64", "fd01:203:405:607::/64"),
+    ("2001:db8::/32", "fd01:203::/48"),
+    ("2001:db8::/64", "2001:db8::/64"),
+    ("2001:db8::/33", "fd01:203:8000::/33"),
+]
+SUFFIXES = ["::2", "::ffff:0:0:2", "::ffff:ffff:0:2", "::1:2:3:4", "::ffff:ffff:ffff:ffff"]
+
+
+def translated(target: str, chain: str, prefixes: tuple[str, str], packet: bytes) -> bytes | None:
+    """What netemu makes of a packet; None when it drops it."""
+    words = f"-A {chain} -j {target} --src-pfx {prefixes[0]} --dst-pfx {prefixes[1]}"
+    ruleset = parse_ruleset(f"*mangle\n{words}\nCOMMIT\n", "r", family=Family.IPV6)
+    bound = ruleset.tables[0].chains[chain].rules[0].target
+    assert bound is not None
+    skb = Skb(packet, protocol=ETH_P_IPV6, fate=Fate(packet_id=1))
+    param = XtParam(
+        net=Net(), family=Family.IPV6, hook=Hook[chain], in_device=None, out_device=None
+    )
+    return None if bound.apply(bound.settings, skb, param) is not None else bytes(skb.data)
+
+
+def suffixed(suffix: str) -> bytes:
+    return parse_address("2001:db8::")[:8] + parse_address(suffix)[8:]
+
+
+@pytest.mark.parametrize("prefixes", PREFIXES)
+def test_prefixes_are_translated_as_by_the_kernel(prefixes: tuple[str, str]) -> None:
+    """The kernel finds the translated address in the rule behind; a drop leaves it alone."""
+    for target, chain, at in (("DNPT", "PREROUTING", 24), ("SNPT", "INPUT", 8)):
+        for suffix in SUFFIXES:
+            address = suffixed(suffix)
+            source, destination = (A, address) if target == "DNPT" else (address, B)
+            packet = ip6(17, UDP, source)[:24] + destination + UDP
+            made = translated(target, chain, prefixes, packet)
+            side = "-d" if target == "DNPT" else "-s"
+            wanted = format_address(made[at : at + 16]) if made is not None else "::"
+            rules = [
+                f"-j {target} --src-pfx {prefixes[0]} --dst-pfx {prefixes[1]}",
+                f"{side} {wanted}" if made is not None else "-p all",
+            ]
+            answer = ask_kernel(rules, [packet], "mangle", chain)
+            assert answer == [[1, 1, int(made is not None)]], (target, suffix, wanted)

@@ -137,7 +137,7 @@ MATCHES = (
                 U32(low=1, high=MAX_NODES),
                 invertible=True,
                 excludes=("cluster-local-node",),
-                help="Bits of the nodes that this one stands for; iptables reads no more than 32, too.",
+                help="Bits of the nodes that this one stands for; iptables takes up to 32.",
             ),
             Option("cluster-hash-seed", U32(), mandatory=True, help="The same on all nodes."),
         ),

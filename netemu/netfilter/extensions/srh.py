@@ -2,10 +2,11 @@
 
 Kernel: net/ipv6/netfilter/ip6t_srh.c (srh1_mt6).
 
-Of --srh-hdr-len-eq, -gt and -lt the kernel's structure keeps one number, that of the last one given;
-so it does for segments left and last entry. Whatever is wrong with the header, the packet does not match; it is never dropped for it. The kernel
-compares the tag in the order of the wire with a number in its own, here little-endian, order: so
-`--srh-tag 1` means the tag 256.
+Whatever is wrong with the header, the packet does not match; it is never dropped for it.
+
+Of --srh-hdr-len-eq, -gt and -lt the kernel's structure keeps one number, that of the last one; so
+it does for segments left and last entry. The kernel compares the tag in the order of the wire with
+a number in its own, here little-endian, order: so `--srh-tag 1` means the tag 256.
 """
 
 from __future__ import annotations
