@@ -71,8 +71,7 @@ def set_policy(table: Table, name: str, policy: str, counters: tuple[int, int] |
             f"Can't set policy `{policy}' on `{name}': Bad policy name; ACCEPT or DROP would do"
         )
     chain.policy = Verdict[policy]
-    if counters is not None:
-        chain.packets, chain.octets = counters
+    chain.packets, chain.octets = counters or (0, 0)
 
 
 def flush(table: Table, name: str) -> None:

@@ -1,6 +1,6 @@
 """A router with two ports, the world of the scripts beside this file.
 
-    10.1.0.2 --- a0 [10.1.0.1, 10.1.0.9 | 10.2.0.1] b0 --- 10.2.0.2, gateway 10.2.0.254
+10.1.0.2 --- a0 [10.1.0.1, 10.1.0.9 | 10.2.0.1] b0 --- 10.2.0.2, gateway 10.2.0.254
 """
 
 from __future__ import annotations

@@ -66,7 +66,9 @@ class DropReasons:
         self.folder.rmdir()
 
 
-def run(case: object, reasons: DropReasons | None = None) -> Iterator[tuple[list[tuple[str, bytes]], list[str]]]:
+def run(
+    case: object, reasons: DropReasons | None = None
+) -> Iterator[tuple[list[tuple[str, bytes]], list[str]]]:
     """Run a case; yield frames and reasons of each step."""
     assert isinstance(case, world.ScriptCase)
     with LiveNode(NodeSpec(main=case.spec())) as node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_broken_texts():
     loads = [
         text
         for text in [*generate(400, seed=3), *generate_mixed(200, seed=3)]
-        if ask_netemu(text).accepted
+        if ask_netemu(text).accepted and not re.search(r"-m (cgroup|set|ipvs|nfacct) ", text)
     ]
     assert differences(list(generate_mutated(loads, 400, seed=20261123))) == []
 
@@ -180,7 +181,9 @@ def test_corpus(family):
 def lacks_extension(difference: str) -> bool:
     said = difference.rpartition("\nnetemu: ")[2]
     return (
-        "Couldn't load match `" in said
+        # Sets of the dump's machine do not exist here, so the real tool refuses their names.
+        bool(re.search(r"--match-set|-j SET |--(add|del|map)-set", difference))
+        or "Couldn't load match `" in said
         or "Couldn't load target `" in said
         or "is no known target" in said
         or ("unknown option" in said and "--icmpv6-type" in said)

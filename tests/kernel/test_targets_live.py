@@ -6,11 +6,9 @@ import pytest
 
 from netemu.livekernel.case import Case
 from netemu.livekernel.verify import verify_case
-from tests.kernel.test_rules_live import PING, SYN, SYNACK, TRACE, UDP, inputs, node, table
+from tests.kernel.test_rules_live import PING, SYN, TRACE, UDP, inputs, node, table
 
-LONG_SYN = (
-    "eth0 tcp 10.1.0.2:1000 > 10.2.0.2:80 S options=mss:1460,sackok,ts:1:0,nop,wscale:7 id=5"
-)
+LONG_SYN = "eth0 tcp 10.1.0.2:1000 > 10.2.0.2:80 S options=mss:1460,sackok,ts:1:0,nop,wscale:7 id=5"
 
 # name: (rules, steps)
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
