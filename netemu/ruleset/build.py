@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
-from netemu.netfilter.xtables.addresses import Network, read_network, show_network
-from netemu.netfilter.xtables.kit import Match, Settings, Target
+from netemu.netfilter.xtables.addresses import Network, read_network
+from netemu.netfilter.xtables.kit import Extension, Given, Match, Settings, Target
 from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Chain, Generic, Invert, Rule
-from netemu.netfilter.xtables.names import protocol_name
 from netemu.netfilter.xtables.registry import Registry
+from netemu.ruleset import nft
 from netemu.ruleset.draft import Draft, Loaded
 
 INPUT_ONLY = frozenset({"PREROUTING", "INPUT"})
-_VIA_IN, _VIA_OUT = int(Invert.VIA_IN), int(Invert.VIA_OUT)
-_SRCIP, _DSTIP = int(Invert.SRCIP), int(Invert.DSTIP)
-_FRAG, _PROTO = int(Invert.FRAG), int(Invert.PROTO)
+_SRCIP, _DSTIP, _PROTO = int(Invert.SRCIP), int(Invert.DSTIP), int(Invert.PROTO)
 """As plain integers, since an IntFlag is slow to and."""
 
 OUTPUT_ONLY = frozenset({"POSTROUTING", "OUTPUT"})
@@ -78,10 +77,35 @@ def resolve_jump(
     )
 
 
-def make_rules(draft: Draft, family: Family, table: str, line: int | None) -> list[Rule]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What all rules of a table have in common."""
+
+    family: Family = Family.IPV4
+    table: str = "filter"
+    nft: bool = False
+    """iptables-nft reads the rules."""
+
+    def settings(
+        self, extension: Extension, given: dict[str, Given], order: Iterable[Given], draft: Draft
+    ) -> Settings:
+        """Return settings that are not yet checked."""
+        return Settings(
+            extension.name,
+            given,
+            tuple(order),
+            family=self.family,
+            protocol=draft.protocol,
+            protocol_inverted=bool(int(draft.invert) & _PROTO),
+            table=self.table,
+            nft=self.nft,
+        )
+
+
+def make_rules(draft: Draft, place: Circumstances, line: int | None) -> list[Rule]:
     """Make one rule for each pair of source and destination."""
-    sources = _placed_networks(draft, "s", draft.sources, family)
-    destinations = _placed_networks(draft, "d", draft.destinations, family)
+    sources = _placed_networks(draft, "s", draft.sources, place.family)
+    destinations = _placed_networks(draft, "d", draft.destinations, place.family)
     if (len(sources) > 1 or len(destinations) > 1) and draft.invert & (Invert.SRCIP | Invert.DSTIP):
         letter = "s" if len(sources) > 1 else "d"
         raise RulesetError(
@@ -89,7 +113,7 @@ def make_rules(draft: Draft, family: Family, table: str, line: int | None) -> li
             column=draft.options[letter],
         )
     return [
-        _make_rule(draft, source, destination, family, table, line)
+        _make_rule(draft, source, destination, place, line)
         for source in sources or (None,)
         for destination in destinations or (None,)
     ]
@@ -112,8 +136,7 @@ def _make_rule(
     draft: Draft,
     source: Network | None,
     destination: Network | None,
-    family: Family,
-    table: str,
+    place: Circumstances,
     line: int | None,
 ) -> Rule:
     generic = make_generic(
@@ -121,38 +144,51 @@ def _make_rule(
         destination,
         draft.in_device,
         draft.out_device,
-        draft.protocol,
+        nft.protocol_of(draft.protocol) if place.nft else draft.protocol,
         fragment=draft.fragment,
         invert=draft.invert,
     )
-    matches = tuple(
-        bind_match(item, _finished(draft, item, family, table)) for item in draft.matches
-    )
+    if place.nft:
+        nft.refuse(generic, draft)
+    matches = _bound_matches(draft, place)
     target = None
     if draft.target is not None:
-        target = bind_target(draft.target, _finished(draft, draft.target, family, table))
-    return assemble(
+        settings = _finished(draft, draft.target, place)
+        target = bind_target(draft.target, settings, place)
+    packets, octets = draft.counters or (0, 0)
+    return Rule(
         generic,
         matches,
         target,
-        jump=draft.jump if target is None else "",
-        goto=draft.goto,
-        counters=draft.counters,
-        line=line,
+        draft.jump if target is None else "",
+        draft.goto,
+        packets,
+        octets,
+        line,
+        nft.odd_text(generic, matches, target, draft) if place.nft else None,
     )
 
 
-def _finished(draft: Draft, loaded: Loaded, family: Family, table: str) -> Settings:
+def _bound_matches(draft: Draft, place: Circumstances) -> tuple[BoundMatch, ...]:
+    """Make the matches, in nft's way some of them from several."""
+    found: list[BoundMatch] = []
+    for item in draft.matches:
+        settings = _finished(draft, item, place)
+        native = item.extension.nft if place.nft else None
+        if native is None or not native.merges:
+            found.append(bind_match(item, settings, place))
+            continue
+        try:
+            nft.merge(item.extension, settings, found)
+        except RulesetError as error:
+            error.column = error.column or item.column
+            raise
+    return tuple(match for match in found if not nft.is_gone(match))
+
+
+def _finished(draft: Draft, loaded: Loaded, place: Circumstances) -> Settings:
     """Return the settings once they are checked; rules of a product have settings of their own."""
-    settings = Settings(
-        loaded.extension.name,
-        dict(loaded.given),
-        tuple(loaded.order),
-        family=family,
-        protocol=draft.protocol,
-        protocol_inverted=bool(draft.invert & Invert.PROTO),
-        table=table,
-    )
+    settings = place.settings(loaded.extension, dict(loaded.given), loaded.order, draft)
     try:
         loaded.extension.finish(settings)
     except RulesetError as error:
@@ -162,16 +198,16 @@ def _finished(draft: Draft, loaded: Loaded, family: Family, table: str) -> Setti
     return settings
 
 
-def bind_match(loaded: Loaded, settings: Settings) -> BoundMatch:
+def bind_match(loaded: Loaded, settings: Settings, place: Circumstances) -> BoundMatch:
     """Make the match of one rule."""
     assert isinstance(loaded.extension, Match)
-    return loaded.extension.bind(settings)
+    return nft.bound(loaded.extension, settings, as_nft=place.nft)
 
 
-def bind_target(loaded: Loaded, settings: Settings) -> BoundTarget:
+def bind_target(loaded: Loaded, settings: Settings, place: Circumstances) -> BoundTarget:
     """Make the target of one rule."""
     assert isinstance(loaded.extension, Target)
-    return loaded.extension.bind(settings)
+    return nft.bound(loaded.extension, settings, as_nft=place.nft)
 
 
 def make_generic(  # noqa: PLR0913 - struct ipt_ip
@@ -204,68 +240,3 @@ def make_generic(  # noqa: PLR0913 - struct ipt_ip
         fragment=fragment,
         invert=invert,
     )
-
-
-def assemble(  # noqa: PLR0913 - the parts of struct ipt_entry
-    generic: Generic,
-    matches: tuple[BoundMatch, ...],
-    target: BoundTarget | None,
-    *,
-    jump: str,
-    goto: bool,
-    counters: tuple[int, int] | None,
-    line: int | None,
-) -> Rule:
-    """Put a rule together and print it."""
-    packets, octets = counters or (0, 0)
-    return Rule(
-        generic=generic,
-        matches=matches,
-        target=target,
-        jump=jump,
-        goto=goto,
-        packets=packets,
-        octets=octets,
-        line=line,
-        text=rule_text(generic, matches, target, jump, goto=goto),
-    )
-
-
-def rule_text(
-    generic: Generic,
-    matches: Iterable[BoundMatch],
-    target: BoundTarget | None,
-    jump: str,
-    *,
-    goto: bool,
-) -> str:
-    """Return a rule as iptables-save prints it, without `-A CHAIN`."""
-    parts = generic_words(generic)
-    parts += [match.text for match in matches]
-    if target is not None:
-        parts.append(target.text)
-    elif jump:
-        parts.append(f"-g {jump}" if goto else f"-j {jump}")
-    return " ".join(parts)
-
-
-def generic_words(generic: Generic) -> list[str]:
-    """Print -s, -d, -i, -o, -p and -f, in that order (save_rule4)."""
-    invert = int(generic.invert)
-    parts: list[str] = []
-    if generic.source_mask:
-        flag = "! -s" if invert & _SRCIP else "-s"
-        parts.append(f"{flag} {show_network(generic.source, generic.source_mask)}")
-    if generic.destination_mask:
-        flag = "! -d" if invert & _DSTIP else "-d"
-        parts.append(f"{flag} {show_network(generic.destination, generic.destination_mask)}")
-    if generic.in_device not in {"", "+"}:
-        parts.append(("! -i " if invert & _VIA_IN else "-i ") + generic.in_device)
-    if generic.out_device not in {"", "+"}:
-        parts.append(("! -o " if invert & _VIA_OUT else "-o ") + generic.out_device)
-    if generic.protocol:
-        name = protocol_name(generic.protocol)
-        parts.append(("! -p " if invert & _PROTO else "-p ") + name)
-    if generic.fragment:
-        parts.append("! -f" if invert & _FRAG else "-f")
-    return parts

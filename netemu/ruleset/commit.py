@@ -7,7 +7,8 @@ Theory of operation: from every hook the chains are walked; a rule collects the 
 (`comefrom`). A jump back into a chain that is being walked is a loop (ELOOP). Then each extension
 must allow the table, all hooks that reach its rule, and the rule's protocol. A chain that nothing
 jumps to has no hooks, so only table and protocol are tested there, as in the kernel. The same holds
-for the rules of a chain behind an unconditional verdict: the walk never gets there.
+for the rules of a chain behind an unconditional verdict: the walk never gets there. In nftables it
+does, and there no way may lead through more than 16 chains.
 """
 
 from __future__ import annotations
@@ -20,39 +21,71 @@ from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.kit import Extension, Settings
 from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Chain, Invert, Rule, Table
 from netemu.netfilter.xtables.names import protocol_name
+from netemu.ruleset import nft
+
+_PROTO = int(Invert.PROTO)
+
+Passed: TypeAlias = tuple[int, int, int, frozenset[Hook]]
+"""Extension, protocol, its inversion and the hooks that reach the rule."""
 
 FindColumn: TypeAlias = Callable[[Rule, str], int]
 """Returns the column of an extension's or chain's name in the line of a rule."""
 
 
-def check_table(table: Table, find_column: FindColumn) -> None:
+def check_table(table: Table, find_column: FindColumn, *, as_nft: bool = False) -> None:
     """Raise RulesetError for what the kernel refuses at COMMIT."""
-    reached = reaching_hooks(table, find_column)
+    if as_nft:
+        _check_depth(table, find_column)
+    reached = reaching_hooks(table, find_column, every_rule=as_nft)
     nowhere: frozenset[Hook] = frozenset()
+    passed: set[Passed] = set()
     for chain in table.chains.values():
         hooks = reached.get(chain.name, nowhere)
-        walked = _walked(chain)
+        told = hooks
+        if as_nft:
+            told = nowhere if chain.policy is None else frozenset({Hook[chain.name]})
+        walked = len(chain.rules) if as_nft else _walked(chain)
         for number, rule in enumerate(chain.rules):
             if number == walked:
-                hooks = nowhere
+                hooks = told = nowhere
             for match in rule.matches:
-                declaration = match.declaration
-                assert isinstance(declaration, Extension)
-                if declaration.restricted:
-                    _check(match, table, rule, hooks, find_column)
+                if match.restricted:
+                    _check(match, table, rule, hooks, told, find_column, passed)
             target = rule.target
-            if target is not None:
-                declaration = target.declaration
-                assert isinstance(declaration, Extension)
-                if declaration.restricted:
-                    _check(target, table, rule, hooks, find_column)
+            if target is not None and target.restricted:
+                _check(target, table, rule, hooks, told, find_column, passed)
 
 
-def reaching_hooks(table: Table, find_column: FindColumn) -> dict[str, frozenset[Hook]]:
-    """Return the hooks that reach each chain; refuse loops (mark_source_chains)."""
+def _check_depth(table: Table, find_column: FindColumn) -> None:
+    """Refuse what leads back to itself or too deep for nftables."""
+    found = nft.too_deep(table)
+    if found is None:
+        return
+    chain, rule = found
+    raise RulesetError(
+        f"Too many links: in nftables no way may lead through more than {nft.JUMP_STACK_SIZE} "
+        f"chains, and one leads on from `{chain.name}'",
+        line=rule.line or 0,
+        column=find_column(rule, rule.jump),
+    )
+
+
+def reaching_hooks(
+    table: Table, find_column: FindColumn, *, every_rule: bool = False
+) -> dict[str, frozenset[Hook]]:
+    """Return the hooks that reach each chain; refuse loops (mark_source_chains).
+
+    With `every_rule` also those that stand behind an unconditional verdict, as in nftables.
+    """
     jumps = {
         chain.name: tuple(
-            dict.fromkeys(rule.jump for rule in chain.rules[: _walked(chain)] if rule.jump)
+            dict.fromkeys(
+                [
+                    rule.jump
+                    for rule in chain.rules[: None if every_rule else _walked(chain)]
+                    if rule.jump
+                ]
+            )
         )
         for chain in table.chains.values()
     }
@@ -110,21 +143,35 @@ def _loop(table: Table, way: list[str], find_column: FindColumn) -> RulesetError
     )
 
 
-def _check(
+def _check(  # noqa: PLR0913 - what xt_check_match is told
     bound: BoundMatch | BoundTarget,
     table: Table,
     rule: Rule,
     hooks: frozenset[Hook],
+    told: frozenset[Hook],
     find_column: FindColumn,
+    passed: set[Passed],
 ) -> None:
-    """Test one extension of a rule (xt_check_match, xt_check_target)."""
-    extension, settings = bound.declaration, bound.given
+    """Test one extension of a rule (xt_check_match, xt_check_target).
+
+    `told` are the hooks that checkentry gets to know. What was tested before for another rule with
+    the same answer is in `passed`.
+    """
+    extension = bound.declaration
+    generic = rule.generic
+    key = (id(extension), generic.protocol, int(generic.invert) & _PROTO, hooks)
+    if key in passed:
+        return
     assert isinstance(extension, Extension)
-    assert isinstance(settings, Settings)
     try:
         _check_extension(extension, table, rule, hooks)
+        if extension.check_hooks is None and extension.check_rule is None:
+            passed.add(key)
+            return
+        settings = bound.given
+        assert isinstance(settings, Settings)
         if extension.check_hooks is not None:
-            extension.check_hooks(settings, hooks)
+            extension.check_hooks(settings, told)
         if extension.check_rule is not None:
             extension.check_rule(settings, rule)
     except RulesetError as error:

@@ -23,8 +23,10 @@ def print_ruleset(ruleset: Ruleset, *, counters: bool = True, backend: str = "le
 
 
 def print_table(table: Table, *, counters: bool = True, backend: str = "legacy") -> str:
-    """Return one table, from `*NAME` to `COMMIT`."""
+    """Return one table, from `*NAME` to `COMMIT`; nothing if iptables-nft made no chain of it."""
     assert backend in {"legacy", "nft"}, backend
+    if backend == "nft" and not table.touched:
+        return ""
     chains = list(sorted_chains(table))
     lines = [f"*{table.name}"]
     lines += [_chain_line(chain) for chain in chains]

@@ -17,8 +17,8 @@ from netemu.netfilter.extensions import EXTENSIONS
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.model import Rule, Ruleset, Table
 from netemu.netfilter.xtables.registry import Registry
-from netemu.ruleset import tables
-from netemu.ruleset.build import check_command, make_rules, resolve_jump
+from netemu.ruleset import nft, tables
+from netemu.ruleset.build import Circumstances, check_command, make_rules, resolve_jump
 from netemu.ruleset.commit import check_table
 from netemu.ruleset.draft import Draft
 from netemu.ruleset.rule import RuleReader, counter
@@ -45,7 +45,7 @@ def parse_ruleset(
     '-p tcp -j DROP'
     """
     assert backend in {"legacy", "nft"}, backend
-    reader = _Reader(file, family, registry)
+    reader = _Reader(file, family, registry, as_nft=backend == "nft")
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -59,40 +59,49 @@ class _Reader:
     """Reads one file."""
 
     __slots__ = (
+        "_as_nft",
         "_family",
         "_file",
         "_lines",
+        "_made",
         "_number",
+        "_place",
         "_registry",
         "_ruleset",
         "_shapes",
         "_table",
     )
 
-    def __init__(self, file: str, family: Family, registry: Registry) -> None:
+    def __init__(self, file: str, family: Family, registry: Registry, *, as_nft: bool) -> None:
         self._file = file
         self._family = family
         self._registry = registry
+        self._as_nft = as_nft
         self._ruleset = Ruleset(family=family, file=file)
         self._table: Table | None = None
         self._lines: list[str] = []
         self._number = 0
-        self._shapes = ShapeCache("", family)
+        self._place = Circumstances(family=family, nft=as_nft)
+        self._shapes = ShapeCache(self._place)
+        self._made: set[str] = set()
+        """Chains that iptables-nft has sent to the kernel."""
 
     def read(self, text: str) -> Ruleset:
         """Read every line."""
         lines = self._lines = text.split("\n")
-        last = lines.pop()
-        for place, line in enumerate(lines):
-            lines[place] = f"{line}\n"
-        if last:
-            lines.append(last)
-        for number, line in enumerate(lines, start=1):
-            self._number = number
-            try:
-                self._line(line)
-            except RulesetError as error:
-                raise self._placed(error) from None
+        whole = len(lines) - 1
+        if not lines[whole]:
+            lines.pop()
+        number = 0
+        try:
+            for number, line in enumerate(lines, start=1):
+                table = self._table
+                if table is not None and self._shapes.match(table, line, number):
+                    continue
+                self._number = number
+                self._line(f"{line}\n" if number <= whole else line)
+        except RulesetError as error:
+            raise self._placed(error) from None
         if self._table is not None:
             raise RulesetError(
                 f"COMMIT expected at line {len(lines) + 1}", file=self._file, line=len(lines) + 1
@@ -107,7 +116,7 @@ class _Reader:
             file=self._file,
             line=number,
             column=error.column or 1,
-            context=self._lines[number - 1].rstrip("\n"),
+            context=self._lines[number - 1],
         )
 
     def _line(self, line: str) -> None:
@@ -117,7 +126,7 @@ class _Reader:
             if line[0] != "*":
                 raise RulesetError("no table yet; a line `*filter` begins one")
             self._begin(line)
-        elif line == "COMMIT\n":
+        elif line == "COMMIT\n" or (self._as_nft and line == "COMMIT"):
             self._commit(self._table)
         elif line[0] == ":":
             self._chain(self._table, line)
@@ -127,12 +136,15 @@ class _Reader:
     def _begin(self, line: str) -> None:
         name = read_fields("table_line", line)[0]
         self._table = tables.new_table(name, self._family, self._number)
-        self._shapes = ShapeCache(name, self._family)
+        self._table.touched = not self._as_nft
+        self._place = Circumstances(family=self._family, table=name, nft=self._as_nft)
+        self._shapes = ShapeCache(self._place)
+        self._made.clear()
 
     def _column_of(self, rule: Rule, name: str) -> int:
         """Return the column of an extension's or chain's name in the line of a rule."""
         assert rule.line is not None
-        words = read_rule_line(self._lines[rule.line - 1]).words
+        words = read_rule_line(f"{self._lines[rule.line - 1]}\n").words
         named = (
             word.column
             for before, word in pairwise(words)
@@ -141,7 +153,7 @@ class _Reader:
         return next(named, 1)
 
     def _commit(self, table: Table) -> None:
-        check_table(table, self._column_of)
+        check_table(table, self._column_of, as_nft=self._as_nft)
         for place, other in enumerate(self._ruleset.tables):
             if other.name == table.name:
                 self._ruleset.tables[place] = table
@@ -151,9 +163,13 @@ class _Reader:
         self._table = None
 
     def _chain(self, table: Table, line: str) -> None:
-        fields = line[1:].split(" ")
-        if len(fields) != 3 or not all(fields) or "\t" in line:
+        fields = line[1:-1].split(" ")
+        if len(fields) != 3 or not all(fields) or "\t" in line or line[-1] != "\n":
             fields = read_fields("chain_line", line)
+        if self._as_nft:
+            self._made.add(fields[0])
+            nft.declare(table, fields, self._number)
+            return
         name, policy, *rest = fields
         tables.check_new_name(name)
         chain = table.chains.get(name)
@@ -163,11 +179,11 @@ class _Reader:
             return
         counters = None
         if rest:
-            found = _COUNTERS.fullmatch(rest[0].rstrip("\n"))
+            found = _COUNTERS.fullmatch(rest[0])
             if found is None:
                 raise RulesetError(
                     f"invalid policy counters for chain '{name}'; [0:0] would do",
-                    column=line.rindex(rest[0].rstrip("\n")) + 1,
+                    column=line.rindex(rest[0]) + 1,
                 )
             counters = counter(found[1]), counter(found[2])
         tables.set_policy(table, name, policy, counters)
@@ -177,27 +193,46 @@ class _Reader:
     def _rule(self, table: Table, line: str) -> None:
         counters, body = self._counters(line)
         words = split_words(body)
-        if self._shapes.append(table, words, counters, self._number):
+        if self._shapes.append(table, line.rstrip("\n"), words, counters, self._number):
             return
         read = read_rule_line(line)
         draft = RuleReader(read.words, self._registry, self._family).read()
-        if draft.counters is None:
+        if self._as_nft:
+            self._take_counters(draft, counters)
+            if not draft.other_family:
+                nft.make_chains(table, draft)
+        elif draft.counters is None:
             draft.counters = counters
         if draft.other_family:
             self._execute_for_other_family(table, draft)
             return
         self._execute(table, draft)
+        if counters is None or not self._as_nft:
+            draft.options.pop("c", None)
         self._shapes.learn(words, draft)
+
+    def _take_counters(self, draft: Draft, counters: tuple[int, int] | None) -> None:
+        """Take counters before the rule as iptables-nft does: they are its -c."""
+        if counters is None:
+            return
+        if "c" in draft.options:
+            raise RulesetError("multiple -c flags not allowed", column=draft.options["c"])
+        if draft.command not in "AIDRCP" or (draft.command == "D" and draft.number is not None):
+            raise RulesetError("Illegal option `-c' with this command", column=1)
+        draft.counters = counters
 
     def _execute_for_other_family(self, table: Table, draft: Draft) -> None:
         """Do what iptables still does with a line of the other family: all but rules.
 
         The rule itself is skipped because no address was read yet, not on purpose, so its target
-        is looked for, and commands that need no address are carried out.
+        is looked for, and commands that need no address are carried out. iptables-nft stops
+        reading at the -6, so only a command before it counts.
         """
         if draft.command in "AIRC" or (draft.command == "D" and draft.number is None):
-            resolve_jump(draft, table.chains, self._registry, self._family)
-        else:
+            if not self._as_nft:
+                resolve_jump(draft, table.chains, self._registry, self._family)
+        elif draft.command:
+            nft.make_chains(table, draft)
             self._execute(table, draft)
 
     def _counters(self, line: str) -> tuple[tuple[int, int] | None, str]:
@@ -215,6 +250,8 @@ class _Reader:
     def _execute(self, table: Table, draft: Draft) -> None:
         """Do what the command says."""
         check_command(draft)
+        if self._as_nft and self._execute_as_nft(table, draft):
+            return
         letter, name = draft.command, draft.chain
         if letter in "AIDRC":
             self._edit(table, draft)
@@ -233,12 +270,24 @@ class _Reader:
             tables.rename_chain(table, name, draft.argument)
             for chain in table.chains.values():
                 for rule in chain.rules:
-                    self._rename_jump(rule, name, draft.argument)
+                    if rule.jump == name:
+                        rule.rename_jump(draft.argument)
 
-    def _rename_jump(self, rule: Rule, old: str, new: str) -> None:
-        if rule.jump == old:
-            rule.text = rule.text[: len(rule.text) - len(old)] + new
-            rule.jump = new
+    def _execute_as_nft(self, table: Table, draft: Draft) -> bool:
+        """Carry out a command that iptables-nft takes otherwise; False for the others."""
+        letter, name = draft.command, draft.chain
+        if letter in "AINPF" and name:
+            self._made.add(name)
+        if letter == "P":
+            nft.set_policy(table, name, draft.argument)
+        elif letter == "F":
+            nft.flush(table, name)
+        elif letter == "Z":
+            nft.zero(table, draft, self._made)
+        else:
+            nft.refuse_command(table, draft)
+            return False
+        return True
 
     def _check_name(self, name: str) -> None:
         tables.check_new_name(name)
@@ -256,7 +305,7 @@ class _Reader:
     def _edit(self, table: Table, draft: Draft) -> None:
         tables.check_new_name(draft.chain)
         resolve_jump(draft, table.chains, self._registry, self._family)
-        rules = make_rules(draft, self._family, table.name, self._number)
+        rules = make_rules(draft, self._place, self._number)
         chain = tables.need_chain(table, draft.chain)
         letter = draft.command
         if letter == "A":

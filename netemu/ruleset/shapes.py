@@ -8,9 +8,13 @@ picks the values by position and calls the same kinds, defaults and checks. Noth
 trust: what a plan cannot read, or reads into an error, is a miss, and the slow way reads the line
 again and words the error.
 
-The key of a shape holds the words that decide what the others mean: options, `!`, and the names of
-matches, protocols and targets, all learnt from lines read the slow way. Such a word where a value
-stands only makes another shape. Values are therefore exactly the words at the places that the plan
+A line finds its plan in one of two ways. A `Pattern` is a regular expression made from a line: all
+its words but the values literally, one blank between them, a group for each value. The patterns
+that followed the last one before are tried first, then those used last, since real rulesets repeat
+themselves. What no pattern takes (other blanks, quotes elsewhere, escapes) is split into
+words, and those that decide what the others mean are the key of the plan: options, `!`, and the
+names of matches, protocols and targets, all learnt from lines read the slow way. Such a word where
+a value stands only makes another shape. Values are exactly the words at the places that the plan
 knows, whatever they hold, since an option takes its value unseen; only a second value may not look
 like an option, and the plan asks that.
 
@@ -19,86 +23,147 @@ Matches and targets whose value never changes are made once for equal words and 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any, TypeAlias, TypeVar
 from typing import Generic as TypingGeneric
-from typing import TypeVar
 
 from netemu.errors import RulesetError
-from netemu.netfilter.hook import Family
-from netemu.netfilter.xtables.addresses import Network, check_interface
-from netemu.netfilter.xtables.kit import AnyMatch, AnyTarget, Given, Match, Settings, Target
-from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Invert, Table
-from netemu.ruleset.build import INPUT_ONLY, OUTPUT_ONLY, assemble, make_generic, networks
+from netemu.netfilter.xtables.addresses import check_interface
+from netemu.netfilter.xtables.kit import AnyMatch, AnyTarget, Given, Match, Settings, Target, always
+from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Generic, Rule, Table
+from netemu.ruleset import nft
+from netemu.ruleset.build import (
+    INPUT_ONLY,
+    OUTPUT_ONLY,
+    Circumstances,
+    make_generic,
+    networks,
+)
 from netemu.ruleset.draft import Draft, Loaded, Use
+from netemu.ruleset.words import raw_words
 
 Shape = tuple[str | None, ...]
 
 Bound = TypeVar("Bound", BoundMatch, BoundTarget)
 
+Pick: TypeAlias = Callable[[Sequence[str]], Any]
+"""Picks the words of one part from the values of a line."""
+
 _ONE_WORD = 1
+
+FIRST = 2
+"""Place of the first value: before it stand packets and octets, empty without counters."""
+
+RECENT = 8
+"""Patterns that are tried before a line is split."""
+
+FOLLOWING = 4
+"""Patterns that are tried behind one of them."""
+
+PATTERNS_OF_A_PLAN = 4
+"""Lines of one shape may be spelt in several ways."""
+
+_COUNTERS = re.compile(r"\[[0-9]{1,15}:[0-9]{1,15}\] ")
+
+
+def _pick_nothing(values: Sequence[str]) -> object:
+    """Pick for a part without values."""
+    return None
+
+
+def _picker(places: Sequence[int]) -> Pick:
+    return itemgetter(*places) if places else _pick_nothing
 
 
 class PlannedExtension(TypingGeneric[Bound]):
     """One extension of a shape: where its values stand, and what was made of them before."""
 
-    __slots__ = ("_family", "_made", "_places", "_plan", "_table", "_uses", "extension")
+    __slots__ = ("_late", "_place", "_plan", "_restricted", "_uses", "extension", "made", "pick")
 
-    def __init__(self, loaded: Loaded, draft: Draft, family: Family, table: str) -> None:
+    def __init__(self, loaded: Loaded, draft: Draft, place: Circumstances) -> None:
         """Take over what the slow way found."""
         assert isinstance(loaded.extension, (Match, Target))
         self.extension: AnyMatch | AnyTarget = loaded.extension
         self._uses: tuple[Use, ...] = tuple(loaded.uses)
-        self._places = tuple(
-            use.position + offset for use in self._uses for offset in range(use.option.kind.arity)
-        )
         self._plan = draft
-        self._family = family
-        self._table = table
-        self._made: dict[tuple[str, ...], Bound] = {}
+        self._place = place
+        self._restricted = self.extension.restricted
+        self.pick: Pick = _pick_nothing
+        self.made: dict[object, Bound] = {}
+        """By the words of the values."""
+        self._late = (
+            self.extension.check is None
+            and self.extension.shares is always
+            and not (place.nft and self.extension.nft is not None)
+        )
 
-    def bind(self, words: list[str]) -> Bound:
-        """Return the match or target that these words make."""
-        values = tuple([words[place] for place in self._places])
-        made = self._made.get(values)
-        if made is not None:
-            return made
-        settings = self._settings(words)
-        bound: Bound = self.extension.bind(settings)  # type: ignore[assignment]
+    def places(self) -> list[int]:
+        """Return the places of its values among the words of a line."""
+        return [
+            use.position + offset for use in self._uses for offset in range(use.option.kind.arity)
+        ]
+
+    def number(self, index: dict[int, int]) -> None:
+        """Count places among the values from now on, no longer among the words."""
+        self.pick = _picker([index[place] for place in self.places()])
+        self._uses = tuple(
+            use._replace(position=index[use.position]) if use.option.kind.arity else use
+            for use in self._uses
+        )
+
+    def make(self, values: Sequence[str], key: object) -> Bound:
+        """Make the match or target of values not met before, and keep it if it may be shared."""
+        parsed = self._parsed(values)
+        bound: Bound
+        if self._late:
+            bound = self.extension.bind_later(  # type: ignore[assignment]
+                partial(self._settings, parsed)
+            )
+            bound.restricted = self._restricted
+            self.made[key] = bound
+            return bound
+        settings = self._settings(parsed)
+        bound = nft.bound(self.extension, settings, as_nft=self._place.nft)  # type: ignore[assignment]
+        if nft.is_gone(bound):
+            raise RulesetError("not of this shape")
         if self.extension.shares(settings):
-            self._made[values] = bound
+            self.made[key] = bound
         return bound
 
-    def _settings(self, words: list[str]) -> Settings:
-        """Read the values, fill defaults and check them."""
-        given: dict[str, Given] = {}
-        order: list[Given] = []
-        for option, canonical, call, place, inverted in self._uses:
+    def _parsed(self, values: Sequence[str]) -> list[object]:
+        """Read every value, or raise."""
+        parsed: list[object] = []
+        for option, _, call, place, _ in self._uses:
             arity = option.kind.arity
             value: object = True
             if arity == _ONE_WORD:
-                value = option.kind.parse(words[place], call)
+                value = option.kind.parse(values[place], call)
             elif arity:
-                value = option.kind.parse(self._several(words, place, arity), call)
+                value = option.kind.parse(self._several(values, place, arity), call)
             if option.into and option.convert is not None:
                 value = option.convert(value)
+            parsed.append(value)
+        return parsed
+
+    def _several(self, values: Sequence[str], place: int, arity: int) -> str:
+        """Join the words of one value; none but the first may look like an option."""
+        if any(word == "!" or word.startswith("-") for word in values[place + 1 : place + arity]):
+            raise RulesetError("not of this shape")
+        return " ".join(values[place : place + arity])
+
+    def _settings(self, parsed: list[object]) -> Settings:
+        """Fill defaults and check the values together."""
+        given: dict[str, Given] = {}
+        order: list[Given] = []
+        for (option, canonical, _, _, inverted), value in zip(self._uses, parsed, strict=True):
             given[canonical.name] = Given(canonical, value, inverted)
             order.append(Given(option, value, inverted))
-        settings = Settings(
-            self.extension.name,
-            given,
-            tuple(order),
-            family=self._family,
-            protocol=self._plan.protocol,
-            protocol_inverted=bool(self._plan.invert & Invert.PROTO),
-            table=self._table,
-        )
+        settings = self._place.settings(self.extension, given, order, self._plan)
         self.extension.settle(settings)
         return settings
-
-    def _several(self, words: list[str], place: int, arity: int) -> str:
-        """Join the words of one value; none but the first may look like an option."""
-        if any(word == "!" or word.startswith("-") for word in words[place + 1 : place + arity]):
-            raise RulesetError("not of this shape")
-        return " ".join(words[place : place + arity])
 
 
 class Plan:
@@ -107,123 +172,214 @@ class Plan:
     __slots__ = (
         "_chain",
         "_destination",
-        "_family",
-        "_fragment",
+        "_generics",
         "_goto",
         "_in_device",
-        "_invert",
         "_jump",
         "_matches",
+        "_of_generic",
         "_out_device",
-        "_protocol",
+        "_place",
+        "_plan",
         "_source",
         "_target",
+        "_target_name",
+        "patterns",
+        "places",
     )
 
-    def __init__(self, draft: Draft, family: Family, table: str) -> None:
+    def __init__(self, draft: Draft, place: Circumstances) -> None:
         """Take over what the slow way found."""
-        places = draft.places
-        self._family = family
-        self._chain = places["A"]
-        self._source = places.get("s", -1)
-        self._destination = places.get("d", -1)
-        self._in_device = places.get("i", -1)
-        self._out_device = places.get("o", -1)
-        self._jump = places.get("j", -1)
-        self._protocol = draft.protocol
-        self._fragment = draft.fragment
-        self._invert = draft.invert
+        self._plan = draft
+        self._place = place
         self._goto = draft.goto
         self._matches = tuple(
-            PlannedExtension[BoundMatch](item, draft, family, table) for item in draft.matches
+            PlannedExtension[BoundMatch](item, draft, place) for item in draft.matches
         )
         self._target: PlannedExtension[BoundTarget] | None = None
+        self._target_name = ""
         if draft.target is not None:
-            self._target = PlannedExtension(draft.target, draft, family, table)
+            self._target = PlannedExtension(draft.target, draft, place)
+            self._target_name = draft.jump
+        self._generics: dict[object, Generic] = {}
+        """By the words of addresses and devices."""
+        self.patterns: list[Pattern] = []
+        self._number(draft)
 
-    def append(
-        self, table: Table, words: list[str], counters: tuple[int, int] | None, line: int
-    ) -> bool:
-        """Append the rule that the words make; False when the slow way must look."""
-        name = words[self._chain]
-        chain = table.chains.get(name)
+    def _number(self, draft: Draft) -> None:
+        """Find the places of all values and count them."""
+        at = {letter: place for letter, place in draft.places.items() if letter in "Asdio"}
+        if self._target is None and "j" in draft.places:
+            at["j"] = draft.places["j"]
+        planned: list[PlannedExtension[Any]] = [*self._matches]
+        if self._target is not None:
+            planned.append(self._target)
+        self.places = sorted(
+            {*at.values(), *(place for item in planned for place in item.places())}
+        )
+        """Of the values, among the words of the line."""
+        index = {place: number for number, place in enumerate(self.places, start=FIRST)}
+        for item in planned:
+            item.number(index)
+        value_of = {letter: index[place] for letter, place in at.items()}
+        self._chain = value_of["A"]
+        self._source = value_of.get("s", -1)
+        self._destination = value_of.get("d", -1)
+        self._in_device = value_of.get("i", -1)
+        self._out_device = value_of.get("o", -1)
+        self._jump = value_of.get("j", -1)
+        self._of_generic = _picker([value_of[letter] for letter in "sdio" if letter in value_of])
+
+    def append(self, table: Table, values: Sequence[str], line: int) -> bool:
+        """Append the rule that the values make; False when the slow way must look."""
+        chains = table.chains
+        name = values[self._chain]
+        chain = chains.get(name)
         if chain is None:
             return False
-        jump = words[self._jump] if self._jump >= 0 else ""
-        if jump and not self._leads(table, jump):
+        jump = ""
+        if self._jump >= 0:
+            jump = values[self._jump]
+            leads_to = chains.get(jump)
+            if leads_to is None or leads_to.policy is not None:
+                return False
+        if (self._in_device >= 0 and name in OUTPUT_ONLY) or (
+            self._out_device >= 0 and name in INPUT_ONLY
+        ):
             return False
-        source = self._network(words, self._source)
-        destination = self._network(words, self._destination)
-        in_device = self._device(words, self._in_device, name in OUTPUT_ONLY)
-        out_device = self._device(words, self._out_device, name in INPUT_ONLY)
-        if source is _MISS or destination is _MISS or in_device is None or out_device is None:
-            return False
-        matches = tuple([planned.bind(words) for planned in self._matches])
-        target = None if self._target is None else self._target.bind(words)
-        generic = make_generic(
+        key = self._of_generic(values)
+        generic = self._generics.get(key)
+        if generic is None:
+            generic = self._make_generic(values)
+            if generic is None:
+                return False
+            self._generics[key] = generic
+        matches = []
+        for planned in self._matches:
+            key = planned.pick(values)
+            matches.append(planned.made.get(key) or planned.make(values, key))
+        target = None
+        leading = self._target
+        if leading is not None:
+            if self._target_name in chains:
+                return False
+            key = leading.pick(values)
+            target = leading.made.get(key) or leading.make(values, key)
+        packets = octets = 0
+        if values[0]:
+            packets, octets = int(values[0]), int(values[1])
+        chain.rules.append(
+            Rule(generic, tuple(matches), target, jump, self._goto, packets, octets, line)
+        )
+        return True
+
+    def _make_generic(self, values: Sequence[str]) -> Generic | None:
+        """Make the generic part; None for what the slow way must look at."""
+        family = self._place.family
+        source = destination = None
+        if self._source >= 0:
+            source, *more = networks(values[self._source], family)
+            if more:
+                return None
+        if self._destination >= 0:
+            destination, *more = networks(values[self._destination], family)
+            if more:
+                return None
+        in_device = values[self._in_device] if self._in_device >= 0 else ""
+        out_device = values[self._out_device] if self._out_device >= 0 else ""
+        if not self._good_devices(in_device, out_device):
+            return None
+        made = make_generic(
             source,
             destination,
             in_device,
             out_device,
-            self._protocol,
-            fragment=self._fragment,
-            invert=self._invert,
+            self._plan.protocol,
+            fragment=self._plan.fragment,
+            invert=self._plan.invert,
         )
-        rule = assemble(
-            generic,
-            matches,
-            target,
-            jump=jump if target is None else "",
-            goto=self._goto,
-            counters=counters,
-            line=line,
+        if self._place.nft:
+            nft.refuse(made)
+        return made
+
+    def _good_devices(self, in_device: str, out_device: str) -> bool:
+        """Return whether the names may be taken as they are; raise for those that are too long."""
+        if self._in_device >= 0:
+            check_interface(in_device)
+        if self._out_device >= 0:
+            check_interface(out_device)
+        odd = ("", "+") if self._place.nft else ("",)
+        return not (
+            (self._in_device >= 0 and in_device in odd)
+            or (self._out_device >= 0 and out_device in odd)
         )
-        chain.rules.append(rule)
-        return True
 
-    def _leads(self, table: Table, jump: str) -> bool:
-        """Return whether -j names a user chain, or a target that no chain hides."""
-        chain = table.chains.get(jump)
-        if chain is None:
-            return self._target is not None
-        return self._target is None and chain.policy is None
 
-    def _network(self, words: list[str], place: int) -> Network | None:
-        if place < 0:
+class Pattern:
+    """A line as a regular expression with a group for each value, and the plan it goes to."""
+
+    __slots__ = ("following", "fullmatch", "plan", "text")
+
+    def __init__(self, text: str, plan: Plan) -> None:
+        """Compile the expression."""
+        self.text = text
+        self.fullmatch = re.compile(text).fullmatch
+        self.plan = plan
+        self.following: list[Pattern] = []
+        """Those that took lines behind lines that this one took, the newest last."""
+
+    def follow(self, pattern: Pattern) -> None:
+        """Try `pattern` behind this one from now on."""
+        if pattern not in self.following:
+            self.following.append(pattern)
+            del self.following[:-FOLLOWING]
+
+
+def pattern_of(line: str, places: Iterable[int]) -> str | None:
+    r"""Return the regular expression of lines like this one; None if it is not that plain.
+
+    >>> print(pattern_of('-A INPUT -m comment --comment "a b"', [1, 5]))
+    ()()\-A ([^ \t\n"]+) \-m comment \-\-comment "([^"\\\n]*)"
+    """
+    counted = _COUNTERS.match(line)
+    if counted is not None:
+        line = line[counted.end() :]
+    parts = raw_words(line)
+    if " ".join(parts) != line:
+        return None
+    for place, word in enumerate(parts):
+        if place not in places:
+            if '"' in word:
+                return None
+            parts[place] = re.escape(word)
+        elif '"' not in word:
+            parts[place] = r'([^ \t\n"]+)'
+        elif word[0] == word[-1] == '"' and word.count('"') == 2 and "\\" not in word:
+            parts[place] = r'"([^"\\\n]*)"'
+        else:
             return None
-        found = networks(words[place], self._family)
-        return found[0] if len(found) == 1 else _MISS
-
-    def _device(self, words: list[str], place: int, forbidden: bool) -> str | None:  # noqa: FBT001 - the answer to a question
-        """Return a device name, empty when the shape has none, None for the slow way."""
-        if place < 0:
-            return ""
-        name = words[place]
-        if forbidden or not name:
-            return None
-        check_interface(name)
-        return name
-
-
-_MISS = Network(b"", b"")
-"""Stands for a list of addresses, which makes several rules."""
+    head = "()()" if counted is None else r"\[([0-9]{1,15}):([0-9]{1,15})\] "
+    return head + " ".join(parts)
 
 
 class ShapeCache:
     """The plans of one table of a file."""
 
-    __slots__ = ("_family", "_names", "_plans", "_table")
+    __slots__ = ("_last", "_names", "_place", "_plans", "_recent")
 
-    def __init__(self, table: str, family: Family) -> None:
+    def __init__(self, place: Circumstances) -> None:
         """Start empty."""
-        self._table = table
-        self._family = family
+        self._place = place
         self._names: dict[str, str] = {}
         self._plans: dict[Shape, Plan] = {}
+        self._recent: list[Pattern] = []
+        self._last: Pattern | None = None
 
     def learn(self, words: list[str], draft: Draft) -> None:
         """Keep the plan of a line that was read the slow way."""
         if draft.command != "A" or not draft.plain or draft.own_counters:
+            return
+        if self._place.nft and nft.joins(draft):
             return
         before = ""
         for word in words:
@@ -231,19 +387,70 @@ class ShapeCache:
             if word[:1] == "-" or word == "!" or named:
                 self._names[word] = word
             before = word
-        self._plans[self._shape(words)] = Plan(draft, self._family, self._table)
+        self._plans[self._shape(words)] = Plan(draft, self._place)
+
+    def match(self, table: Table, line: str, number: int) -> bool:
+        """Append the rule of a line, without its newline, if a recent pattern takes it."""
+        last = self._last
+        if last is None:
+            return False
+        for pattern in last.following:
+            found = pattern.fullmatch(line)
+            if found is not None:
+                break
+        else:
+            for pattern in self._recent:
+                found = pattern.fullmatch(line)
+                if found is not None:
+                    last.follow(pattern)
+                    break
+            else:
+                return False
+        self._last = pattern
+        assert found is not None
+        try:
+            return pattern.plan.append(table, found.groups(), number)
+        except RulesetError:
+            return False
 
     def append(
-        self, table: Table, words: list[str], counters: tuple[int, int] | None, line: int
+        self,
+        table: Table,
+        line: str,
+        words: list[str],
+        counters: tuple[int, int] | None,
+        number: int,
     ) -> bool:
         """Append the rule to its chain if its shape is known and all its values are good."""
         plan = self._plans.get(self._shape(words))
         if plan is None:
             return False
+        head = ["", ""] if counters is None else [str(counters[0]), str(counters[1])]
+        values = [*head, *(words[place] for place in plan.places)]
         try:
-            return plan.append(table, words, counters, line)
+            done = plan.append(table, values, number)
         except RulesetError:
             return False
+        if done:
+            self._prefer(line, plan)
+        return done
+
+    def _prefer(self, line: str, plan: Plan) -> None:
+        """Let later lines like this one be taken by a pattern."""
+        pattern = next((known for known in plan.patterns if known.fullmatch(line)), None)
+        if pattern is None:
+            text = None
+            if len(plan.patterns) < PATTERNS_OF_A_PLAN:
+                text = pattern_of(line, plan.places)
+            if text is None:
+                return
+            pattern = Pattern(text, plan)
+            plan.patterns.append(pattern)
+        if self._last is not None:
+            self._last.follow(pattern)
+        self._last = pattern
+        self._recent.insert(0, pattern)
+        del self._recent[RECENT:]
 
     def _shape(self, words: list[str]) -> Shape:
         return tuple(map(self._names.get, words))

@@ -80,6 +80,11 @@ def unquote(word: str) -> str:
     return bare + (_ESCAPE.sub(r"\1", quoted) if "\\" in quoted else quoted)
 
 
+def raw_words(line: str) -> list[str]:
+    """Split a rule line without counters into words that keep their quotes."""
+    return _word_pattern().findall(line)
+
+
 def split_words(line: str) -> list[str]:
     """Split a rule line without counters into words."""
     if '"' not in line:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netemu.errors import RulesetError
-from netemu.netfilter.hook import Family
 from netemu.ruleset import parse_ruleset
+from netemu.ruleset.build import Circumstances
 from netemu.ruleset.shapes import ShapeCache
 
 HEAD = "*filter\n:FOO - [0:0]\n:BAR - [0:0]\n"
@@ -88,4 +88,6 @@ def test_only_values_that_never_change_are_shared():
 
 def test_an_empty_cache_knows_nothing():
     table = parse_ruleset(f"{HEAD}COMMIT\n").tables[0]
-    assert not ShapeCache("filter", Family.IPV4).append(table, ["-A", "INPUT"], None, 1)
+    cache = ShapeCache(Circumstances())
+    assert not cache.match(table, "-A INPUT", 1)
+    assert not cache.append(table, "-A INPUT", ["-A", "INPUT"], None, 1)

@@ -15,7 +15,7 @@ import re
 from netemu.errors import RulesetError
 from netemu.net import Net
 from netemu.netfilter.xtables.kinds import MOST_DIGITS, U32, U32_MAX, Kind, OptionCall
-from netemu.netfilter.xtables.kit import Match, Option, Settings
+from netemu.netfilter.xtables.kit import Match, Native, Option, Settings
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 
@@ -64,14 +64,20 @@ class Rate(Kind[int]):
 
     def show(self, value: int) -> str:
         """Print with the largest unit that divides well (print_rate)."""
-        shown = 0
-        for place in range(1, len(_UNITS)):
-            scaled = _UNITS[place][1] * SCALE
-            if value > scaled or scaled // value < scaled % value:
-                break
-            shown = place
-        name, seconds = _UNITS[shown]
-        return f"{seconds * SCALE // value}/{name}"
+        number, name, _ = _largest_unit(value)
+        return f"{number}/{name}"
+
+
+def _largest_unit(period: int) -> tuple[int, str, int]:
+    """Return packets, unit and its seconds (print_rate, add_nft_limit)."""
+    shown = 0
+    for place in range(1, len(_UNITS)):
+        scaled = _UNITS[place][1] * SCALE
+        if period > scaled or scaled // period < scaled % period:
+            break
+        shown = place
+    name, seconds = _UNITS[shown]
+    return seconds * SCALE // period, name, seconds
 
 
 def _atoi(digits: str) -> int:
@@ -146,7 +152,9 @@ _CHECK_HZ = 250
 
 
 def _check_limit(settings: Settings) -> None:
-    """Refuse what the kernel's 32 bits cannot hold."""
+    """Refuse what the kernel's 32 bits cannot hold; nftables counts in 64."""
+    if settings.nft:
+        return
     average = settings.need("limit", int)
     burst = settings.need("limit-burst", int)
     filled = user2credits(average * burst & U32_MAX, _CHECK_HZ)
@@ -155,6 +163,16 @@ def _check_limit(settings: Settings) -> None:
             "Numerical result out of range: the kernel's 32 bits cannot hold this rate and "
             "burst; a lower --limit-burst or a higher rate would do"
         )
+
+
+def _read_back(settings: Settings, before: Settings | None) -> Settings:
+    """Return what iptables-nft reads back of nftables' own limit: a burst of 0 is 5."""
+    number, _, seconds = _largest_unit(settings.need("limit", int))
+    rate, burst = settings.given["limit"], settings.given["limit-burst"]
+    settings.given["limit"] = rate._replace(value=SCALE * seconds // number)
+    if not burst.value:
+        settings.given["limit-burst"] = burst._replace(value=DEFAULT_BURST)
+    return settings
 
 
 MATCHES = (
@@ -173,6 +191,7 @@ MATCHES = (
             ),
         ),
         check=_check_limit,
+        nft=Native(_read_back),
         attach=limit_attach,
         build=LimitInfo,
         evaluate=limit_mt,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from netemu.errors import RulesetError
 from netemu.netfilter.xtables.kinds import U8, Kind, OptionCall, Span
-from netemu.netfilter.xtables.kit import Match, Option, Settings, always
+from netemu.netfilter.xtables.kit import Given, Match, Native, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import PORT_MAX, PortRange, ResolvedPorts
 from netemu.skb import Skb
@@ -241,6 +241,67 @@ def _port_options(kind: Kind[Span]) -> tuple[Option, Option]:
     )
 
 
+def _in_nft(*, tcp: bool) -> Native:
+    """Return how iptables-nft says `tcp` or `udp`: a payload expression for each option.
+
+    Read back, all of a rule are one match, each later port range over the one before, and an
+    inverted range from port 0 is the range above it.
+    """
+    name, protocol = ("TCP", 6) if tcp else ("UDP", 17)
+
+    def read_back(settings: Settings, before: Settings | None) -> Settings | None:
+        if "tcp-option" in settings or not _asks(settings):
+            return None
+        if settings.protocol != protocol:
+            raise RulesetError(f"{name} match requires '-p {name.lower()}'")
+        given = {} if before is None else dict(before.given)
+        for side in ("sport", "dport"):
+            if side in settings and settings.need(side, Span) != _ANY_PORT:
+                given[side] = _over(given.get(side), settings.given[side])
+        flags = settings.given.get("tcp-flags")
+        if flags is not None and settings.need("tcp-flags", TcpFlags).mask:
+            earlier = given.get("tcp-flags")
+            inverted = flags.inverted or (earlier is not None and earlier.inverted)
+            given["tcp-flags"] = flags._replace(inverted=inverted)
+        return Settings(
+            settings.extension,
+            given,
+            family=settings.family,
+            protocol=settings.protocol,
+            protocol_inverted=settings.protocol_inverted,
+            table=settings.table,
+            nft=True,
+        )
+
+    return Native(read_back, merges=True)
+
+
+def _asks(settings: Settings) -> bool:
+    """Return whether struct xt_tcp or xt_udp differs from one without options."""
+    return any(
+        given.inverted or given.value not in (_ANY_PORT, _NO_FLAGS)
+        for given in settings.given.values()
+    )
+
+
+def _over(earlier: Given | None, later: Given) -> Given:
+    """Return what two port expressions are read back as (port_match_single_to_range)."""
+    span = later.value
+    assert isinstance(span, Span)
+    low, high = _ANY_PORT.low, _ANY_PORT.high
+    inverted = False
+    if earlier is not None:
+        assert isinstance(earlier.value, Span)
+        low, high, inverted = earlier.value.low, earlier.value.high, earlier.inverted
+    if span.low or not span.high:
+        low, high, inverted = span.low, span.high, inverted or later.inverted
+    elif later.inverted:
+        low = span.high + 1
+    else:
+        high = span.high
+    return Given(later.option, Span(low, high), inverted)
+
+
 MATCHES = (
     Match(
         name="tcp",
@@ -267,6 +328,7 @@ MATCHES = (
         ),
         protocols=(6,),
         shares=always,
+        nft=_in_nft(tcp=True),
         build=TcpInfo,
         evaluate=tcp_mt,
         describe=describe_ports,
@@ -278,6 +340,7 @@ MATCHES = (
         options=_port_options(ResolvedPorts()),
         protocols=(17,),
         shares=always,
+        nft=_in_nft(tcp=False),
         build=UdpInfo,
         evaluate=udp_mt,
         describe=describe_ports,

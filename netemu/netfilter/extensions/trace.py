@@ -6,7 +6,7 @@ Kernel: net/netfilter/xt_TRACE.c (trace_tg); the lines are written by trace_pack
 from __future__ import annotations
 
 from netemu.netfilter.hook import Verdict
-from netemu.netfilter.xtables.kit import Target, nothing
+from netemu.netfilter.xtables.kit import Native, Target, nothing
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 
@@ -23,6 +23,7 @@ TARGETS = (
         kernel="xt_TRACE.c",
         duty="Logs every rule that matches the packet from here on.",
         tables=("raw",),
+        nft=Native(lambda settings, _: settings),
         build=nothing,
         apply=trace_tg,
     ),

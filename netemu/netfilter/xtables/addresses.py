@@ -21,6 +21,8 @@ from netemu.wire.address import format_address, format_mac, mask_of, parse_addre
 IFNAMSIZ = 16
 """Octets of a device name with its closing NUL (include/uapi/linux/if.h)."""
 
+_OCTETS = {str(octet): octet for octet in range(256)}
+
 _PLAIN = re.compile(
     r"(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})"
 )
@@ -56,11 +58,13 @@ def dotted_octets(text: str) -> bytes | None:
     >>> dotted_octets("10.0.0.1").hex(), dotted_octets("10.1"), dotted_octets("010.0.0.1")
     ('0a000001', None, None)
     """
-    plain = _PLAIN.fullmatch(text)
-    if plain is None:
+    parts = text.split(".")
+    if len(parts) != 4:
         return None
-    numbers = [int(part) for part in plain.groups()]
-    return bytes(numbers) if max(numbers) <= 0xFF else None
+    try:
+        return bytes([_OCTETS[part] for part in parts])
+    except KeyError:
+        return None
 
 
 def _odd_parts(text: str) -> list[int]:
@@ -119,8 +123,26 @@ def under_mask(address: bytes, mask: bytes) -> bytes:
     return masked.to_bytes(len(address), "big")
 
 
+_HOST = b"\xff" * 4
+
+
+def _read_host(text: str) -> Network | None:
+    """Read `a.b.c.d/32` or `a.b.c.d` in its plainest form, which large rulesets are full of."""
+    parts = text.removesuffix("/32").split(".")
+    if len(parts) != 4:
+        return None
+    try:
+        return Network(bytes([_OCTETS[part] for part in parts]), _HOST)
+    except KeyError:
+        return None
+
+
 def read_network(text: str, family: Family) -> Network:
     """Read `ADDRESS[/MASK]` as `-s` does; a zero mask makes the address irrelevant."""
+    if family == Family.IPV4:
+        host = _read_host(text)
+        if host is not None:
+            return host
     address_text, slash, mask_text = text.rpartition("/")
     if not slash:
         address_text = text

@@ -299,8 +299,11 @@ def quoted(text: str) -> str:
 
 
 def octets_of(text: str) -> bytes:
-    """Return the bytes that stood in the file."""
-    return text.encode("utf-8", "surrogateescape")
+    """Return the bytes that stood in the file; half a character that no file holds stays so."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def text_of(octets: bytes) -> str:

@@ -8,7 +8,8 @@ them. The reader collects what a rule says into `Settings`: `finish` checks what
 must also be there (xtables_options_fcheck), fills defaults, then asks `check`. `build` makes the
 value that `evaluate` or `apply` gets for every packet; it is made for one rule alone, so it may
 hold that rule's state. Options that are other spellings (`--set-mark` of `--set-xmark`) say so
-with `into`, so that later code knows one spelling.
+with `into`, so that later code knows one spelling. `build` runs when the value is first needed and
+may refuse nothing: that is for the kinds and `check`.
 
 What stays a word in the kernel's own data stays one here: `tables`, `hooks`, `protocols` and
 `families` are refused by the core, never by the extension.
@@ -91,7 +92,16 @@ class Given(NamedTuple):
 class Settings:
     """What a rule says to one extension, once all its options are read."""
 
-    __slots__ = ("extension", "family", "given", "order", "protocol", "protocol_inverted", "table")
+    __slots__ = (
+        "extension",
+        "family",
+        "given",
+        "nft",
+        "order",
+        "protocol",
+        "protocol_inverted",
+        "table",
+    )
 
     def __init__(  # noqa: PLR0913 - what checkentry is told
         self,
@@ -103,6 +113,7 @@ class Settings:
         protocol: int = 0,
         protocol_inverted: bool = False,
         table: str = "filter",
+        nft: bool = False,
     ) -> None:
         """Built by the reader."""
         self.extension = extension
@@ -115,6 +126,8 @@ class Settings:
         """What the rule's -p says, 0 for any."""
         self.protocol_inverted = protocol_inverted
         self.table = table
+        self.nft = nft
+        """Whether iptables-nft reads the rule."""
 
     def __contains__(self, name: str) -> bool:
         """Return whether the option is given or has a default."""
@@ -171,6 +184,21 @@ def always(settings: Settings) -> bool:
     return True
 
 
+class Native(NamedTuple):
+    """What iptables-nft says in nftables' own expressions instead of the kernel's xt_ module.
+
+    The kernel then tests neither table, hooks nor protocol of the extension, and iptables-nft-save
+    prints what it makes of the expressions.
+    """
+
+    read_back: Callable[[Settings, Settings | None], Settings | None]
+    """Returns what is read back of a rule's settings; None to leave them to the xt_ module. If
+    instances merge, the second argument is what was read back of an earlier one in the rule.
+    A match of which no option is left is gone."""
+    merges: bool = False
+    """Several of one rule are read back as one, at the place of the first."""
+
+
 SaveFunction: TypeAlias = Callable[[Settings], str]
 """Prints all options, for an extension that the declared order and policies do not cover."""
 
@@ -198,6 +226,7 @@ class Extension:
     check_rule: CheckRuleFunction | None = None
     shares: SharesFunction = never
     save: SaveFunction | None = None
+    nft: Native | None = None
 
     @property
     def restricted(self) -> bool:
@@ -295,16 +324,17 @@ class Match(Extension, Generic[Info]):
 
     def bind(self, settings: Settings) -> BoundMatch:
         """Make the match of one rule."""
-        options = self.words(settings)
+        return self.bind_later(lambda: settings)
+
+    def bind_later(self, give: Callable[[], Settings]) -> BoundMatch:
+        """Make the match of one rule; `give` returns its settings, once they are asked for."""
         return BoundMatch(
             name=self.name,
             evaluate=cast("MatchFunction", self.evaluate),
-            settings=self.build(settings),
-            text=f"-m {self.name} {options}" if options else f"-m {self.name}",
             attach=cast("AttachFunction | None", self.attach),
             describe=cast("DescribeFunction | None", self.describe),
             declaration=self,
-            given=settings,
+            give=give,
         )
 
 
@@ -322,16 +352,17 @@ class Target(Extension, Generic[Info]):
 
     def bind(self, settings: Settings) -> BoundTarget:
         """Make the target of one rule."""
-        options = self.words(settings)
+        return self.bind_later(lambda: settings)
+
+    def bind_later(self, give: Callable[[], Settings]) -> BoundTarget:
+        """Make the target of one rule; `give` returns its settings, once they are asked for."""
         return BoundTarget(
             name=self.name,
             apply=cast("TargetFunction", self.apply),
-            settings=self.build(settings),
-            text=f"-j {self.name} {options}" if options else f"-j {self.name}",
             standard=self.standard,
             attach=cast("AttachFunction | None", self.attach),
             declaration=self,
-            given=settings,
+            give=give,
         )
 
 

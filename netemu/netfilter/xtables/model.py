@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntFlag
+from typing import Any, ClassVar, Protocol
 
 from netemu.net import Net
 from netemu.netfilter.hook import Family, Verdict
+from netemu.netfilter.xtables.addresses import show_network
+from netemu.netfilter.xtables.names import protocol_name
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 
@@ -83,59 +86,240 @@ class Generic:
         )
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class BoundMatch:
+NOTHING_ASKED = Generic()
+"""Matches every packet."""
+
+
+class _Later:
+    """Marks what is made only when somebody asks."""
+
+
+_LATER = _Later()
+
+
+class Declared(Protocol):
+    """What a bound extension asks of its declaration (kit.Match, kit.Target)."""
+
+    def build(self, settings: Any, /) -> object:
+        """Make what `evaluate` or `apply` gets."""
+
+    def words(self, settings: Any, /) -> str:
+        """Print the options."""
+
+
+class _Bound:
+    """What a match and a target of a rule have in common; the parts are made when asked for."""
+
+    __slots__ = (
+        "_give",
+        "_given",
+        "_settings",
+        "_text",
+        "attach",
+        "declaration",
+        "name",
+        "native",
+        "restricted",
+    )
+    flag: ClassVar[str]
+
+    def __init__(
+        self,
+        name: str,
+        settings: object = None,
+        text: str | None = "",
+        attach: AttachFunction | None = None,
+        declaration: Declared | None = None,
+        give: Callable[[], object] | None = None,
+    ) -> None:
+        """With `give`, settings and text come from the declaration when they are asked for."""
+        self.name = name
+        self.attach = attach
+        self.declaration = declaration
+        """Its declaration in the kit, for printing and explaining."""
+        self.native = False
+        """iptables-nft says it in nftables' own words, so the kernel never checks it as xt_*."""
+        self.restricted = False
+        """The kernel tests table, hooks or protocol of its rule."""
+        self._give = give
+        self._given: object = None
+        self._settings = settings if give is None else _LATER
+        self._text = text if give is None else None
+
+    @property
+    def given(self) -> object:
+        """What the rule says to it (kit.Settings)."""
+        if self._given is None and self._give is not None:
+            self._given = self._give()
+        return self._given
+
+    @property
+    def settings(self) -> object:
+        """Made for this rule alone, so it may hold state, as the kernel's matchinfo does."""
+        if self._settings is _LATER:
+            assert self.declaration is not None
+            self._settings = self.declaration.build(self.given)
+        return self._settings
+
+    @property
+    def text(self) -> str:
+        """As iptables-save prints it: `-m mark --mark 0x1`."""
+        if self._text is None:
+            assert self.declaration is not None
+            options = self.declaration.words(self.given)
+            head = f"{self.flag} {self.name}"
+            self._text = f"{head} {options}" if options else head
+        return self._text
+
+
+class BoundMatch(_Bound):
     """One `-m NAME ...` of a rule (struct xt_entry_match)."""
 
-    name: str
-    evaluate: MatchFunction
-    settings: object = None
-    """Made for this rule alone, so it may hold state, as the kernel's matchinfo does."""
-    text: str = ""
-    """As iptables-save prints it: `-m mark --mark 0x1`."""
-    attach: AttachFunction | None = None
-    describe: DescribeFunction | None = None
-    declaration: object = None
-    """Its declaration in the kit, for printing and explaining."""
-    given: object = None
-    """What the rule says to it (kit.Settings)."""
+    __slots__ = ("describe", "evaluate")
+    flag = "-m"
+
+    def __init__(  # noqa: PLR0913 - struct xt_entry_match
+        self,
+        *,
+        name: str,
+        evaluate: MatchFunction,
+        settings: object = None,
+        text: str = "",
+        attach: AttachFunction | None = None,
+        describe: DescribeFunction | None = None,
+        declaration: Declared | None = None,
+        give: Callable[[], object] | None = None,
+    ) -> None:
+        """Keep what is given."""
+        super().__init__(name, settings, text, attach, declaration, give)
+        self.evaluate = evaluate
+        self.describe = describe
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class BoundTarget:
+class BoundTarget(_Bound):
     """The `-j NAME ...` of a rule that names an extension (struct xt_entry_target)."""
 
-    name: str
-    apply: TargetFunction
-    settings: object = None
-    text: str = ""
-    """As iptables-save prints it: `-j MARK --set-xmark 0x1/0xffffffff`."""
-    standard: Verdict | None = None
-    """Set for the built-in targets ACCEPT, DROP, QUEUE and RETURN, which need no `apply`."""
-    attach: AttachFunction | None = None
-    declaration: object = None
-    given: object = None
-    """What the rule says to it (kit.Settings)."""
+    __slots__ = ("apply", "standard")
+    flag = "-j"
+
+    def __init__(  # noqa: PLR0913 - struct xt_entry_target
+        self,
+        *,
+        name: str,
+        apply: TargetFunction,
+        settings: object = None,
+        text: str = "",
+        standard: Verdict | None = None,
+        attach: AttachFunction | None = None,
+        declaration: Declared | None = None,
+        give: Callable[[], object] | None = None,
+    ) -> None:
+        """Keep what is given."""
+        super().__init__(name, settings, text, attach, declaration, give)
+        self.apply = apply
+        self.standard = standard
+        """Set for the built-in targets ACCEPT, DROP, QUEUE and RETURN, which need no `apply`."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class Rule:
     """One rule with its counters (struct ipt_entry)."""
 
-    generic: Generic = field(default_factory=Generic)
-    matches: tuple[BoundMatch, ...] = ()
-    target: BoundTarget | None = None
-    """None for a rule without -j, or with a jump."""
-    jump: str = ""
-    """Name of the user chain that -j or -g names."""
-    goto: bool = False
-    """-g (IPT_F_GOTO)."""
-    packets: int = 0
-    octets: int = 0
-    line: int | None = None
-    """Line in the file, from 1."""
-    text: str = ""
-    """As iptables-save prints it, without counters and `-A CHAIN`."""
+    __slots__ = (
+        "_text",
+        "generic",
+        "goto",
+        "jump",
+        "line",
+        "matches",
+        "octets",
+        "packets",
+        "target",
+    )
+
+    def __init__(  # noqa: PLR0913 - struct ipt_entry
+        self,
+        generic: Generic = NOTHING_ASKED,
+        matches: tuple[BoundMatch, ...] = (),
+        target: BoundTarget | None = None,
+        jump: str = "",
+        goto: bool = False,  # noqa: FBT001, FBT002 - hot: made for every line of a file
+        packets: int = 0,
+        octets: int = 0,
+        line: int | None = None,
+        text: str | None = None,
+    ) -> None:
+        """Keep what is given."""
+        self.generic = generic
+        self.matches = matches
+        self.target = target
+        """None for a rule without -j, or with a jump."""
+        self.jump = jump
+        """Name of the user chain that -j or -g names."""
+        self.goto = goto
+        """-g (IPT_F_GOTO)."""
+        self.packets = packets
+        self.octets = octets
+        self.line = line
+        """Line in the file, from 1."""
+        self._text = text
+
+    @property
+    def text(self) -> str:
+        """As iptables-save prints it, without counters and `-A CHAIN`."""
+        if self._text is None:
+            self._text = rule_text(self)
+        return self._text
+
+    @text.setter
+    def text(self, text: str) -> None:
+        self._text = text
+
+    def rename_jump(self, name: str) -> None:
+        """Let the rule jump to the same chain under its new name."""
+        self.jump = name
+        self._text = None
+
+
+def rule_text(rule: Rule, *, bare_plus: bool = False) -> str:
+    """Return a rule as iptables-save prints it, without `-A CHAIN`.
+
+    `bare_plus`: iptables-nft-save prints `! -i +`, which iptables-legacy-save leaves out.
+    """
+    parts = generic_words(rule.generic, silent="" if bare_plus else "+")
+    parts += [match.text for match in rule.matches]
+    if rule.target is not None:
+        parts.append(rule.target.text)
+    elif rule.jump:
+        parts.append(f"-g {rule.jump}" if rule.goto else f"-j {rule.jump}")
+    return " ".join(parts)
+
+
+def generic_words(generic: Generic, *, silent: str = "+") -> list[str]:
+    """Print -s, -d, -i, -o, -p and -f, in that order (save_rule4); not a device `silent`."""
+    invert = int(generic.invert)
+    parts: list[str] = []
+    if generic.source_mask:
+        flag = "! -s" if invert & _SRCIP else "-s"
+        parts.append(f"{flag} {show_network(generic.source, generic.source_mask)}")
+    if generic.destination_mask:
+        flag = "! -d" if invert & _DSTIP else "-d"
+        parts.append(f"{flag} {show_network(generic.destination, generic.destination_mask)}")
+    if generic.in_device not in {"", silent}:
+        parts.append(("! -i " if invert & _VIA_IN else "-i ") + generic.in_device)
+    if generic.out_device not in {"", silent}:
+        parts.append(("! -o " if invert & _VIA_OUT else "-o ") + generic.out_device)
+    if generic.protocol:
+        name = protocol_name(generic.protocol)
+        parts.append(("! -p " if invert & _PROTO else "-p ") + name)
+    if generic.fragment:
+        parts.append("! -f" if invert & _FRAG else "-f")
+    return parts
+
+
+_VIA_IN, _VIA_OUT = int(Invert.VIA_IN), int(Invert.VIA_OUT)
+_SRCIP, _DSTIP = int(Invert.SRCIP), int(Invert.DSTIP)
+_FRAG, _PROTO = int(Invert.FRAG), int(Invert.PROTO)
+"""As plain integers, since an IntFlag is slow to and."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -160,6 +344,9 @@ class Table:
     family: Family = Family.IPV4
     chains: dict[str, Chain] = field(default_factory=dict)
     line: int | None = None
+    touched: bool = True
+    """Whether a line between `*NAME` and COMMIT made iptables-nft create its chains; what is not
+    created is not saved."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
