@@ -434,7 +434,12 @@ class _Packet:
             # Not the exact number: the end will answer with a challenge ACK.
             self.new_state = self.old_state
         status = self.connection.status
-        half_open = (status & IPS_SEEN_REPLY and tcp.last_index == Index.SYN) or (
+        half_open = (
+            # From the other side: a RST behind one's own SYN of a simultaneous open is checked.
+            status & IPS_SEEN_REPLY
+            and tcp.last_index == Index.SYN
+            and tcp.last_dir != self.direction
+        ) or (
             not status & IPS_ASSURED and tcp.last_index == Index.ACK
         )
         if half_open and segment.ack == tcp.last_end:
