@@ -5,17 +5,15 @@ Kernel: net/ipv4/tcp_ipv4.c (tcp_v4_rcv, tcp_v4_send_reset). RFC 9293.
 
 from __future__ import annotations
 
-from netemu.ip.fib_table import Errno, Flowi4, RouteType
-from netemu.ip.icmp import ip4_reply_mark
-from netemu.ip.options_echo import ip_options_build, ip_options_echo
-from netemu.ip.output import ip_local_out, ip_select_ttl, route_of
-from netemu.ip.route import ip_route_output_key
-from netemu.ip.sockets import CONTROL_SOCKET, ProgramSocket, Sockets
+from netemu.ip.fib_table import RouteType
+from netemu.ip.output import route_of
+from netemu.ip.sockets import ProgramSocket, Sockets
 from netemu.ip.tcp_listen import tcp_socket_rcv
-from netemu.net import Net, consume_skb, kfree_skb_reason, skb_made
-from netemu.skb import ETH_P_IP, Checksum, PacketType, Skb
+from netemu.ip.unicast_reply import ip_send_unicast_reply
+from netemu.net import Net, consume_skb, kfree_skb_reason
+from netemu.skb import Checksum, PacketType, Skb
 from netemu.wire.checksum import internet_checksum, pseudo_header_sum
-from netemu.wire.ipv4 import IPPROTO_TCP, IPv4, build_ipv4
+from netemu.wire.ipv4 import IPPROTO_TCP, IPv4
 from netemu.wire.tcp import MIN_HEADER_LEN, TCP, Flag, build_tcp
 
 
@@ -94,44 +92,3 @@ def reset_segment(skb: Skb) -> bytearray:
         ack=ack,
         flags=answer_flags,
     )
-
-
-def ip_send_unicast_reply(
-    net: Net, skb: Skb, segment: bytearray, what: str, sk: object | None
-) -> None:
-    """Send a segment back to where `skb` came from: DF, id 0, its TOS, its options turned round."""
-    header = IPv4(skb.data)
-    options = ip_options_echo(net, skb)
-    if options is None:
-        return
-    mark = ip4_reply_mark(net, skb)
-    flow = Flowi4(
-        daddr=options.first_hop or header.src,
-        saddr=header.dst,
-        mark=mark,
-        tos=header.tos,
-        protocol=IPPROTO_TCP,
-        src_port=TCP(segment).src_port,
-        dst_port=TCP(segment).dst_port,
-    )
-    route = ip_route_output_key(net, flow, skb)
-    if isinstance(route, Errno):
-        return
-    packet = build_ipv4(
-        src=flow.saddr,
-        dst=flow.daddr,
-        protocol=IPPROTO_TCP,
-        payload=segment,
-        ttl=ip_select_ttl(net, route),
-        tos=header.tos & 0xFC,
-        dont_fragment=True,
-        options=bytes(options.octets),
-    )
-    if options.octets:
-        ip_options_build(net, packet, options, header.src)
-    reply = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=skb.fate))
-    reply.mark = mark
-    reply.sk = sk or CONTROL_SOCKET
-    reply.dst = route
-    skb_made(net, reply, what)
-    ip_local_out(net, reply)

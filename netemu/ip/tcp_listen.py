@@ -29,6 +29,7 @@ from netemu.ip.tcp_sock import (
     initial_window,
     initial_window_scale,
 )
+from netemu.ip.unicast_reply import ip_send_unicast_reply
 from netemu.net import Net, skb_made
 from netemu.skb import ETH_P_IP, Fate, Skb
 from netemu.wire.ipv4 import IPPROTO_TCP, MIN_HEADER_LEN, IPv4, build_ipv4
@@ -200,13 +201,13 @@ class TcpConnections:
         in_window = sock.in_window(segment.seq, segment.end_seq)
         if flags & Flag.RST and in_window and segment.seq != sock.rcv_nxt:
             if not self._rate_limited(sock, segment):
-                self._send_request_ack(sock, cause)
+                self._send_request_ack(sock, segment)
             return Outcome("NOT_SPECIFIED")
         if flags & Flag.ACK and segment.ack != (sock.isn + 1) & MASK32:
             return Outcome("TCP_FLAGS", reset=True)
         if not in_window:
             if not flags & Flag.RST and not self._rate_limited(sock, segment):
-                self._send_request_ack(sock, cause)
+                self._send_request_ack(sock, segment)
             return Outcome("TCP_OVERWINDOW")
         if segment.seq == sock.peer_isn:
             flags &= ~Flag.SYN
@@ -341,15 +342,22 @@ class TcpConnections:
         )
         self._send(sock, cause, "tcp syn/ack", int(flags), sock.isn, sock.window, options, 0)
 
-    def _send_request_ack(self, sock: TcpSock, cause: Fate) -> None:
+    def _send_request_ack(self, sock: TcpSock, segment: Segment) -> None:
         """Acknowledge for a half-open connection (tcp_v4_reqsk_send_ack)."""
-        options = ack_options(timestamp=self._timestamp(sock), sack_blocks=[])
-        window = sock.window >> (sock.window_scale or 0)
-        seq = (sock.isn + 1) & MASK32
+        answer = build_tcp(
+            src=sock.local,
+            dst=sock.remote,
+            src_port=sock.local_port,
+            dst_port=sock.remote_port,
+            seq=(sock.isn + 1) & MASK32,
+            ack=sock.rcv_nxt,
+            flags=int(Flag.ACK),
+            window=sock.window >> (sock.window_scale or 0),
+            options=ack_options(timestamp=self._timestamp(sock), sack_blocks=[]),
+        )
         # The listener sends it, so LOG knows its owner; an open connection that no program
         # accepted has none.
-        listener = ProgramSocket()
-        self._send(sock, cause, "tcp ack", int(Flag.ACK), seq, window, options, 0, owner=listener)
+        ip_send_unicast_reply(self._net, segment.skb, answer, "tcp ack", ProgramSocket())
 
     def _send_ack(self, sock: TcpSock, cause: Fate) -> None:
         """Acknowledge what arrived (tcp_send_ack)."""
@@ -378,8 +386,6 @@ class TcpConnections:
         window: int,
         options: bytes,
         identification: int,
-        *,
-        owner: object | None = None,
     ) -> None:
         net = self._net
         ip_options = sock.ip_options
@@ -412,7 +418,7 @@ class TcpConnections:
         if ip_options is not None and ip_options.octets:
             ip_options_build(net, packet, ip_options, sock.remote)
         skb = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=cause))
-        skb.sk = owner or sock
+        skb.sk = sock
         skb.dst = route
         skb_made(net, skb, what)
         ip_local_out(net, skb)
