@@ -218,9 +218,9 @@ def _push_reply(  # noqa: PLR0913 - the parts of a packet
         tos=tos,
         options=bytes(options.octets),
     )
-    if options.octets:
-        ip_options_build(net, packet, options, daddr)
     reply = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=cause.fate))
+    if options.octets:
+        ip_options_build(net, reply, options, daddr)
     reply.mark = flow.mark
     reply.ignore_df = True
     reply.dst = route

@@ -5,7 +5,7 @@ Kernel: net/ipv4/ip_options.c (__ip_options_echo, ip_options_build).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netemu.ip.fib import inet_addr_type
 from netemu.ip.fib_table import RouteType
@@ -112,9 +112,13 @@ def _echo_source_route(skb: Skb, source: IpOptions, made: EchoedOptions) -> None
     made.octets += bytes((data[at], 3 + 4 * slots, 4)) + b"".join(hops[1:slots]) + bytes(4)
 
 
-def ip_options_build(net: Net, packet: bytearray, made: EchoedOptions, daddr: bytes) -> None:
-    """Fill in the options of our own `packet`, which has them in its header already."""
-    places = made.places
+def ip_options_build(net: Net, skb: Skb, made: EchoedOptions, daddr: bytes) -> None:
+    """Fill in the options of our own packet, which has them in its header already.
+
+    The packet remembers where they stand: an error about it echoes them in turn.
+    """
+    packet, places = skb.data, made.places
+    skb.options = replace(places)
     source = packet[12:16]
     if places.srr:
         slot = places.srr + packet[places.srr + 1] - 4

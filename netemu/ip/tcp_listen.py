@@ -415,9 +415,9 @@ class TcpConnections:
             dont_fragment=True,
             options=b"" if ip_options is None else bytes(ip_options.octets),
         )
-        if ip_options is not None and ip_options.octets:
-            ip_options_build(net, packet, ip_options, sock.remote)
         skb = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=cause))
+        if ip_options is not None and ip_options.octets:
+            ip_options_build(net, skb, ip_options, sock.remote)
         skb.sk = sock
         skb.dst = route
         skb_made(net, skb, what)

@@ -48,9 +48,9 @@ def ip_send_unicast_reply(
         dont_fragment=True,
         options=bytes(options.octets),
     )
-    if options.octets:
-        ip_options_build(net, packet, options, header.src)
     reply = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=skb.fate))
+    if options.octets:
+        ip_options_build(net, reply, options, header.src)
     reply.mark = mark
     reply.sk = sk or CONTROL_SOCKET
     reply.dst = route
