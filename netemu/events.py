@@ -283,6 +283,15 @@ class KernelLogged(Event):
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordSent(Event):
+    """A program that logs would have got a record about the packet."""
+
+    to: str
+    """`audit` or `nflog group 5`."""
+    text: str
+
+
 Sink = Callable[[Stamp, Event], None]
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")

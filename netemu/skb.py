@@ -230,6 +230,7 @@ class Skb:
         "pkt_type",
         "priority",
         "protocol",
+        "secmark",
         "sk",
         "vlan_proto",
         "vlan_tci",
@@ -255,6 +256,8 @@ class Skb:
         self.pkt_type = PacketType.HOST
         self.mark = 0
         self.priority = 0
+        self.secmark = ""
+        """Security context, as it was written; empty for none."""
         self.nfct: object | None = None
         """The conntrack entry or UNTRACKED mark; read it with nf_ct_get."""
         self.ctinfo = 0

@@ -92,6 +92,10 @@ def _without_waiting(rows: list[Row]) -> list[Row]:
     return kept
 
 
+_NAT_REWRITES = frozenset({"dnat", "snat", "un-dnat", "un-snat", "icmp payload"})
+"""What NAT's hooks change; other rewrites inside a hook are the work of a rule."""
+
+
 class _Builder:
     """Turns one event after another into rows."""
 
@@ -229,7 +233,10 @@ class _Builder:
         key = (self.stamp.packet_id, event.what)
         if self.bound.pop(key, "") == change:
             return
-        if event.what == "ttl" and not self.stamp.hook:
+        if self.stamp.hook and event.what not in _NAT_REWRITES:
+            self.effect(f"{event.what} {change}")
+            return
+        if event.what == "ttl":
             stage = "FORWARD"
         else:
             stage = self.link_stage
@@ -291,6 +298,9 @@ class _Builder:
             return
         place = f"{event.table}/{event.chain}"
         self.add("", place, f"policy {event.verdict}", tone="" if passed else "bad")
+
+    def record_sent(self, event: events.RecordSent) -> None:
+        self.effect(f"{event.to}: {event.text}" if event.text else event.to)
 
     def mark_changed(self, event: events.MarkChanged) -> None:
         if event.before != event.after:
@@ -370,6 +380,7 @@ _HANDLERS: dict[type[Event], _Handler] = _handlers(
     ChainReturned=_Builder.chain_returned,
     VerdictIssued=_Builder.verdict_issued,
     MarkChanged=_Builder.mark_changed,
+    RecordSent=_Builder.record_sent,
     ChanceDrawn=_Builder.chance_drawn,
     NatBound=_Builder.nat_bound,
     ConntrackLookup=_Builder.lookup,

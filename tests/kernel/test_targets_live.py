@@ -75,6 +75,64 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
         (SYN, UDP, PING),
     ),
+    # No TRACE: the kernel does not copy the link header, so MAC= shows what was in that memory.
+    "tee": (
+        table(
+            "mangle",
+            "-A PREROUTING -p udp -j TEE --gateway 10.2.0.3",
+            "-A FORWARD -p tcp -j TEE --gateway 10.1.0.3",
+            "-A POSTROUTING -p icmp -j TEE --gateway 10.2.0.3 --oif eth1",
+            "-A POSTROUTING -p icmp -j TEE --gateway 10.9.9.9",
+            "-A OUTPUT -j TEE --gateway 10.1.0.3 --oif nosuch",
+        )
+        + table("filter", "-A OUTPUT -m state --state UNTRACKED", "-A FORWARD -p udp -j DROP"),
+        (
+            "eth0 udp 10.1.0.2:1000 > 10.2.0.2:53 df=0 tos=0x10",
+            SYN,
+            PING,
+            "local udp 10.1.0.1:9 > 10.2.0.2:9 df=1",
+        ),
+    ),
+    "nfqueue-and-records": (
+        TRACE
+        + table(
+            "filter",
+            "-A FORWARD -j NFLOG --nflog-group 3 --nflog-prefix x",
+            "-A FORWARD -j AUDIT --type accept",
+            "-A FORWARD -p udp -j NFQUEUE --queue-num 5",
+            "-A FORWARD -p tcp -j NFQUEUE --queue-balance 1:4 --queue-bypass",
+            "-A FORWARD -p tcp -j DROP",
+        )
+        + table("security", "-A FORWARD -p tcp -j CONNSECMARK --save"),
+        (UDP, SYN, SYNACK, PING),
+    ),
+    "hmark": (
+        TRACE
+        + table(
+            "mangle",
+            "-A FORWARD -p udp -j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 1000 --hmark-rnd 0xdeadbeef --hmark-offset 5",
+            "-A FORWARD -p tcp -j HMARK --hmark-src-prefix 24 --hmark-dport-mask 0xff --hmark-dport 0x100 --hmark-mod 4000000000 --hmark-rnd 7",
+            "-A FORWARD -p icmp -j HMARK --hmark-tuple src,dst,sport,dport,proto --hmark-mod 1000 --hmark-rnd 0xdeadbeef",
+            "-A FORWARD -p esp -j HMARK --hmark-tuple src,dst,spi --hmark-mod 1000 --hmark-rnd 3",
+            "-A FORWARD -p ah -j HMARK --hmark-spi-mask 0xffff --hmark-spi 0x10000 --hmark-mod 100000 --hmark-rnd 3",
+            "-A POSTROUTING -j LOG",
+            "-A POSTROUTING -j HMARK --hmark-tuple ct,src,dst,sport,dport,proto --hmark-mod 0xffffffff --hmark-rnd 3",
+            "-A POSTROUTING -j LOG",
+        )
+        + table("nat", "-A PREROUTING -d 10.9.0.9 -p udp -j DNAT --to-destination 10.2.0.2:99"),
+        (
+            "eth0 udp 10.1.0.2:1000 > 10.2.0.2:53",
+            "eth1 udp 10.2.0.2:53 > 10.1.0.2:1000",
+            "eth0 udp 10.1.0.2:1000 > 10.9.0.9:53",
+            SYN,
+            SYNACK,
+            PING,
+            "eth1 icmp 10.2.0.2 > 10.1.0.2 type=3 code=1 payload=0x4500001c0001000040110000"
+            "0a0100020a02000203e8003500080000",
+            "eth0 ip 10.1.0.2 > 10.2.0.2 proto=50 payload=0x1122334455667788",
+            "eth0 ip 10.1.0.2 > 10.2.0.2 proto=51 payload=0x112233445566778899aabbcc",
+        ),
+    ),
     "netmap": (
         TRACE
         + table(

@@ -189,6 +189,7 @@ class Connection:
         "original",
         "reply",
         "sctp",
+        "secmark",
         "start_ns",
         "status",
         "stream_from",
@@ -207,6 +208,8 @@ class Connection:
         self.timeout = 0
         """Jiffies: a length while unconfirmed, afterwards the moment of expiry."""
         self.mark = 0
+        self.secmark = ""
+        """Security context that CONNSECMARK saved; empty for none."""
         self.labels = 0
         """128 bits of connlabel."""
         self.tcp: TcpTracking | None = None

@@ -215,5 +215,5 @@ def note_verdict(table: XtTable, skb: Skb, entry: Entry, verdict: Verdict) -> No
         return
     fate = skb.fate
     fate.decided_by = entry.place
-    if verdict == Verdict.QUEUE:
+    if verdict == Verdict.QUEUE and fate.queue_number is None:
         fate.queue_number = 0
