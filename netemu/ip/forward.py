@@ -44,7 +44,7 @@ def ip_forward(net: Net, skb: Skb) -> None:
         kfree_skb_reason(net, skb, "NOT_SPECIFIED", "strict source route through a gateway")
         return
     skb.ip_flags |= IPSKB_FORWARDED
-    mtu = ip_dst_mtu_maybe_forward(route)
+    mtu = ip_dst_mtu_maybe_forward(route, forwarding=True)
     if _ip_exceeds_mtu(skb, mtu):
         icmp_send(net, skb, IcmpType.DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
         kfree_skb_reason(net, skb, "PKT_TOO_BIG", f"longer than the MTU {mtu}, DF set")

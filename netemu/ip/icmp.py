@@ -2,10 +2,9 @@
 
 Kernel: net/ipv4/icmp.c. RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3.2.
 
-Differs from Linux: errors, redirects and "fragmentation needed" that the node receives are taken
-and change nothing, since no path MTU and no redirected route is kept. An echo reply is taken, where
-the kernel has it dropped (NO_SOCKET) unless a program waits for it. PROBE messages (RFC 8335) are
-discarded in silence, which is the kernel's default, too.
+Differs from Linux: errors about packets of TCP and UDP sockets are taken and change nothing. An
+echo reply is taken, where the kernel has it dropped (NO_SOCKET) unless a program waits for it.
+PROBE messages (RFC 8335) are discarded in silence, which is the kernel's default, too.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from netemu.ip.devinet import RT_SCOPE_LINK, inet_select_addr
 from netemu.ip.fib import inet_addr_type
 from netemu.ip.fib_table import Errno, Flowi4, RouteType
 from netemu.ip.inetpeer import InetPeers
+from netemu.ip.learn import ipv4_redirect, ipv4_update_pmtu
 from netemu.ip.options import inet_current_timestamp
 from netemu.ip.options_echo import EchoedOptions, ip_options_build, ip_options_echo
 from netemu.ip.output import ip_local_out, ip_select_ident, ip_select_ttl
@@ -23,9 +23,17 @@ from netemu.net import Net, consume_skb, kfree_skb_reason, skb_made
 from netemu.skb import ETH_P_IP, Checksum, PacketType, Skb
 from netemu.wire.address import IPV4_ANY
 from netemu.wire.checksum import internet_checksum
-from netemu.wire.fields import set16, set32
+from netemu.wire.fields import get16, set16, set32
 from netemu.wire.icmp import CHECK, ERROR_TYPES, HEADER_LEN, NR_ICMP_TYPES, IcmpType
-from netemu.wire.ipv4 import IPPROTO_ICMP, MIN_HEADER_LEN, IPv4, build_ipv4
+from netemu.wire.ipv4 import (
+    IPPROTO_DCCP,
+    IPPROTO_ICMP,
+    IPPROTO_SCTP,
+    IPPROTO_TCP,
+    MIN_HEADER_LEN,
+    IPv4,
+    build_ipv4,
+)
 
 RT_TOS_MASK = 0x1E
 """IPTOS_TOS_MASK: the bits of an offender's TOS that an error keeps."""
@@ -40,6 +48,12 @@ ICMP_QUOTE_LIMIT = 576
 """An error is at most so long (RFC 1812 section 4.3.2.3)."""
 
 ICMP_FRAG_NEEDED = 4
+
+TAG_VALIDATING = frozenset((IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_DCCP))
+"""Protocols whose errors prove that they come from the path (icmp_strict_tag_validation)."""
+
+REDIRECT_CODES = frozenset((0, 1, 2, 3))
+"""Network, host, and both for a type of service."""
 
 ICMP_EXT_ECHO = 42
 ICMP_EXT_ECHOREPLY = 43
@@ -301,16 +315,48 @@ def _handle(net: Net, skb: Skb, message: bytearray) -> str:
         IcmpType.TIME_EXCEEDED,
         IcmpType.PARAMETER_PROBLEM,
     }:
-        return _icmp_unreach(message)
-    if icmp_type == IcmpType.REDIRECT and len(message) < HEADER_LEN + MIN_HEADER_LEN:
-        return "PKT_TOO_SMALL"
+        return _icmp_unreach(net, skb, message)
+    if icmp_type == IcmpType.REDIRECT:
+        if len(message) < HEADER_LEN + MIN_HEADER_LEN:
+            return "PKT_TOO_SMALL"
+        if message[1] & 7 in REDIRECT_CODES and _quotes_echo_reply(message):
+            ipv4_redirect(net, _quoted_flow(net, skb, message), skb, bytes(message[4:8]))
     return ""
 
 
-def _icmp_unreach(message: bytearray) -> str:
+def _icmp_unreach(net: Net, skb: Skb, message: bytearray) -> str:
     if len(message) < HEADER_LEN + MIN_HEADER_LEN:
         return "NOT_SPECIFIED"
-    return "IP_INHDR" if message[HEADER_LEN] & 0x0F < 5 else ""
+    if message[HEADER_LEN] & 0x0F < 5:
+        return "IP_INHDR"
+    if message[0] == IcmpType.DEST_UNREACH and message[1] == ICMP_FRAG_NEEDED:
+        discovery = net.sysctl.get("net.ipv4.ip_no_pmtu_disc")
+        protocol = message[HEADER_LEN + 9]
+        if discovery == 2 or (discovery == 3 and protocol not in TAG_VALIDATING):
+            return "NOT_SPECIFIED"
+        if _quotes_echo_reply(message):
+            mtu = 0 if discovery == 1 else get16(message, 6)
+            ipv4_update_pmtu(net, _quoted_flow(net, skb, message), mtu)
+    return ""
+
+
+def _quotes_echo_reply(message: bytearray) -> bool:
+    """Return whether the error is about an echo reply (icmp_err); 8 octets of it must be there."""
+    quoted = HEADER_LEN + (message[HEADER_LEN] & 0x0F) * 4
+    if len(message) < quoted + HEADER_LEN or message[HEADER_LEN + 9] != IPPROTO_ICMP:
+        return False
+    return message[quoted] == IcmpType.ECHO_REPLY
+
+
+def _quoted_flow(net: Net, skb: Skb, message: bytearray) -> Flowi4:
+    """Return the flow of the quoted packet, which the node sent (__build_flow_key)."""
+    return Flowi4(
+        daddr=bytes(message[HEADER_LEN + 16 : HEADER_LEN + 20]),
+        saddr=bytes(message[HEADER_LEN + 12 : HEADER_LEN + 16]),
+        tos=message[HEADER_LEN + 1],
+        protocol=message[HEADER_LEN + 9],
+        mark=ip4_reply_mark(net, skb),
+    )
 
 
 def _icmp_echo(net: Net, skb: Skb, message: bytearray) -> str:

@@ -4,11 +4,10 @@ Kernel: net/ipv4/route.c (ip_route_input_slow, ip_route_output_key_hash_rcu),
 net/ipv4/netfilter.c (ip_route_me_harder).
 
 Routes are looked up for each packet; there is no cache, since nothing in the result depends on an
-earlier packet.
+earlier packet, but for what ICMP errors taught (exceptions.py).
 
 Differs from Linux: nodes are members of the multicast group 224.0.0.1 only, since snapshots do not
-tell others, and multicast is not routed. Path MTUs and redirects that a node receives change
-nothing.
+tell others, and multicast is not routed.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from netemu.ip.devinet import (
     inet_addr_onlink,
     inet_select_addr,
 )
+from netemu.ip.exceptions import NexthopExceptions
 from netemu.ip.fib import (
     Fib,
     FibResult,
@@ -286,6 +286,7 @@ def _mkroute_input(  # noqa: PLR0913 - the kernel's own parameters
         input=DstInput.FORWARD,
         mtu=found.route.mtu,
     )
+    _bind_exception(net, route, found, daddr)
     _set_input(net, skb, daddr, found, route)
     return ""
 
@@ -470,7 +471,19 @@ def _mkroute_output(
         output=DstOutput.MC_OUTPUT if looped and not device.loopback else DstOutput.OUTPUT,
         mtu=found.route.mtu if found is not None else 0,
     )
+    if found is not None:
+        _bind_exception(net, route, found, flow.daddr)
     return found, route
+
+
+def _bind_exception(net: Net, route: Rtable, found: FibResult, daddr: bytes) -> None:
+    """Let a route take up what was learnt about its destination (rt_bind_exception)."""
+    known = net.generic(NexthopExceptions).find(found.nexthop, daddr)
+    if known is None:
+        return
+    route.pmtu, route.mtu_locked = known.pmtu, known.mtu_locked
+    route.forwards_by_pmtu = bool(net.sysctl.get("net.ipv4.ip_forward_use_pmtu"))
+    route.gateway = known.gateway or route.gateway
 
 
 def ip_dev_find(net: Net, address: bytes) -> Device | None:

@@ -76,6 +76,12 @@ class Rtable:
     error: Errno | None = None
     mtu: int = 0
     """MTU of the route itself (RTAX_MTU); 0 when it names none."""
+    pmtu: int = 0
+    """Path MTU that was learnt for the destination (rt_pmtu); 0 when none was."""
+    mtu_locked: bool = False
+    """The path MTU is a floor, what was learnt was smaller (rt_mtu_locked)."""
+    forwards_by_pmtu: bool = False
+    """Packets that are forwarded heed the path MTU, too (ip_forward_use_pmtu)."""
 
     def nexthop(self, daddr: bytes) -> bytes:
         """Return the neighbour to which a packet for `daddr` goes (rt_nexthop)."""
@@ -89,19 +95,27 @@ def skb_rtable(skb: Skb) -> Rtable | None:
     return route
 
 
-def ip_dst_mtu_maybe_forward(route: Rtable) -> int:
-    """Return the largest packet that may take the route.
+OLD_PATH_MTU = 576
+"""What a gateway is trusted with where the path MTU is locked (RFC 1191)."""
 
-    Differs from Linux: no path MTU is learnt, so forwarding and sending do not differ.
-    """
-    return route.mtu or min(route.device.mtu, IP_MAX_MTU)
+
+def ip_dst_mtu_maybe_forward(route: Rtable, *, forwarding: bool = False) -> int:
+    """Return the largest packet that may take the route."""
+    if route.pmtu and (not forwarding or route.forwards_by_pmtu or route.mtu_locked):
+        return min(route.pmtu, IP_MAX_MTU)
+    if route.mtu:
+        return min(route.mtu, IP_MAX_MTU)
+    mtu = route.device.mtu
+    if route.mtu_locked and route.gateway and mtu > OLD_PATH_MTU:
+        mtu = OLD_PATH_MTU
+    return min(mtu, IP_MAX_MTU)
 
 
 def ip_skb_dst_mtu(skb: Skb) -> int:
     """Return the largest packet that `skb`'s route takes."""
     route = skb_rtable(skb)
     assert route is not None
-    return ip_dst_mtu_maybe_forward(route)
+    return ip_dst_mtu_maybe_forward(route, forwarding=bool(skb.ip_flags & IPSKB_FORWARDED))
 
 
 _TABLE_NAMES = {253: "default", 254: "main", 255: "local"}

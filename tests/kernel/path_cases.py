@@ -335,6 +335,40 @@ def timeout_cases() -> Iterator[Case]:
     yield case("udp-expires", spec, [first, (400, *again[1:]), (3500, *again[1:])])
 
 
+def learning_cases() -> Iterator[Case]:
+    """Errors about the node's echo replies: smaller path MTUs, better gateways."""
+    far = A("198.51.100.9")
+    ask = Header(src=far, dst=OWN, dont_fragment=False)
+    small, large = (icmp_packet(ask, 8, 0, 7 << 16 | n, bytes(n)) for n in (10, 1400))
+    answer = icmp_packet(Header(src=OWN, dst=far), 0, 0, 7 << 16 | 10, bytes(10))
+    through = icmp_packet(Header(src=POD_1, dst=far, dont_fragment=False), 8, 0, 1, bytes(1300))
+    fixed = icmp_packet(Header(src=POD_1, dst=far), 8, 0, 2, bytes(1300))
+    router = Header(src=A("203.0.113.1"), dst=OWN)
+    for mtu in (1300, 600, 500, 0, 1600):
+        error = icmp_packet(router, 3, 4, mtu, answer)
+        again = icmp_packet(router, 3, 4, mtu + 100, answer)
+        asked = [from_client(packet) for packet in (small, error, large, again, large)]
+        yield case(f"path-mtu-{mtu}", node(rules()), [*asked, from_pod(through), from_pod(fixed)])
+    other = (CLIENT, CLIENT_MAC)
+    for name, gateway, source in (
+        ("known", other[0], GATEWAY),
+        ("unknown", A("192.0.2.77"), GATEWAY),
+        ("off-link", A("203.0.113.5"), GATEWAY),
+        ("own", OWN, GATEWAY),
+        ("not-from-the-gateway", other[0], CLIENT),
+    ):
+        redirect = icmp_packet(
+            Header(src=source, dst=OWN), 5, 1, int.from_bytes(gateway, "big"), answer
+        )
+        sent = [from_client(packet) for packet in (small, redirect, small, large)]
+        spec = node(rules())
+        spec.main.sysctls["net.ipv4.ip_forward"] = "0"
+        spec.main.neighbours[0] = NeighbourSpec(
+            device="eth0", address=CLIENT, mac=POD_2_MAC, state="STALE"
+        )
+        yield case(f"redirect-{name}", spec, sent)
+
+
 def all_cases() -> list[Case]:
     """Return every case."""
     makers = (
@@ -343,5 +377,6 @@ def all_cases() -> list[Case]:
         error_cases,
         neighbour_cases,
         timeout_cases,
+        learning_cases,
     )
     return [made for maker in makers for made in maker()]
