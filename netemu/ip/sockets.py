@@ -23,6 +23,18 @@ class ProgramSocket:
     gid: int = 0
 
 
+class AssignedSocket:
+    """The socket that TPROXY chose for a received packet, whatever the packet's addresses are."""
+
+    __slots__ = ()
+
+
+class AssignedProgramSocket(ProgramSocket, AssignedSocket):
+    """Such a socket that a program holds; a half-open connection has no program yet."""
+
+    __slots__ = ()
+
+
 class ControlSocket:
     """A socket of the kernel's own, by which RSTs leave: there is no file, hence no owner."""
 

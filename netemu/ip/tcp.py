@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from netemu.ip.fib_table import RouteType
 from netemu.ip.output import route_of
-from netemu.ip.sockets import ProgramSocket, Sockets
+from netemu.ip.sockets import AssignedSocket, ProgramSocket, Sockets
 from netemu.ip.tcp_listen import tcp_socket_rcv
 from netemu.ip.unicast_reply import ip_send_unicast_reply
 from netemu.net import Net, consume_skb, kfree_skb_reason
@@ -27,7 +27,8 @@ def tcp_v4_rcv(net: Net, skb: Skb) -> None:
     port = TCP(skb.data, header.header_len).dst_port
     device = skb.device
     assert device is not None
-    listening = net.generic(Sockets).lookup("tcp", header.dst, port, device)
+    assigned = isinstance(skb.sk, AssignedSocket)
+    listening = assigned or net.generic(Sockets).lookup("tcp", header.dst, port, device)
     outcome = tcp_socket_rcv(net, skb, listening=listening)
     if outcome is None:
         tcp_v4_send_reset(net, skb)

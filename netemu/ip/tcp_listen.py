@@ -16,7 +16,7 @@ from netemu.ip.options_echo import ip_options_build, ip_options_echo
 from netemu.ip.output import ip_local_out, route_of
 from netemu.ip.route import ip_route_output_key
 from netemu.ip.rtable import Rtable, Rtcf, ip_dst_mtu_maybe_forward
-from netemu.ip.sockets import ProgramSocket
+from netemu.ip.sockets import AssignedSocket, ProgramSocket
 from netemu.ip.tcp_options import TcpOptions, ack_options, parse_tcp_options, synack_options
 from netemu.ip.tcp_sock import (
     INVALID_RATELIMIT_MS,
@@ -125,6 +125,7 @@ class TcpConnections:
         header = IPv4(skb.data)
         view = TCP(skb.data, header.header_len)
         flow = _reply_key(header.src, view.src_port, header.dst, view.dst_port)
+        flow.any_source = isinstance(skb.sk, AssignedSocket)
         route = ip_route_output_key(net, flow, skb)
         if isinstance(route, Errno):
             return Outcome("NOT_SPECIFIED")
@@ -149,6 +150,7 @@ class TcpConnections:
         return TcpSock(
             local=header.dst,
             remote=header.src,
+            transparent=isinstance(segment.skb.sk, AssignedSocket),
             local_port=view.dst_port,
             remote_port=view.src_port,
             isn=random.u32(),
@@ -391,6 +393,7 @@ class TcpConnections:
         ip_options = sock.ip_options
         first_hop = b"" if ip_options is None else ip_options.first_hop
         flow = _reply_key(first_hop or sock.remote, sock.remote_port, sock.local, sock.local_port)
+        flow.any_source = sock.transparent
         route = ip_route_output_key(net, flow)
         if isinstance(route, Errno):
             return

@@ -81,6 +81,8 @@ class TcpSock:
     """Identification of the next packet, once established."""
     ip_options: EchoedOptions | None = None
     """IP options of the SYN, turned round."""
+    transparent: bool = False
+    """Answers may leave from an address that is none of ours (IP_TRANSPARENT)."""
     state: TcpState = TcpState.SYN_RECV
     retries: int = 0
     timer: Timer | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from netemu.ip.icmp import icmp_send
 from netemu.ip.output import route_of
 from netemu.ip.rtable import Rtcf
-from netemu.ip.sockets import Sockets
+from netemu.ip.sockets import AssignedSocket, Sockets
 from netemu.net import Net, consume_skb, kfree_skb_reason
 from netemu.skb import Checksum, Skb
 from netemu.wire.checksum import internet_checksum, pseudo_header_sum
@@ -43,7 +43,8 @@ def udp_rcv(net: Net, skb: Skb) -> None:
     assert device is not None
     port = datagram.dst_port
     protocol = "udplite" if lite else "udp"
-    if net.generic(Sockets).lookup(protocol, header.dst, port, device):
+    assigned = isinstance(skb.sk, AssignedSocket)
+    if assigned or net.generic(Sockets).lookup(protocol, header.dst, port, device):
         consume_skb(net, skb, f"{protocol} socket :{port}")
         return
     if route_of(skb).flags & (Rtcf.BROADCAST | Rtcf.MULTICAST):

@@ -32,6 +32,7 @@ QUIET = {
 """Keeps a namespace from sending what nobody asked for: router solicitations, IGMP reports."""
 
 SO_BINDTODEVICE = 25
+IP_TRANSPARENT = 19
 
 _PER_DEVICE = re.compile(r"^net\.(?:ipv4|ipv6)\.(?:conf|neigh)\.([^.]+)\.")
 
@@ -170,7 +171,8 @@ class BuiltNode:
             for command in conntrack_load.insert_commands(spec.conntrack.text):
                 run_tool(command)
         for listener in spec.sockets or []:
-            self.sockets.append(_listen(listener))
+            transparent = spec.rules4 is not None and "-j TPROXY" in spec.rules4.text
+            self.sockets.append(_listen(listener, transparent=transparent))
 
 
 def _write_all(values: dict[str, str]) -> None:
@@ -190,10 +192,12 @@ def _ip(lines: Iterable[str]) -> None:
         raise KernelError(f"{error.message} in `{line}`") from None
 
 
-def _listen(spec: SocketSpec) -> socket.socket:
+def _listen(spec: SocketSpec, *, transparent: bool) -> socket.socket:
     kind = socket.SOCK_STREAM if spec.protocol == "tcp" else socket.SOCK_DGRAM
     sock = socket.socket(socket.AF_INET, kind)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if transparent:
+        sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
     if spec.device:
         sock.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, spec.device.encode())
     sock.bind((format_address(spec.address) if any(spec.address) else "", spec.port))

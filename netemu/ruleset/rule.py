@@ -197,6 +197,11 @@ class RuleReader:
         if not arity:
             if glued is not None:
                 self._unknown(word)
+        elif option.kind.optional:
+            draft.plain = False
+            if glued is not None:
+                self._unknown(word)
+            value = self._next_value() or ""
         elif glued is not None:
             value = glued
         else:

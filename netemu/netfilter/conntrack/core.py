@@ -327,6 +327,27 @@ class ConntrackHooks:
         self.users = 0
 
 
+class DefragHooks:
+    """Whether a namespace puts fragments together before its tables see them."""
+
+    __slots__ = ("enabled",)
+
+    def __init__(self, net: Net) -> None:
+        """Start without; found by `net.generic(DefragHooks)`."""
+        self.enabled = False
+
+
+def nf_defrag_ipv4_enable(net: Net) -> None:
+    """Put fragments together from now on."""
+    hooks = net.generic(DefragHooks)
+    if hooks.enabled:
+        return
+    hooks.enabled = True
+    defrag = partial(ipv4_conntrack_defrag, net)
+    net.hooks.register(Family.IPV4, Hook.PREROUTING, Priority.CONNTRACK_DEFRAG, defrag)
+    net.hooks.register(Family.IPV4, Hook.OUTPUT, Priority.CONNTRACK_DEFRAG, defrag)
+
+
 def nf_ct_netns_get(net: Net) -> None:
     """Track connections from now on."""
     hooks = net.generic(ConntrackHooks)
@@ -336,12 +357,10 @@ def nf_ct_netns_get(net: Net) -> None:
     net.nf_ct_attach = partial(nf_conntrack_attach, net)
     net.nf_ct_set_closing = partial(nf_ct_set_closing, net)
     net.nf_ct_confirm = partial(nf_conntrack_confirm, net)
-    defrag = partial(ipv4_conntrack_defrag, net)
+    nf_defrag_ipv4_enable(net)
     track = partial(nf_conntrack_in, net)
     confirm = partial(nf_confirm, net)
     register = partial(net.hooks.register, Family.IPV4)
-    register(Hook.PREROUTING, Priority.CONNTRACK_DEFRAG, defrag)
-    register(Hook.OUTPUT, Priority.CONNTRACK_DEFRAG, defrag)
     register(Hook.PREROUTING, Priority.CONNTRACK, track)
     register(Hook.OUTPUT, Priority.CONNTRACK, partial(ipv4_conntrack_local, net))
     register(Hook.POSTROUTING, Priority.LAST, confirm)

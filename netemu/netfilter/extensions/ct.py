@@ -23,7 +23,7 @@ from netemu.netfilter.conntrack.connection import (
     nf_ct_tmpl_alloc,
 )
 from netemu.netfilter.conntrack.core import nf_ct_netns_get
-from netemu.netfilter.hook import Verdict
+from netemu.netfilter.hook import Family, Verdict
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, Text, c_integer, shape
 from netemu.netfilter.xtables.kit import Given, Option, Settings, Target, nothing, printed
 from netemu.netfilter.xtables.param import XtParam
@@ -72,6 +72,9 @@ HELPERS = {
     "tftp": (IPPROTO_UDP,),
 }
 """Helpers of the kernel and the protocols that each is registered for."""
+
+IPV4_HELPERS = frozenset({"irc", "netbios-ns", "pptp", "snmp"})
+"""Those that IPv6 has not."""
 
 
 class ZoneId(Kind[int]):
@@ -174,10 +177,13 @@ def _check_ct(settings: Settings) -> None:
         return
     if not settings.protocol or settings.protocol_inverted:
         raise RulesetError("CT: You must specify a L4 protocol and not use inversions on it")
-    if settings.protocol not in HELPERS.get(helper, ()):
+    known = set(HELPERS)
+    if settings.family == Family.IPV6:
+        known -= IPV4_HELPERS
+    if helper not in known or settings.protocol not in HELPERS[helper]:
         raise RulesetError(
             f'CT: No such helper "{helper}" for this protocol; '
-            f"the kernel has {', '.join(sorted(HELPERS, key=str.lower))}"
+            f"the kernel has {', '.join(sorted(known, key=str.lower))}"
         )
 
 

@@ -123,10 +123,12 @@ class NatTo(Kind[NatRange]):
             return addresses, ports if colon else None
         if not text.startswith("["):
             return text, None
-        addresses, bracket, ports = text[1:].partition("]")
-        if not bracket or (ports and not ports.startswith(":")):
+        addresses, bracket, rest = text[1:].partition("]")
+        if not bracket:
             raise RulesetError("Invalid address format")
-        return addresses, ports[1:] if ports else None
+        # What stands between the bracket and a colon is not looked at.
+        _, colon, ports = rest.partition(":")
+        return addresses, ports if colon else None
 
     def show(self, value: NatRange) -> str:
         """Print as print_range does."""

@@ -66,6 +66,8 @@ class Kind(ABC, Generic[T]):
     """Whether `""` has the right shape (a terminal cannot be empty)."""
     arity: ClassVar[int] = 1
     """Words that the value takes; the reader joins them with one blank."""
+    optional: ClassVar[bool] = False
+    """Whether the value may be left out; then `""` is read in its place."""
 
     @functools.cached_property
     def fullmatch(self) -> Callable[[str], re.Match[str] | None]:
