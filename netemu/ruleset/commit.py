@@ -13,7 +13,7 @@ does, and there no way may lead through more than 16 chains.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from netemu.errors import RulesetError
@@ -34,9 +34,10 @@ FindColumn: TypeAlias = Callable[[Rule, str], int]
 
 def check_table(table: Table, find_column: FindColumn, *, as_nft: bool = False) -> None:
     """Raise RulesetError for what the kernel refuses at COMMIT."""
+    jumps = jumps_of(table, every_rule=as_nft)
     if as_nft:
-        _check_depth(table, find_column)
-    reached = reaching_hooks(table, find_column, every_rule=as_nft)
+        _check_depth(table, jumps, find_column)
+    reached = reaching_hooks(table, jumps, find_column)
     nowhere: frozenset[Hook] = frozenset()
     passed: set[Passed] = set()
     for chain in table.chains.values():
@@ -56,46 +57,54 @@ def check_table(table: Table, find_column: FindColumn, *, as_nft: bool = False) 
                 _check(target, table, rule, hooks, told, find_column, passed)
 
 
-def _check_depth(table: Table, find_column: FindColumn) -> None:
+def _check_depth(
+    table: Table, jumps: Mapping[str, tuple[str, ...]], find_column: FindColumn
+) -> None:
     """Refuse what leads back to itself or too deep for nftables."""
-    found = nft.too_deep(table)
-    if found is None:
+    built_in = [chain.name for chain in table.chains.values() if chain.policy is not None]
+    last = nft.too_deep(jumps, built_in)
+    if last is None:
         return
-    chain, rule = found
+    rule = next(rule for rule in table.chains[last].rules if rule.jump)
     raise RulesetError(
         f"Too many links: in nftables no way may lead through more than {nft.JUMP_STACK_SIZE} "
-        f"chains, and one leads on from `{chain.name}'",
+        f"chains, and one leads on from `{last}'",
         line=rule.line or 0,
         column=find_column(rule, rule.jump),
     )
 
 
-def reaching_hooks(
-    table: Table, find_column: FindColumn, *, every_rule: bool = False
-) -> dict[str, frozenset[Hook]]:
-    """Return the hooks that reach each chain; refuse loops (mark_source_chains).
+def jumps_of(table: Table, *, every_rule: bool = False) -> dict[str, tuple[str, ...]]:
+    """Return the chains that each chain jumps to, in the order of the rules.
 
-    With `every_rule` also those that stand behind an unconditional verdict, as in nftables.
+    With `every_rule` also behind an unconditional verdict, where nftables looks and ip_tables.c
+    does not.
     """
-    jumps = {
-        chain.name: tuple(
-            dict.fromkeys(
-                [
-                    rule.jump
-                    for rule in chain.rules[: None if every_rule else _walked(chain)]
-                    if rule.jump
-                ]
-            )
-        )
-        for chain in table.chains.values()
-    }
-    reached: dict[str, set[Hook]] = {}
+    jumps: dict[str, tuple[str, ...]] = {}
+    for chain in table.chains.values():
+        rules = chain.rules
+        if not every_rule:
+            walked = _walked(chain)
+            if walked < len(rules):
+                rules = rules[:walked]
+        jumps[chain.name] = tuple(dict.fromkeys([rule.jump for rule in rules if rule.jump]))
+    return jumps
+
+
+def reaching_hooks(
+    table: Table, jumps: Mapping[str, tuple[str, ...]], find_column: FindColumn
+) -> dict[str, frozenset[Hook]]:
+    """Return the hooks that reach each chain; refuse loops (mark_source_chains)."""
+    reached: dict[str, int] = {}
     for chain in table.chains.values():
         if chain.policy is not None:
-            loop = _walk(jumps, chain.name, Hook[chain.name], reached)
+            loop = _walk(jumps, chain.name, 1 << Hook[chain.name], reached)
             if loop is not None:
                 raise _loop(table, loop, find_column)
-    return {name: frozenset(hooks) for name, hooks in reached.items()}
+    hooks_of = {
+        bits: frozenset(hook for hook in Hook if bits >> hook & 1) for bits in set(reached.values())
+    }
+    return {name: hooks_of[bits] for name, bits in reached.items()}
 
 
 def _walked(chain: Chain) -> int:
@@ -110,24 +119,29 @@ def _walked(chain: Chain) -> int:
 
 
 def _walk(
-    jumps: dict[str, tuple[str, ...]], start: str, hook: Hook, reached: dict[str, set[Hook]]
+    jumps: Mapping[str, tuple[str, ...]], start: str, hook: int, reached: dict[str, int]
 ) -> list[str] | None:
-    """Visit every chain that a hook reaches, depth first; return the chains of a loop."""
+    """Visit every chain that a hook reaches, depth first; return the chains of a loop.
+
+    `hook` is the bit of the hook, `reached` holds the bits of those that reach a chain.
+    """
     path = {start: iter(jumps[start])}
-    reached.setdefault(start, set()).add(hook)
+    reached[start] = reached.get(start, 0) | hook
     while path:
         name = next(reversed(path))
-        following = next(path[name], None)
-        if following is None:
+        for following in path[name]:
+            if following in path:
+                way = list(path)
+                return [*way[way.index(following) :], following]
+            before = reached.get(following, 0)
+            if before & hook:
+                continue
+            reached[following] = before | hook
+            if jumps[following]:
+                path[following] = iter(jumps[following])
+                break
+        else:
             del path[name]
-            continue
-        if following in path:
-            way = list(path)
-            return [*way[way.index(following) :], following]
-        hooks = reached.setdefault(following, set())
-        if hook not in hooks:
-            hooks.add(hook)
-            path[following] = iter(jumps[following])
     return None
 
 
@@ -172,7 +186,7 @@ def _check(  # noqa: PLR0913 - what xt_check_match is told
         assert isinstance(settings, Settings)
         if extension.check_hooks is not None:
             extension.check_hooks(settings, told)
-        if extension.check_rule is not None:
+        if extension.check_rule is not None and not settings.nft:
             extension.check_rule(settings, rule)
     except RulesetError as error:
         raise RulesetError(

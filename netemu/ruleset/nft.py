@@ -14,6 +14,7 @@ file that the real tool refuses must be refused.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import overload
 
 from netemu.errors import RulesetError
@@ -22,7 +23,6 @@ from netemu.netfilter.xtables.kit import AnyMatch, AnyTarget, Extension, Match, 
 from netemu.netfilter.xtables.model import (
     BoundMatch,
     BoundTarget,
-    Chain,
     Generic,
     Invert,
     Rule,
@@ -104,7 +104,7 @@ def bound(
     native = extension.nft.read_back(settings, None) if as_nft and extension.nft else None
     made = extension.bind(settings if native is None else native)
     made.native = native is not None
-    made.restricted = native is None and extension.restricted
+    made.restricted &= native is None
     return made
 
 
@@ -129,8 +129,8 @@ def merge(extension: Extension, settings: Settings, found: list[BoundMatch]) -> 
     if native is None:
         found.append(bound(extension, settings, as_nft=False))
         return
-    found[place] = extension.bind(native)
-    found[place].native = True
+    joined = found[place] = extension.bind(native)
+    joined.native, joined.restricted = True, False
 
 
 def is_gone(bound: BoundMatch | BoundTarget) -> bool:
@@ -222,30 +222,25 @@ def refuse_command(table: Table, draft: Draft) -> None:
         raise RulesetError(f"chain `{draft.chain}' in table `{table.name}' is incompatible")
 
 
-def too_deep(table: Table) -> tuple[Chain, Rule] | None:
-    """Return the chain and rule that close a loop or lead too deep (nft_chain_validate)."""
-    depth: dict[str, int] = {}
-    way: list[str] = []
+def too_deep(jumps: Mapping[str, tuple[str, ...]], built_in: Iterable[str]) -> str | None:
+    """Return the chain from which a way leads on too deep or back to itself.
 
-    def walk(chain: Chain) -> tuple[Chain, Rule] | None:
-        level = len(way)
-        if depth.get(chain.name, -1) >= level:
-            return None
-        depth[chain.name] = level
-        way.append(chain.name)
-        for name, rule in {rule.jump: rule for rule in chain.rules if rule.jump}.items():
-            if level + 1 >= JUMP_STACK_SIZE:
-                return chain, rule
-            found = walk(table.chains[name])
-            if found is not None:
-                return found
-        way.pop()
+    `jumps` are the chains that each chain jumps to (nft_chain_validate).
+    """
+    depth: dict[str, int] = {}
+
+    def walk(name: str, level: int) -> str | None:
+        following = jumps[name]
+        if following and level >= JUMP_STACK_SIZE:
+            return name
+        for other in following:
+            if depth.get(other, 0) > level:
+                continue
+            depth[other] = level + 1
+            if jumps[other] or level + 1 > JUMP_STACK_SIZE:
+                found = walk(other, level + 1)
+                if found is not None:
+                    return found
         return None
 
-    for chain in table.chains.values():
-        if chain.policy is not None:
-            found = walk(chain)
-            if found is not None:
-                return found
-            way.clear()
-    return None
+    return next((found for name in built_in if (found := walk(name, 1)) is not None), None)

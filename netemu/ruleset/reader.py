@@ -15,7 +15,7 @@ from itertools import pairwise
 from netemu.errors import RulesetError
 from netemu.netfilter.extensions import EXTENSIONS
 from netemu.netfilter.hook import Family
-from netemu.netfilter.xtables.model import Rule, Ruleset, Table
+from netemu.netfilter.xtables.model import Chain, Rule, Ruleset, Table
 from netemu.netfilter.xtables.registry import Registry
 from netemu.ruleset import nft, tables
 from netemu.ruleset.build import Circumstances, check_command, make_rules, resolve_jump
@@ -26,6 +26,9 @@ from netemu.ruleset.shapes import ShapeCache
 from netemu.ruleset.words import read_fields, read_rule_line, split_words
 
 _NAMING = frozenset({"-m", "--match", "-j", "--jump", "-g", "--goto"})
+
+_USER_CHAIN = re.compile(r":([!-~]{1,28}) - \[[0-9]+:[0-9]+\]\n")
+"""The plainest line that declares a chain."""
 
 _COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]")
 
@@ -163,6 +166,13 @@ class _Reader:
         self._table = None
 
     def _chain(self, table: Table, line: str) -> None:
+        plain = _USER_CHAIN.fullmatch(line)
+        if plain is not None and plain[1] not in table.chains:
+            table.chains[plain[1]] = Chain(name=plain[1], line=self._number)
+            table.touched = True
+            if self._as_nft:
+                self._made.add(plain[1])
+            return
         fields = line[1:-1].split(" ")
         if len(fields) != 3 or not all(fields) or "\t" in line or line[-1] != "\n":
             fields = read_fields("chain_line", line)

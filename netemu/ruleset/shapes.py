@@ -32,6 +32,7 @@ from typing import Generic as TypingGeneric
 
 from netemu.errors import RulesetError
 from netemu.netfilter.xtables.addresses import check_interface
+from netemu.netfilter.xtables.kinds import OptionCall
 from netemu.netfilter.xtables.kit import AnyMatch, AnyTarget, Given, Match, Settings, Target, always
 from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Generic, Rule, Table
 from netemu.ruleset import nft
@@ -51,6 +52,10 @@ Bound = TypeVar("Bound", BoundMatch, BoundTarget)
 
 Pick: TypeAlias = Callable[[Sequence[str]], Any]
 """Picks the words of one part from the values of a line."""
+
+Ways: TypeAlias = tuple[
+    Pick, Callable[[object], Bound | None], Callable[[Sequence[str], object], Bound]
+]
 
 _ONE_WORD = 1
 
@@ -81,7 +86,17 @@ def _picker(places: Sequence[int]) -> Pick:
 class PlannedExtension(TypingGeneric[Bound]):
     """One extension of a shape: where its values stand, and what was made of them before."""
 
-    __slots__ = ("_late", "_place", "_plan", "_restricted", "_uses", "extension", "made", "pick")
+    __slots__ = (
+        "_bind",
+        "_late",
+        "_place",
+        "_plan",
+        "_single",
+        "_uses",
+        "extension",
+        "made",
+        "pick",
+    )
 
     def __init__(self, loaded: Loaded, draft: Draft, place: Circumstances) -> None:
         """Take over what the slow way found."""
@@ -90,8 +105,10 @@ class PlannedExtension(TypingGeneric[Bound]):
         self._uses: tuple[Use, ...] = tuple(loaded.uses)
         self._plan = draft
         self._place = place
-        self._restricted = self.extension.restricted
+        self._bind: Callable[..., Bound] = self.extension.binder()  # type: ignore[assignment]
         self.pick: Pick = _pick_nothing
+        self._single: tuple[Callable[[str, OptionCall], object], int, OptionCall] | None = None
+        """Parser, place and call where there is nothing but one value."""
         self.made: dict[object, Bound] = {}
         """By the words of the values."""
         self._late = (
@@ -113,16 +130,21 @@ class PlannedExtension(TypingGeneric[Bound]):
             use._replace(position=index[use.position]) if use.option.kind.arity else use
             for use in self._uses
         )
+        if len(self._uses) == 1:
+            option, _, call, place, _ = self._uses[0]
+            if option.kind.arity == _ONE_WORD and option.convert is None:
+                self._single = option.kind.parse, place, call
+
+    def ways(self) -> Ways[Bound]:
+        """Return how to pick the key, look up what was made and make what was not."""
+        return self.pick, self.made.get, self.make
 
     def make(self, values: Sequence[str], key: object) -> Bound:
         """Make the match or target of values not met before, and keep it if it may be shared."""
         parsed = self._parsed(values)
         bound: Bound
         if self._late:
-            bound = self.extension.bind_later(  # type: ignore[assignment]
-                partial(self._settings, parsed)
-            )
-            bound.restricted = self._restricted
+            bound = self._bind(give=partial(self._settings, parsed))
             self.made[key] = bound
             return bound
         settings = self._settings(parsed)
@@ -135,6 +157,9 @@ class PlannedExtension(TypingGeneric[Bound]):
 
     def _parsed(self, values: Sequence[str]) -> list[object]:
         """Read every value, or raise."""
+        if self._single is not None:
+            parse, place, call = self._single
+            return [parse(values[place], call)]
         parsed: list[object] = []
         for option, _, call, place, _ in self._uses:
             arity = option.kind.arity
@@ -193,14 +218,7 @@ class Plan:
         self._plan = draft
         self._place = place
         self._goto = draft.goto
-        self._matches = tuple(
-            PlannedExtension[BoundMatch](item, draft, place) for item in draft.matches
-        )
-        self._target: PlannedExtension[BoundTarget] | None = None
-        self._target_name = ""
-        if draft.target is not None:
-            self._target = PlannedExtension(draft.target, draft, place)
-            self._target_name = draft.jump
+        self._target_name = "" if draft.target is None else draft.jump
         self._generics: dict[object, Generic] = {}
         """By the words of addresses and devices."""
         self.patterns: list[Pattern] = []
@@ -209,18 +227,21 @@ class Plan:
     def _number(self, draft: Draft) -> None:
         """Find the places of all values and count them."""
         at = {letter: place for letter, place in draft.places.items() if letter in "Asdio"}
-        if self._target is None and "j" in draft.places:
+        if draft.target is None and "j" in draft.places:
             at["j"] = draft.places["j"]
-        planned: list[PlannedExtension[Any]] = [*self._matches]
-        if self._target is not None:
-            planned.append(self._target)
-        self.places = sorted(
-            {*at.values(), *(place for item in planned for place in item.places())}
-        )
+        planned = [PlannedExtension[BoundMatch](item, draft, self._place) for item in draft.matches]
+        target = None
+        if draft.target is not None:
+            target = PlannedExtension[BoundTarget](draft.target, draft, self._place)
+        everything: list[PlannedExtension[Any]] = [*planned, *([target] if target else [])]
+        in_extensions = [place for item in everything for place in item.places()]
+        self.places = sorted({*at.values(), *in_extensions})
         """Of the values, among the words of the line."""
         index = {place: number for number, place in enumerate(self.places, start=FIRST)}
-        for item in planned:
+        for item in everything:
             item.number(index)
+        self._matches: tuple[Ways[BoundMatch], ...] = tuple(item.ways() for item in planned)
+        self._target: Ways[BoundTarget] | None = target.ways() if target is not None else None
         value_of = {letter: index[place] for letter, place in at.items()}
         self._chain = value_of["A"]
         self._source = value_of.get("s", -1)
@@ -255,16 +276,16 @@ class Plan:
                 return False
             self._generics[key] = generic
         matches = []
-        for planned in self._matches:
-            key = planned.pick(values)
-            matches.append(planned.made.get(key) or planned.make(values, key))
+        for pick, known, make in self._matches:
+            key = pick(values)
+            matches.append(known(key) or make(values, key))
         target = None
-        leading = self._target
-        if leading is not None:
+        if self._target is not None:
             if self._target_name in chains:
                 return False
-            key = leading.pick(values)
-            target = leading.made.get(key) or leading.make(values, key)
+            pick, leading, lead = self._target
+            key = pick(values)
+            target = leading(key) or lead(values, key)
         packets = octets = 0
         if values[0]:
             packets, octets = int(values[0]), int(values[1])

@@ -7,7 +7,7 @@ import pytest
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Hook
 from netemu.ruleset import parse_ruleset
-from netemu.ruleset.commit import reaching_hooks
+from netemu.ruleset.commit import jumps_of, reaching_hooks
 
 
 def load(body: str, table: str = "filter"):
@@ -46,7 +46,7 @@ def test_no_loop(body):
 
 def test_hooks_that_reach_a_chain():
     table = load("-A INPUT -j A\n-A OUTPUT -j B\n-A A -j B\n").tables[0]
-    reached = reaching_hooks(table, lambda rule, name: 1)
+    reached = reaching_hooks(table, jumps_of(table), lambda rule, name: 1)
     assert reached["A"] == {Hook.INPUT}
     assert reached["B"] == {Hook.INPUT, Hook.OUTPUT}
     assert "C" not in reached

@@ -17,6 +17,7 @@ What stays a word in the kernel's own data stays one here: `tables`, `hooks`, `p
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast, overload
@@ -324,17 +325,18 @@ class Match(Extension, Generic[Info]):
 
     def bind(self, settings: Settings) -> BoundMatch:
         """Make the match of one rule."""
-        return self.bind_later(lambda: settings)
+        return self.binder()(give=lambda: settings)
 
-    def bind_later(self, give: Callable[[], Settings]) -> BoundMatch:
-        """Make the match of one rule; `give` returns its settings, once they are asked for."""
-        return BoundMatch(
+    def binder(self) -> Callable[..., BoundMatch]:
+        """Return what makes a BoundMatch; its `give` returns the settings once asked for."""
+        return functools.partial(
+            BoundMatch,
             name=self.name,
             evaluate=cast("MatchFunction", self.evaluate),
             attach=cast("AttachFunction | None", self.attach),
             describe=cast("DescribeFunction | None", self.describe),
             declaration=self,
-            give=give,
+            restricted=self.restricted,
         )
 
 
@@ -352,17 +354,18 @@ class Target(Extension, Generic[Info]):
 
     def bind(self, settings: Settings) -> BoundTarget:
         """Make the target of one rule."""
-        return self.bind_later(lambda: settings)
+        return self.binder()(give=lambda: settings)
 
-    def bind_later(self, give: Callable[[], Settings]) -> BoundTarget:
-        """Make the target of one rule; `give` returns its settings, once they are asked for."""
-        return BoundTarget(
+    def binder(self) -> Callable[..., BoundTarget]:
+        """Return what makes a BoundTarget; its `give` returns the settings once asked for."""
+        return functools.partial(
+            BoundTarget,
             name=self.name,
             apply=cast("TargetFunction", self.apply),
-            standard=self.standard,
             attach=cast("AttachFunction | None", self.attach),
+            standard=self.standard,
             declaration=self,
-            give=give,
+            restricted=self.restricted,
         )
 
 

@@ -52,9 +52,12 @@ class Invert(IntFlag):
 NOT_INVERTED = Invert(0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Generic:
-    """The part of a rule that every rule has (struct ipt_ip)."""
+    """The part of a rule that every rule has (struct ipt_ip); never changed once it is made.
+
+    It is not frozen, for large rulesets have one per rule and a frozen one takes twice as long.
+    """
 
     source: bytes = b""
     """Already masked; empty when there is no -s (and for /0)."""
@@ -123,28 +126,19 @@ class _Bound:
     )
     flag: ClassVar[str]
 
-    def __init__(
-        self,
-        name: str,
-        settings: object = None,
-        text: str | None = "",
-        attach: AttachFunction | None = None,
-        declaration: Declared | None = None,
-        give: Callable[[], object] | None = None,
-    ) -> None:
-        """With `give`, settings and text come from the declaration when they are asked for."""
-        self.name = name
-        self.attach = attach
-        self.declaration = declaration
-        """Its declaration in the kit, for printing and explaining."""
-        self.native = False
-        """iptables-nft says it in nftables' own words, so the kernel never checks it as xt_*."""
-        self.restricted = False
-        """The kernel tests table, hooks or protocol of its rule."""
-        self._give = give
-        self._given: object = None
-        self._settings = settings if give is None else _LATER
-        self._text = text if give is None else None
+    name: str
+    attach: AttachFunction | None
+    declaration: Declared | None
+    """Its declaration in the kit, for printing and explaining."""
+    native: bool
+    """iptables-nft says it in nftables' own words, so the kernel never checks it as xt_*."""
+    restricted: bool
+    """The kernel tests table, hooks or protocol of its rule."""
+    _give: Callable[[], object] | None
+    """Returns `given`; settings and text then come from the declaration when they are asked for."""
+    _given: object
+    _settings: object
+    _text: str | None
 
     @property
     def given(self) -> object:
@@ -189,9 +183,22 @@ class BoundMatch(_Bound):
         describe: DescribeFunction | None = None,
         declaration: Declared | None = None,
         give: Callable[[], object] | None = None,
+        restricted: bool = False,
     ) -> None:
-        """Keep what is given."""
-        super().__init__(name, settings, text, attach, declaration, give)
+        """With `give`, settings and text are made when they are asked for."""
+        self.name = name
+        self.attach = attach
+        self.declaration = declaration
+        self.native = False
+        self.restricted = restricted
+        self._give = give
+        self._given = None
+        if give is None:
+            self._settings = settings
+            self._text = text
+        else:
+            self._settings = _LATER
+            self._text = None
         self.evaluate = evaluate
         self.describe = describe
 
@@ -213,9 +220,22 @@ class BoundTarget(_Bound):
         attach: AttachFunction | None = None,
         declaration: Declared | None = None,
         give: Callable[[], object] | None = None,
+        restricted: bool = False,
     ) -> None:
-        """Keep what is given."""
-        super().__init__(name, settings, text, attach, declaration, give)
+        """With `give`, settings and text are made when they are asked for."""
+        self.name = name
+        self.attach = attach
+        self.declaration = declaration
+        self.native = False
+        self.restricted = restricted
+        self._give = give
+        self._given = None
+        if give is None:
+            self._settings = settings
+            self._text = text
+        else:
+            self._settings = _LATER
+            self._text = None
         self.apply = apply
         self.standard = standard
         """Set for the built-in targets ACCEPT, DROP, QUEUE and RETURN, which need no `apply`."""
