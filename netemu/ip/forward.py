@@ -14,7 +14,7 @@ from netemu.ip.route_errors import ip_rt_send_redirect
 from netemu.ip.rtable import IPSKB_DOREDIRECT, IPSKB_FORWARDED, ip_dst_mtu_maybe_forward
 from netemu.net import Net, kfree_skb_reason, nf_hook
 from netemu.netfilter.hook import Family, Hook
-from netemu.skb import Checksum, PacketType, Skb
+from netemu.skb import PacketType, Skb
 from netemu.wire.icmp import IcmpType
 from netemu.wire.ipv4 import IPv4
 
@@ -27,10 +27,6 @@ def ip_forward(net: Net, skb: Skb) -> None:
     if skb.pkt_type != PacketType.HOST or skb.sk is not None:
         kfree_skb_reason(net, skb, "NOT_SPECIFIED", f"{skb.pkt_type.name} is not forwarded")
         return
-    if skb.ip_summed == Checksum.UNNECESSARY:
-        # skb_forward_csum: what conntrack added up counts no more. REJECT adds up again, the IP
-        # header too, whose checksum is wrong by now if an option was filled in (asked of 6.18).
-        skb.ip_summed = Checksum.NONE
     header = IPv4(skb.data)
     ttl = header.ttl
     if ttl <= 1:

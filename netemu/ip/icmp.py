@@ -179,7 +179,11 @@ def _error_source(net: Net, skb: Skb, route: Rtable, header: IPv4) -> bytes:
     if route.flags & Rtcf.LOCAL:
         return header.dst
     if route.is_input and net.sysctl.get("net.ipv4.icmp_errors_use_inbound_ifaddr"):
-        device = net.device_by_index(route.iif)
+        # A packet on its way through a bridge still counts as received by the port (skb_iif).
+        info = skb.nf_bridge
+        bridged = info is not None and info.physoutdev is not None
+        device = info.physindev if info is not None and bridged else None
+        device = device or net.device_by_index(route.iif)
         if device is not None:
             return inet_select_addr(net, device, header.src, RT_SCOPE_LINK)
     return IPV4_ANY

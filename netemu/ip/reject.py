@@ -10,7 +10,7 @@ from netemu.ip.fib_table import Errno, Flowi4
 from netemu.ip.icmp import icmp_send, ip4_reply_mark
 from netemu.ip.output import ip_local_out
 from netemu.ip.route import ip_route_me_harder, ip_route_output_key
-from netemu.ip.rtable import Rtcf, ip_skb_dst_mtu, skb_rtable
+from netemu.ip.rtable import IPSKB_FORWARDED, Rtcf, ip_skb_dst_mtu, skb_rtable
 from netemu.ip.tcp import reset_segment
 from netemu.link.device import dev_queue_xmit
 from netemu.net import Net, skb_made
@@ -116,7 +116,8 @@ def nf_send_unreach(net: Net, skb: Skb, code: int, hook: Hook) -> None:
     header = IPv4(skb.data)
     if header.fragment_offset or not _ensure_route(net, skb):
         return
-    if not _verify_csum(skb) or nf_ip_checksum_ok(skb):
+    known = skb.ip_summed != Checksum.NONE  # skb_csum_unnecessary: remembered when forwarded
+    if known or not _verify_csum(skb) or nf_ip_checksum_ok(skb):
         icmp_send(net, skb, IcmpType.DEST_UNREACH, code, 0)
 
 
@@ -135,9 +136,12 @@ def nf_ip_checksum_ok(skb: Skb) -> bool:
     Of a protocol that the kernel does not know, too, all 16-bit words must add up to ffff; so a
     packet of such a protocol mostly is rejected in silence. The kernel adds up the IP header as
     well, which is right only until a record route option was filled in: its checksum follows
-    when the packet is sent on.
+    when the packet is sent on. What conntrack found out does not count any more for a packet that
+    is forwarded (skb_forward_csum).
     """
-    if skb.ip_summed in {Checksum.UNNECESSARY, Checksum.PARTIAL}:
+    if skb.ip_summed == Checksum.PARTIAL:
+        return True
+    if skb.ip_summed == Checksum.UNNECESSARY and not skb.ip_flags & IPSKB_FORWARDED:
         return True
     header = IPv4(skb.data)
     protocol = header.protocol

@@ -201,8 +201,11 @@ class TcpConnections:
                 self._send_synack(sock, cause)
             return Outcome("NOT_SPECIFIED")
         in_window = sock.in_window(segment.seq, segment.end_seq)
-        if flags & Flag.RST and in_window and segment.seq != sock.rcv_nxt:
-            if not self._rate_limited(sock, segment):
+        if flags & Flag.RST and in_window:
+            # RFC 5961 section 3.2: only the exact number ends it, whatever is acknowledged.
+            if segment.seq == sock.rcv_nxt:
+                self.remove(sock)
+            elif not self._rate_limited(sock, segment):
                 self._send_request_ack(sock, segment)
             return Outcome("NOT_SPECIFIED")
         if flags & Flag.ACK and segment.ack != (sock.isn + 1) & MASK32:
@@ -213,9 +216,9 @@ class TcpConnections:
             return Outcome("TCP_OVERWINDOW")
         if segment.seq == sock.peer_isn:
             flags &= ~Flag.SYN
-        if flags & (Flag.RST | Flag.SYN):
+        if flags & Flag.SYN:
             self.remove(sock)
-            return Outcome("NOT_SPECIFIED", reset=not flags & Flag.RST)
+            return Outcome("NOT_SPECIFIED", reset=True)
         if not flags & Flag.ACK:
             return Outcome("NOT_SPECIFIED")
         sock.state = TcpState.ESTABLISHED

@@ -41,6 +41,7 @@ LARGEST_OFFSET = 1 << 16
 """Sequence numbers so far behind a random first one belong to its connection."""
 
 _LOG_SEQ = re.compile(r" PROTO=TCP SPT=\d+ DPT=\d+ (?:SEQ=(\d+) )?")
+_LOG_BOUND = re.compile(r" bound (\d+) ")
 _LOG_TIMESTAMP = re.compile(r"080A([0-9A-F]{8})")
 _LOG_ID = re.compile(r"(TTL=\d+ ID=)(\d+)( (?!DF|CE DF))")
 
@@ -87,20 +88,17 @@ class Masks:
         return bytes(data)
 
     def _mask_packet(self, data: bytearray, start: int) -> None:
-        identification = get16(data, start + 4)
+        self._mask_id(data, start)
         fragment = get16(data, start + 6)
-        if not fragment & DF and identification not in self._known:
-            set16(data, start + 4, 0)
-            check = csum_replace2(get16(data, start + 10), identification, 0)
-            set16(data, start + 10, check)
         segment = start + (data[start] & 15) * 4
-        if (
-            data[start + 9] == PROTO_ICMP
-            and not fragment & 0x3FFF
-            and len(data) >= segment + 20
-            and data[segment] == ICMP_TIMESTAMP_REPLY
-        ):
-            _replace(data, segment, segment + 12, bytes(8), check_at=2)
+        if data[start + 9] == PROTO_ICMP and not fragment & 0x1FFF and len(data) > segment + 8:
+            if data[segment] in ICMP_ERRORS and len(data) >= segment + 8 + 20:
+                # The quoted packet may be the node's own. Identification and header checksum
+                # cancel each other out in the checksum around them.
+                self._mask_id(data, segment + 8)
+            whole = not fragment & 0x3FFF and len(data) >= segment + 20
+            if data[segment] == ICMP_TIMESTAMP_REPLY and whole:
+                _replace(data, segment, segment + 12, bytes(8), check_at=2)
             return
         if data[start + 9] != PROTO_TCP or fragment & 0x1FFF or len(data) < segment + 20:
             return
@@ -111,18 +109,25 @@ class Masks:
         if offset is not None:
             _mask_segment(data, segment, offset)
 
+    def _mask_id(self, data: bytearray, start: int) -> None:
+        identification = get16(data, start + 4)
+        if not get16(data, start + 6) & DF and identification not in self._known:
+            set16(data, start + 4, 0)
+            check = csum_replace2(get16(data, start + 10), identification, 0)
+            set16(data, start + 10, check)
+
     def _learn_isn(self, seq: int) -> None:
         if self._listening and seq not in self._known_seqs:
             self._isns.add(seq)
 
     def _offset(self, seq: int) -> int | None:
         """Return how far a number is from a random first one, None when it is not."""
-        offsets = ((seq - isn) & 0xFFFFFFFF for isn in self._isns)
-        return next((offset for offset in offsets if offset < LARGEST_OFFSET), None)
+        offset = min(((seq - isn) & 0xFFFFFFFF for isn in self._isns), default=LARGEST_OFFSET)
+        return offset if offset < LARGEST_OFFSET else None
 
     def log_line(self, line: str) -> str:
         """Return a kernel log line with what is random set to zero."""
-        line = _LOG_ID.sub(self._log_id, line)
+        line = _LOG_BOUND.sub(self._log_bound, _LOG_ID.sub(self._log_id, line))
         found = _LOG_SEQ.search(line)
         if found is None:
             return line
@@ -139,6 +144,10 @@ class Masks:
 
     def _log_stamp(self, found: re.Match[str]) -> str:
         return found[0] if int(found[1], 16) in self._known_stamps else "080A00000000"
+
+    def _log_bound(self, found: re.Match[str]) -> str:
+        offset = self._offset(int(found[1]))
+        return found[0] if offset is None else f" bound {offset} "
 
     def _log_id(self, found: re.Match[str]) -> str:
         if int(found[2]) in self._known:

@@ -439,9 +439,7 @@ class _Packet:
             status & IPS_SEEN_REPLY
             and tcp.last_index == Index.SYN
             and tcp.last_dir != self.direction
-        ) or (
-            not status & IPS_ASSURED and tcp.last_index == Index.ACK
-        )
+        ) or (not status & IPS_ASSURED and tcp.last_index == Index.ACK)
         if half_open and segment.ack == tcp.last_end:
             return False
         # The answer to a challenge ACK that was let through.

@@ -150,9 +150,10 @@ OFFLOADED_S: Final = 86400
 """An entry without a timeout is kept alive by a flow table (nf_ct_offload_timeout)."""
 
 _LIBERAL: Final = 8
+_SACK_PERM: Final = 0x02
 _CLOSE_INIT: Final = 4
-"""IP_CT_TCP_FLAG_*: `conntrack -I`, which knows no windows, makes both sides liberal, and lets a
-SYN reopen a connection that is closed (asked of conntrack 1.4.7 and 6.18)."""
+"""IP_CT_TCP_FLAG_*: `conntrack -I`, which knows no windows, makes both sides liberal, lets SACK
+count, and lets a SYN reopen a connection that is closed (asked of conntrack 1.4.7 and 6.18)."""
 
 _TIME_WAIT: Final = 7
 
@@ -270,7 +271,7 @@ class _Line:
             connection.tcp = TcpTracking()
             connection.tcp.state = state
             for side in connection.tcp.seen:
-                side.flags = _LIBERAL | (_CLOSE_INIT if state >= _TIME_WAIT else 0)
+                side.flags = _LIBERAL | _SACK_PERM | (_CLOSE_INIT if state >= _TIME_WAIT else 0)
         if protocol == IPPROTO_SCTP:
             connection.sctp = SctpTracking()
             connection.sctp.state = state

@@ -163,6 +163,8 @@ def dump_mac_header(skb: Skb, logflags: int) -> str:
     header = skb.mac_header
     device = skb.device
     if logflags & LogFlags.MACDECODE and device is not None and not device.loopback:
+        if not header:  # a broadcast of the node's own that it hears, too
+            return ""
         vlan = (
             f"VPROTO={skb.vlan_proto:04x} VID={skb.vlan_tci} " if skb.vlan_tci is not None else ""
         )
