@@ -14,13 +14,14 @@ from netemu.errors import RulesetError
 from netemu.net import Net
 from netemu.netfilter.hook import Hook, Verdict
 from netemu.netfilter.xtables.kinds import U32, OptionCall, Unsigned
-from netemu.netfilter.xtables.kit import Option, Settings, Target, always
+from netemu.netfilter.xtables.kit import Option, Settings, Target, always, printed
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.set_names import SetAndDirections, SetReference
 from netemu.skb import Skb
 
 REFERENCES = ("add-set", "del-set", "map-set")
 MAPPED = ("map-mark", "map-prio", "map-queue")
+_IN_ORDER = ("add-set", "exist", "timeout", "del-set", "map-set", *MAPPED)
 PRIORITY_HOOKS = frozenset({Hook.FORWARD, Hook.OUTPUT, Hook.POSTROUTING})
 
 
@@ -66,6 +67,14 @@ def _check_set_target(settings: Settings) -> None:
         raise RulesetError("You must specify flags `--map-mark' or `--map-prio' or `--map-queue'")
 
 
+def _save_set_target(settings: Settings) -> str:
+    """Print without the `!` that means nothing."""
+    for name in REFERENCES:
+        if name in settings:
+            settings.given[name] = settings.given[name]._replace(inverted=False)
+    return printed(settings, *_IN_ORDER)
+
+
 def _check_hooks(settings: Settings, hooks: frozenset[Hook]) -> None:
     """Test what set_target_v3_checkentry tests."""
     if "map-set" not in settings:
@@ -109,6 +118,7 @@ TARGETS = (
             Option("map-queue", help="Takes the element's queue of the network card."),
         ),
         check=_check_set_target,
+        save=_save_set_target,
         check_hooks=_check_hooks,
         shares=always,
         build=build_set_target,

@@ -3,7 +3,9 @@
 Kernel: net/netfilter/xt_TCPMSS.c (tcpmss_mangle_packet, tcpmss_reverse_mtu, tcpmss_tg4_check).
 
 An MSS option is only ever lowered. A segment without one gets it, at most 536 (1220 for IPv6),
-unless it carries data or its header is full. A packet with a broken TCP header is dropped.
+unless it carries data or its header is full. A packet with a broken TCP header is dropped. Of an
+option at an odd offset the checksum comes out wrong, as on Linux, which adds the value up as if it
+stood at an even one.
 """
 
 from __future__ import annotations
