@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from netemu.livekernel.case import Wire, find_wires, port_keys, split_device
+from netemu.livekernel.case import find_wires, port_keys, split_device
 from netemu.sim.spec import (
     AddressSpec,
     FdbSpec,
@@ -53,42 +53,50 @@ PORT_OPTIONS = {
 TABLE_LOCAL = 255
 
 
-def far_links(node: NodeSpec, paths: Mapping[str, str]) -> list[str]:
-    """Make every port as a veth end, seen from the helper namespace, which keeps the far end."""
-    keys = port_keys(node)
-    lines: list[str] = []
-    for number, key in enumerate(keys):
-        name, device = split_device(key)
-        link = _link(node, name, device)
-        far = f"far{number}"
-        lines.append(
-            f"link add name {far} index {FAR_INDEX + number} mtu {FAR_MTU} type veth"
-            f" peer {_identity(link)} netns {paths[name]}"
-        )
-        lines.append(f"link set dev {far} {'up' if link.carrier else 'down'} arp off promisc on")
-    return lines
+def device_lines(node: NodeSpec, paths: Mapping[str, str], helper: str) -> dict[str, list[str]]:
+    """Make all devices, by namespace in which the line is run, in order of ifindex.
 
-
-def inner_links(node: NodeSpec, paths: Mapping[str, str]) -> dict[str, list[str]]:
-    """Make bridges and veth pairs inside the node, by namespace in which the line is run."""
-    lines: dict[str, list[str]] = {space.name: [] for space in node.namespaces()}
+    The order counts: where any address will do the kernel takes the first device's. The far ends
+    of ports come into the namespace of path `helper`.
+    """
+    lines: dict[str, list[tuple[int, str]]] = {space.name: [] for space in node.namespaces()}
     for space in node.namespaces():
         for link in space.links:
             if link.kind == "bridge":
-                options = "".join(
-                    f" {word} {link.bridge[key]}"
-                    for key, word in BRIDGE_OPTIONS.items()
-                    if key in link.bridge
-                )
-                lines[space.name].append(f"link add {_identity(link)} type bridge{options}")
+                lines[space.name].append((link.ifindex, _bridge_line(link)))
     for wire in find_wires(node):
-        lines[wire.one[0]].append(_veth_line(wire, paths))
-    return lines
+        (here, one), (there, other) = wire.one, wire.other
+        if here == there and one.ifindex < other.ifindex:
+            one, other = other, one  # the peer is registered first
+        line = f"link add {_identity(one)} type veth peer {_identity(other)} netns {paths[there]}"
+        lines[here].append(
+            (min(one.ifindex, other.ifindex) if here == there else one.ifindex, line)
+        )
+    for number, key in enumerate(port_keys(node)):
+        name, device = split_device(key)
+        link = _link(node, name, device)
+        far = f"name far{number} index {FAR_INDEX + number} mtu {FAR_MTU} netns {helper}"
+        lines[name].append((link.ifindex, f"link add {_identity(link)} type veth peer {far}"))
+    return {name: [line for _, line in sorted(found)] for name, found in lines.items()}
 
 
-def _veth_line(wire: Wire, paths: Mapping[str, str]) -> str:
-    (_, one), (there, other) = wire.one, wire.other
-    return f"link add {_identity(one)} type veth peer {_identity(other)} netns {paths[there]}"
+def far_lines(node: NodeSpec) -> list[str]:
+    """Bring the far ends of ports up, in the helper namespace."""
+    return [
+        f"link set dev far{number} {'up' if _carrier(node, key) else 'down'} arp off promisc on"
+        for number, key in enumerate(port_keys(node))
+    ]
+
+
+def _carrier(node: NodeSpec, key: str) -> bool:
+    return _link(node, *split_device(key)).carrier
+
+
+def _bridge_line(link: LinkSpec) -> str:
+    options = "".join(
+        f" {word} {link.bridge[key]}" for key, word in BRIDGE_OPTIONS.items() if key in link.bridge
+    )
+    return f"link add {_identity(link)} type bridge{options}"
 
 
 def _identity(link: LinkSpec) -> str:

@@ -78,11 +78,12 @@ class BuiltNode:
         for spec in self.node.namespaces():
             with self.spaces[spec.name].entered():
                 self._early_sysctls(spec)
-        with self.helper.entered():
-            _ip(batch.far_links(self.node, paths))
-        for name, lines in batch.inner_links(self.node, paths).items():
+        lines = batch.device_lines(self.node, paths, self.helper.path)
+        for name, made in lines.items():
             with self.spaces[name].entered():
-                _ip(lines)
+                _ip(made)
+        with self.helper.entered():
+            _ip(batch.far_lines(self.node))
         for spec in self.node.namespaces():
             with self.spaces[spec.name].entered():
                 self._configure(spec)

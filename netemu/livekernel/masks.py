@@ -146,8 +146,14 @@ class Masks:
         return found[0] if int(found[1], 16) in self._known_stamps else "080A00000000"
 
     def _log_bound(self, found: re.Match[str]) -> str:
-        offset = self._offset(int(found[1]))
-        return found[0] if offset is None else f" bound {offset} "
+        bound = int(found[1])
+        offset = self._offset(bound)
+        if offset is not None:
+            return f" bound {offset} "
+        # A SYN+ACK that nobody saw, since it waits for a neighbour, has a number of its own.
+        near = any((bound - seq + LARGEST_OFFSET * 4) & 0xFFFFFFFF < LARGEST_OFFSET * 8
+                   for seq in self._known_seqs)  # fmt: skip
+        return " bound 0 " if self._listening and not near else found[0]
 
     def _log_id(self, found: re.Match[str]) -> str:
         if int(found[2]) in self._known:
