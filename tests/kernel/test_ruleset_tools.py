@@ -22,8 +22,12 @@ pytestmark = [
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 
-NEEDS_STATE = {"ipvs", "nfacct", "set"}
-"""Rules of these load only where the machine has the set, the account or the module."""
+NEEDS_STATE = {
+    *("CLUSTERIP", "LED", "SECMARK", "ipvs"),
+    *("IDLETIMER", "SET", "nfacct", "rateest", "set"),
+}
+"""Rules of these load only where the kernel has the module, or the machine the set, the account,
+the estimator, or no timer of the same label and another kind."""
 
 NAMES = [
     (family, name)
