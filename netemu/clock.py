@@ -19,6 +19,9 @@ NSEC_PER_SEC = 1_000_000_000
 INITIAL_JIFFIES = (1 << 32) - 300 * 250
 """The kernel starts jiffies five minutes before they wrap (include/linux/jiffies.h)."""
 
+UPTIME_NS = 3600 * NSEC_PER_SEC
+"""How long a node has been up when its clock starts, where nothing tells."""
+
 
 class Timer:
     """One pending call; `cancel` is safe at any time."""
@@ -43,13 +46,14 @@ class Timer:
 class Clock:
     """The one simulated clock of a run; many namespaces and nodes share it."""
 
-    __slots__ = ("_heap", "_order", "_soon", "hz", "now_ns", "start_ns")
+    __slots__ = ("_heap", "_order", "_soon", "hz", "now_ns", "start_ns", "uptime_ns")
 
     def __init__(self, now_ns: int = 0, hz: int = 250) -> None:
         """Start at `now_ns` (since 1970) with `hz` jiffies a second."""
         self.now_ns = now_ns
         self.start_ns = now_ns
         self.hz = hz
+        self.uptime_ns = UPTIME_NS
         self._heap: list[Timer] = []
         self._soon: deque[Callable[[], None]] = deque()
         self._order = 0
@@ -58,6 +62,12 @@ class Clock:
     def jiffies(self) -> int:
         """Jiffies since the clock's start, without the kernel's initial offset."""
         return (self.now_ns - self.start_ns) * self.hz // NSEC_PER_SEC
+
+    @property
+    def jiffies32(self) -> int:
+        """The kernel's own jiffies, modulo 2^32: what it has counted since the node booted."""
+        booted = self.uptime_ns * self.hz // NSEC_PER_SEC
+        return (INITIAL_JIFFIES + booted + self.jiffies) & 0xFFFFFFFF
 
     def jiffies_to_ns(self, jiffies: int) -> int:
         """Length of `jiffies` in nanoseconds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from netemu.clock import UPTIME_NS
 from netemu.sim.spec import NodeSpec
 from netemu.sim.wiring import Wire, device_key, find_wires, port_keys, split_device
 
@@ -81,3 +82,5 @@ class Result:
     """Rows of ip neigh."""
     fdb: dict[str, list[str]] = field(default_factory=dict)
     """Rows of bridge fdb show."""
+    uptime_ns: int = UPTIME_NS
+    """How long the machine had been up when the case began: the kernel's jiffies hang on it."""

@@ -90,6 +90,8 @@ def emulate_case(
     numbers at random, frames that answer them are made to answer netemu's draws instead.
     """
     emulated = EmulatedNode(case.node, seed=seed, kernel=kernel)
+    if expected is not None:
+        emulated.node.clock.uptime_ns = expected.uptime_ns
     follower = Follower(case, expected)
     for item in case.inputs:
         emulated.run_until(phase_ns + item.time_ns)

@@ -95,6 +95,7 @@ def save_result(result: Result, directory: Path) -> None:
         write_frames(directory / f"{device}.pcap", frames)
     directory.mkdir(parents=True, exist_ok=True)
     _write(directory / "trace.log", result.log)
+    _write(directory / "uptime", [str(result.uptime_ns)])
     for namespace, text in result.rules.items():
         _write(directory / device_key(namespace, "iptables-save"), text.splitlines())
     for name, parts in (
@@ -109,6 +110,8 @@ def save_result(result: Result, directory: Path) -> None:
 def load_result(directory: Path) -> Result:
     """Read a result that `save_result` or `netemu replay --out` wrote."""
     result = Result(log=_lines(directory / "trace.log"))
+    for line in _lines(directory / "uptime"):
+        result.uptime_ns = int(line)
     for path in sorted(directory.rglob("*.pcap")):
         device = str(path.relative_to(directory).with_suffix(""))
         result.frames[device] = read_frames(path)

@@ -102,6 +102,7 @@ class LiveNode:
             self._phase = LogPhase()
         self._tap.heard()
         self._start_ns = time.monotonic_ns()
+        self._result.uptime_ns = self._start_ns
 
     def _end_phase(self) -> None:
         if self._phase is not None:

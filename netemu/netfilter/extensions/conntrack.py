@@ -171,12 +171,14 @@ def _expire_test(settings: Settings) -> Test:
 
 
 def expires_s(net: Net, connection: Connection) -> int:
-    """Return the whole seconds left; of an entry not yet in the table the kernel makes 0.
+    """Return the whole seconds left (nf_ct_expires).
 
-    Its timeout is still a length of time then, which nf_ct_expires takes for a moment long gone.
+    The timeout of an entry that is not yet in the table is still a length of time, which the
+    kernel takes for a moment: one long gone, except in the first minutes after boot.
     """
     if not connection.status & IPS_CONFIRMED:
-        return 0
+        left = (connection.timeout - net.clock.jiffies32) & 0xFFFFFFFF
+        return left // net.clock.hz if left < 1 << 31 else 0
     return net.generic(Conntrack).expires_s(connection)
 
 

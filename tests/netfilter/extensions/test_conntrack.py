@@ -128,6 +128,16 @@ def test_unconfirmed_connection_expires_in_0_seconds(bench, tracked, connection)
     assert bench.match("-m conntrack --ctexpire 0")(skb)
 
 
+@pytest.mark.parametrize("uptime_s, expected", [(340, "80"), (419, "1"), (421, "0")])
+def test_jiffies_have_not_wrapped_in_the_first_minutes_after_boot(
+    bench, tracked, connection, uptime_s: int, expected: str
+) -> None:
+    """300 s until jiffies wrap, 120 s of timeout: the sum counts down (Linux 6.18, just booted)."""
+    bench.net.clock.uptime_ns = uptime_s * 1_000_000_000
+    skb = tracked(connection(timeout=120 * 250))
+    assert bench.match(f"-m conntrack --ctexpire {expected}")(skb)
+
+
 def test_rule_begins_tracking(bench) -> None:
     assert bench.net.generic(ConntrackHooks).users == 0
     bench.match("-m state --state NEW")
