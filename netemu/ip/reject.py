@@ -12,7 +12,7 @@ from netemu.ip.output import ip_local_out
 from netemu.ip.route import ip_route_me_harder, ip_route_output_key
 from netemu.ip.rtable import IPSKB_FORWARDED, Rtcf, ip_skb_dst_mtu, skb_rtable
 from netemu.ip.tcp import reset_segment
-from netemu.link.device import dev_queue_xmit
+from netemu.link.device import dev_queue_xmit, skb_leave_checksum
 from netemu.net import Net, skb_made
 from netemu.netfilter.hook import Hook
 from netemu.skb import ETH_P_IP, Checksum, Skb
@@ -58,6 +58,7 @@ def nf_send_reset(net: Net, skb: Skb, hook: Hook) -> None:
         dont_fragment=True,
     )
     reply = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=skb.fate))
+    skb_leave_checksum(reply)
     reply.mark = ip4_reply_mark(net, skb)
     if ip_route_me_harder(net, reply) is not None:
         return

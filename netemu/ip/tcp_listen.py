@@ -8,6 +8,7 @@ What Linux 6.18 answers to odd segments was asked of it: see tests/ip/test_tcp_l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from netemu.clock import NSEC_PER_SEC
@@ -30,6 +31,7 @@ from netemu.ip.tcp_sock import (
     initial_window_scale,
 )
 from netemu.ip.unicast_reply import ip_send_unicast_reply
+from netemu.link.device import skb_leave_checksum
 from netemu.net import Net, skb_made
 from netemu.skb import ETH_P_IP, Fate, Skb
 from netemu.wire.ipv4 import IPPROTO_TCP, MIN_HEADER_LEN, IPv4, build_ipv4
@@ -90,12 +92,14 @@ def read_segment(skb: Skb) -> Segment:
 class TcpConnections:
     """The connections of a namespace's listeners."""
 
-    __slots__ = ("_net", "socks")
+    __slots__ = ("_net", "secure_tcp_seq", "socks")
 
     def __init__(self, net: Net) -> None:
         """Start without connections."""
         self._net = net
         self.socks: dict[Key, TcpSock] = {}
+        self.secure_tcp_seq: Callable[[Segment], int] = self._draw_isn
+        """Chooses our first sequence number for a SYN."""
 
     def find(self, skb: Skb) -> TcpSock | None:
         """Return the connection that a segment belongs to."""
@@ -116,6 +120,9 @@ class TcpConnections:
         if not flags & Flag.SYN or flags & Flag.FIN:
             return Outcome("TCP_FLAGS")
         return self._conn_request(segment)
+
+    def _draw_isn(self, segment: Segment) -> int:
+        return self._net.entropy.stream("isn").u32()
 
     def _conn_request(self, segment: Segment) -> Outcome:
         """Make a half-open connection and answer (tcp_conn_request)."""
@@ -146,14 +153,14 @@ class TcpConnections:
         scaling = offer.window_scale is not None and enabled("net.ipv4.tcp_window_scaling")
         window = initial_window(rcvbuf, mss - (12 if timestamps else 0))
         rcv_nxt = (segment.seq + 1) & MASK32
-        random = net.entropy.stream("isn")
+        random = net.entropy.stream("tcp")
         return TcpSock(
             local=header.dst,
             remote=header.src,
             transparent=isinstance(segment.skb.sk, AssignedSocket),
             local_port=view.dst_port,
             remote_port=view.src_port,
-            isn=random.u32(),
+            isn=self.secure_tcp_seq(segment),
             peer_isn=segment.seq,
             rcv_nxt=rcv_nxt,
             rcv_wup=rcv_nxt,
@@ -424,6 +431,7 @@ class TcpConnections:
         skb = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=cause))
         if ip_options is not None and ip_options.octets:
             ip_options_build(net, skb, ip_options, sock.remote)
+        skb_leave_checksum(skb)
         skb.sk = sock
         skb.dst = route
         skb_made(net, skb, what)

@@ -143,6 +143,19 @@ def skb_checksum_help(skb: Skb) -> None:
         set16(skb.data, start + field, check or 0xFFFF)
 
 
+def skb_leave_checksum(skb: Skb) -> None:
+    """Leave the L4 checksum of a packet that the node makes to the device that sends it.
+
+    Where no device has to (loopback, a veth pair), the packet arrives with the bare pseudo-header
+    sum, and that is what an ICMP error quotes.
+    """
+    found = _l4_segment(skb.data, skb.protocol, 0)
+    if found is not None:
+        start, _, field, pseudo = found
+        set16(skb.data, start + field, fold(pseudo))
+        skb.ip_summed = Checksum.PARTIAL
+
+
 def complete_frame(frame: bytes) -> bytes:
     """Return a captured frame with its L4 checksum completed, if only the bare sum stands there."""
     if len(frame) < ETH_HLEN:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from netemu.livekernel.case import Case, InputFrame, OutputFrame, Result, split_device
-from netemu.livekernel.compare import Follower
+from netemu.livekernel.compare import Follower, input_frames
+from netemu.livekernel.first_numbers import choose_first_numbers, first_numbers
 from netemu.livekernel.ruletext import canonical_rules
 from netemu.sim.node import Node, build_node
 from netemu.sim.spec import NodeSpec
@@ -18,12 +20,20 @@ EPOCH_NS = 0
 class EmulatedNode:
     """A node in netemu; the counterpart of `LiveNode`."""
 
-    def __init__(self, spec: NodeSpec, *, seed: int = 0, kernel: str = "6.18") -> None:
-        """Build the node and begin to listen."""
+    def __init__(
+        self,
+        spec: NodeSpec,
+        *,
+        seed: int = 0,
+        kernel: str = "6.18",
+        first_numbers: Mapping[int, list[int]] | None = None,
+    ) -> None:
+        """Build the node and begin to listen; `first_numbers` as the function of that name."""
         self.node: Node = build_node(spec, seed=seed, kernel=kernel, start_ns=EPOCH_NS)
         for space in self.node.namespaces.values():
             # kmsg.open_floodgates lifts the limit in the kernel, too.
             space.net.sysctl.set("net.core.message_cost", "0")
+        choose_first_numbers(self.node, first_numbers or {})
         self._spec = spec
         self._frames: dict[str, list[OutputFrame]] = {name: [] for name in self.node.ports}
         self._new: list[tuple[str, bytes]] = []
@@ -80,6 +90,7 @@ def emulate_case(
     case: Case,
     expected: Result | None = None,
     *,
+    drawn: Result | None = None,
     seed: int = 0,
     phase_ns: int = 0,
     kernel: str = "6.18",
@@ -87,11 +98,15 @@ def emulate_case(
     """Run a case through netemu, `phase_ns` late: where in a jiffy the kernel began is unknown.
 
     `expected` is what the kernel did in the run that the frames were recorded from: where it drew
-    numbers at random, frames that answer them are made to answer netemu's draws instead.
+    numbers at random, frames that answer them are made to answer netemu's draws instead. `drawn`
+    is the run that netemu is compared with, `expected` itself if left out: listeners choose the
+    first sequence numbers that they chose there.
     """
-    emulated = EmulatedNode(case.node, seed=seed, kernel=kernel)
-    if expected is not None:
-        emulated.node.clock.uptime_ns = expected.uptime_ns
+    compared = drawn or expected
+    numbers = {} if compared is None else first_numbers(input_frames(case), compared)
+    emulated = EmulatedNode(case.node, seed=seed, kernel=kernel, first_numbers=numbers)
+    if compared is not None:
+        emulated.node.clock.uptime_ns = compared.uptime_ns
     follower = Follower(case, expected)
     for item in case.inputs:
         emulated.run_until(phase_ns + item.time_ns)

@@ -73,7 +73,7 @@ class Masks:
         """
         inputs = list(inputs)
         self._known = known_ids(inputs)
-        self._known_seqs = {seq for frame in inputs for seq in _sequence_numbers(frame)}
+        self._known_seqs = {seq for frame in inputs for seq in sequence_numbers(frame)}
         self._known_stamps = {stamp for frame in inputs for stamp in _time_stamps(frame)}
         self._listening = bool(listeners)
         self._isns: set[int] = set()
@@ -161,7 +161,8 @@ class Masks:
         return f"{found[1]}0{found[3]}"
 
 
-def _sequence_numbers(frame: bytes) -> list[int]:
+def sequence_numbers(frame: bytes) -> list[int]:
+    """Return the sequence number of a segment, an empty list of other frames."""
     start = network_offset(frame)
     if start is None or frame[start + 9] != PROTO_TCP or get16(frame, start + 6) & 0x1FFF:
         return []
@@ -169,10 +170,19 @@ def _sequence_numbers(frame: bytes) -> list[int]:
     return [get32(frame, segment + 4)] if len(frame) >= segment + 8 else []
 
 
+def tcp_offset(frame: bytes) -> int | None:
+    """Return where a whole TCP header begins, None when there is none."""
+    start = network_offset(frame)
+    if start is None or not sequence_numbers(frame):
+        return None
+    segment = start + (frame[start] & 15) * 4
+    return segment if len(frame) >= segment + 20 else None
+
+
 def _time_stamps(frame: bytes) -> list[int]:
     """Return the time stamp value of a segment's options, if it has one."""
     start = network_offset(frame)
-    if start is None or not _sequence_numbers(frame):
+    if start is None or not sequence_numbers(frame):
         return []
     segment = start + (frame[start] & 15) * 4
     return [get32(frame, at) for at in _stamp_offsets(frame, segment) if len(frame) >= at + 4]

@@ -1,0 +1,53 @@
+"""First sequence numbers that the kernel's listeners chose, for netemu's to choose the same.
+
+Kernel: net/core/secure_seq.c.
+
+Theory of operation: conntrack judges a later segment by how far it is from a connection's first
+number, so a whole case may hang on that draw. NAT may translate a SYN+ACK, but what it acknowledges
+stays: that names the SYN which it answers. What a hook dropped is still in a TRACE line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from netemu.ip.tcp_listen import Segment, TcpConnections
+from netemu.livekernel.case import Result
+from netemu.livekernel.masks import SYN_ACK, sequence_numbers, tcp_offset
+from netemu.sim.node import Node
+from netemu.wire.fields import get32
+
+_LOG_SYN_ACK = re.compile(r" SEQ=(\d+) ACK=(\d+) WINDOW=\d+ RES=\S+ (?:CWR |ECE )*ACK SYN ")
+
+
+def first_numbers(inputs: Iterable[bytes], kernel: Result) -> dict[int, list[int]]:
+    """Return what listeners drew, in order, by the first sequence number of the SYN."""
+    known = {seq for frame in inputs for seq in sequence_numbers(frame)}
+    found: dict[int, list[int]] = {}
+    pairs = [(int(pair[1]), int(pair[2])) for line in kernel.log
+             for pair in _LOG_SYN_ACK.finditer(line)]  # fmt: skip
+    for sent in kernel.frames.values():
+        for item in sent:
+            at = tcp_offset(item.frame)
+            if at is not None and item.frame[at + 13] & SYN_ACK == SYN_ACK:
+                pairs.append((get32(item.frame, at + 4), get32(item.frame, at + 8)))
+    for seq, ack in pairs:
+        drawn = found.setdefault((ack - 1) & 0xFFFFFFFF, [])
+        if seq not in known and seq not in drawn:
+            drawn.append(seq)
+    return found
+
+
+def choose_first_numbers(node: Node, drawn: Mapping[int, list[int]]) -> None:
+    """Let listeners of `node` choose the numbers that the kernel's chose, where they are known."""
+    left = {peer_isn: list(numbers) for peer_isn, numbers in drawn.items()}
+    for space in node.namespaces.values():
+        connections = space.net.generic(TcpConnections)
+        connections.secure_tcp_seq = partial(_choose, left, connections.secure_tcp_seq)
+
+
+def _choose(left: Mapping[int, list[int]], draw: Callable[[Segment], int], segment: Segment) -> int:
+    numbers = left.get(segment.seq)
+    return numbers.pop(0) if numbers else draw(segment)
