@@ -19,7 +19,15 @@ from typing import TypeAlias
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.kit import Extension, Settings
-from netemu.netfilter.xtables.model import BoundMatch, BoundTarget, Chain, Invert, Rule, Table
+from netemu.netfilter.xtables.model import (
+    BoundMatch,
+    BoundTarget,
+    Chain,
+    Invert,
+    Rule,
+    Shape,
+    Table,
+)
 from netemu.netfilter.xtables.names import protocol_name
 from netemu.ruleset import nft
 
@@ -40,21 +48,42 @@ def check_table(table: Table, find_column: FindColumn, *, as_nft: bool = False) 
     reached = reaching_hooks(table, jumps, find_column)
     nowhere: frozenset[Hook] = frozenset()
     passed: set[Passed] = set()
+    shapes: dict[frozenset[Hook], set[Shape | None]] = {}
     for chain in table.chains.values():
         hooks = reached.get(chain.name, nowhere)
         told = hooks
         if as_nft:
             told = nowhere if chain.policy is None else frozenset({Hook[chain.name]})
+        good = shapes.setdefault(hooks, set())
         walked = len(chain.rules) if as_nft else _walked(chain)
         for number, rule in enumerate(chain.rules):
             if number == walked:
                 hooks = told = nowhere
+                good = shapes.setdefault(nowhere, set())
+            if rule.shape in good:
+                continue
+            if rule.shape is not None and _passes(rule.shape, table, rule, hooks):
+                good.add(rule.shape)
+                continue
             for match in rule.matches:
                 if match.restricted:
                     _check(match, table, rule, hooks, told, find_column, passed)
             target = rule.target
             if target is not None and target.restricted:
                 _check(target, table, rule, hooks, told, find_column, passed)
+
+
+def _passes(shape: Shape, table: Table, rule: Rule, hooks: frozenset[Hook]) -> bool:
+    """Return whether all rules of a shape pass, whatever their values are."""
+    for extension in shape.restricted:
+        assert isinstance(extension, Extension)
+        if extension.check_hooks is not None or extension.check_rule is not None:
+            return False
+        try:
+            _check_extension(extension, table, rule, hooks)
+        except RulesetError:
+            return False
+    return True
 
 
 def _check_depth(
@@ -110,6 +139,8 @@ def reaching_hooks(
 def _walked(chain: Chain) -> int:
     """Return how many rules of a chain a walk can get to."""
     for number, rule in enumerate(chain.rules, 1):
+        if rule.shape is not None and not rule.shape.may_end:
+            continue
         target = rule.target
         if target is None or target.standard is None or rule.matches:
             continue

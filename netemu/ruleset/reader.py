@@ -99,7 +99,7 @@ class _Reader:
         try:
             for number, line in enumerate(lines, start=1):
                 table = self._table
-                if table is not None and self._shapes.match(table, line, number):
+                if table is not None and self._shapes.match(table.chains, line, number):
                     continue
                 self._number = number
                 self._line(f"{line}\n" if number <= whole else line)
@@ -203,7 +203,7 @@ class _Reader:
     def _rule(self, table: Table, line: str) -> None:
         counters, body = self._counters(line)
         words = split_words(body)
-        if self._shapes.append(table, line.rstrip("\n"), words, counters, self._number):
+        if self._shapes.append(table.chains, line.rstrip("\n"), words, counters, self._number):
             return
         read = read_rule_line(line)
         draft = RuleReader(read.words, self._registry, self._family).read()

@@ -86,8 +86,51 @@ def test_only_values_that_never_change_are_shared():
     assert second[2].settings is not third[2].settings
 
 
+PLAIN = (
+    '-A INPUT -s 10.0.0.1/32 -m comment --comment "a b" -j FOO',
+    '-A INPUT -s 10.0.0.2/31 -m comment --comment "c d" -j BAR',
+)
+
+
+def test_parts_of_plain_lines_are_made_when_asked_for():
+    rules = parse_ruleset("\n".join([HEAD + PLAIN[0], *PLAIN * 3, "COMMIT", ""])).tables[0]
+    first, second, third = rules.chains["INPUT"].rules[3:6]
+    assert first.shape is not None
+    assert first.shape is second.shape
+    assert second.generic.source == b"\x0a\0\0\x02"
+    assert second.matches[0].text == '-m comment --comment "c d"'
+    assert first.matches[0] is third.matches[0]
+    assert second.target is None
+
+
+def test_a_value_that_is_not_plain_is_still_looked_at():
+    lines = [*PLAIN * 2, '-A INPUT -s 10.1/16 -m comment --comment "é" -j FOO', *PLAIN]
+    assert texts(*lines) == [text for line in lines for text in texts(line)]
+    with pytest.raises(RulesetError) as caught:
+        texts(*PLAIN * 2, PLAIN[0].replace("10.0.0.1", "10.0.0.256"))
+    assert caught.value.line == 8
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("-A INPUT -p tcp -s 1.1.1.{} -j DNAT --to-destination 1.1.1.1:{}", "only valid in table"),
+        ("-A FOO -p tcp -s 1.1.1.{} -j DNAT --to-destination 1.1.1.1:{}", "only valid in table"),
+        ("-A INPUT -s 1.1.1.{} -m tcp --dport {}", "needs -p tcp"),
+    ],
+)
+def test_what_commit_refuses_of_one_shape_has_its_line(line, message):
+    with pytest.raises(RulesetError) as alone:
+        texts(line.format(1, 1))
+    with pytest.raises(RulesetError) as last:
+        texts("-A INPUT -p tcp -s 1.1.1.1 -j ACCEPT", *[line.format(n, n) for n in range(1, 5)])
+    assert message in alone.value.message
+    assert last.value.message == alone.value.message
+    assert (last.value.line, last.value.column) == (5, alone.value.column)
+
+
 def test_an_empty_cache_knows_nothing():
     table = parse_ruleset(f"{HEAD}COMMIT\n").tables[0]
     cache = ShapeCache(Circumstances())
-    assert not cache.match(table, "-A INPUT", 1)
-    assert not cache.append(table, "-A INPUT", ["-A", "INPUT"], None, 1)
+    assert not cache.match(table.chains, "-A INPUT", 1)
+    assert not cache.append(table.chains, "-A INPUT", ["-A", "INPUT"], None, 1)

@@ -30,11 +30,12 @@ from netemu.netfilter.nat.range import (
     NatRange,
 )
 from netemu.netfilter.nat.redirect import nf_nat_redirect_ipv4
-from netemu.netfilter.xtables.addresses import dotted_octets, ipv6_octets
+from netemu.netfilter.xtables.addresses import dotted_octets, ipv6_octets, plain_address
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, c_integer
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.names import service_port
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.ports import PLAIN_PORT
 from netemu.skb import Skb
 from netemu.wire.address import format_address
 from netemu.wire.ipv4 import IPPROTO_DCCP, IPPROTO_ICMP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
@@ -96,6 +97,15 @@ class NatTo(Kind[NatRange]):
     def __init__(self, *, forget_base: bool = False) -> None:
         """`forget_base`: revision 1 of SNAT has no room for the base of a port shift: it is 0."""
         self.forget_base = forget_base
+
+    def plain(self, call: OptionCall, *, quoted: bool) -> str | None:
+        """Return an address, with a port where there may be one."""
+        address = plain_address(call.family)
+        if call.protocol not in PORT_PROTOCOLS:
+            return address
+        if call.family == Family.IPV6:
+            return rf"(?:\[{address}\]:{PLAIN_PORT}|{address})"
+        return f"{address}(?::{PLAIN_PORT})?"
 
     def read(self, text: str, call: OptionCall) -> NatRange:
         """Read ports first, then addresses, as parse_to does."""

@@ -28,6 +28,36 @@ _PLAIN = re.compile(
 )
 
 
+_OCTET = "(?:1[0-9]{0,2}|2(?:[0-4][0-9]?|5[0-5]?|[6-9])?|[3-9][0-9]?|0)"
+_PIECE = "[0-9a-fA-F]{1,4}"
+_PLAIN_ADDRESS = {
+    Family.IPV4: rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}",
+    Family.IPV6: "(?:"
+    + "|".join(
+        f"(?:{_PIECE}:){{{before}}}:(?:(?:{_PIECE}:){{0,{5 - before}}}{_PIECE})?"
+        for before in range(1, 6)
+    )
+    + f"|(?:{_PIECE}:){{7}}{_PIECE})",
+}
+_PLAIN_LENGTH = {
+    Family.IPV4: "(?:3[0-2]?|[12][0-9]?|[4-9])",
+    Family.IPV6: "(?:1(?:[01][0-9]?|2[0-8]?|[3-9])?|[2-9][0-9]?)",
+}
+
+PLAIN_INTERFACE = r"[0-9A-Za-z._-]{1,14}\+?"
+"""Pattern of device names that are no trouble to anybody."""
+
+
+def plain_address(family: Family) -> str:
+    """Return a pattern of addresses that `address_octets` and inet_pton(3) take."""
+    return _PLAIN_ADDRESS[family]
+
+
+def plain_network(family: Family) -> str:
+    """Return a pattern of networks that `read_network` takes and that do not match everything."""
+    return f"{_PLAIN_ADDRESS[family]}(?:/{_PLAIN_LENGTH[family]})?"
+
+
 @dataclass(frozen=True, slots=True)
 class Network:
     """An address under a mask, both of the family's length."""

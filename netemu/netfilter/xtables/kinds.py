@@ -84,6 +84,14 @@ class Kind(ABC, Generic[T]):
         """Say what is wrong with a value of the wrong shape."""
         return f'{call.extension}: bad value for option "--{call.option}": "{text}"'
 
+    def plain(self, call: OptionCall, *, quoted: bool) -> str | None:
+        """Return a pattern of plain spellings, which `parse` takes whatever they are.
+
+        Its texts hold neither quotes nor backslashes, nor blanks unless `quoted`. With None every
+        value has to be parsed to know whether it is good.
+        """
+        return None
+
     @abstractmethod
     def read(self, text: str, call: OptionCall) -> T:
         """Convert a value whose shape is right; check its limits."""
@@ -329,6 +337,11 @@ class Text(Kind[str]):
         self.most = most
         self.cut = cut
         self.raw = raw
+
+    def plain(self, call: OptionCall, *, quoted: bool) -> str | None:
+        """Return printable ASCII, an octet a character."""
+        most = self.most or ""
+        return f"[{' ' if quoted else ''}!#-\\[\\]-~]{{{max(self.least, 1)},{most}}}"
 
     def read(self, text: str, call: OptionCall) -> str:
         """Count in octets, as C does."""

@@ -10,10 +10,10 @@ counted from 1, and the policy's number is one more than the last rule's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from netemu.net import Net
 from netemu.netfilter.hook import Family, Verdict
@@ -241,19 +241,44 @@ class BoundTarget(_Bound):
         """Set for the built-in targets ACCEPT, DROP, QUEUE and RETURN, which need no `apply`."""
 
 
+class Parts(NamedTuple):
+    """What makes a rule besides its jump."""
+
+    generic: Generic
+    matches: tuple[BoundMatch, ...]
+    target: BoundTarget | None
+
+
+class Shape(Protocol):
+    """What rules that differ only in values have in common; it makes their parts."""
+
+    restricted: tuple[object, ...]
+    """Extensions to which table, hooks or protocol matter."""
+    may_end: bool
+    """Whether such a rule may be an unconditional verdict."""
+
+    def parts(self, values: Sequence[str], /) -> Parts:
+        """Make the parts from values that are known to be good."""
+
+
 class Rule:
-    """One rule with its counters (struct ipt_entry)."""
+    """One rule with its counters (struct ipt_entry).
+
+    With a `shape` the parts are made when they are asked for: few rules of a large ruleset are.
+    """
 
     __slots__ = (
+        "_generic",
+        "_matches",
+        "_target",
         "_text",
-        "generic",
+        "_values",
         "goto",
         "jump",
         "line",
-        "matches",
         "octets",
         "packets",
-        "target",
+        "shape",
     )
 
     def __init__(  # noqa: PLR0913 - struct ipt_entry
@@ -267,12 +292,15 @@ class Rule:
         octets: int = 0,
         line: int | None = None,
         text: str | None = None,
+        shape: Shape | None = None,
+        values: Sequence[str] | None = None,
     ) -> None:
-        """Keep what is given."""
-        self.generic = generic
-        self.matches = matches
-        self.target = target
-        """None for a rule without -j, or with a jump."""
+        """Keep what is given; `values` are those from which the shape makes the parts."""
+        self._generic = generic
+        self._matches = matches
+        self._target = target
+        self._values = values
+        self.shape = shape
         self.jump = jump
         """Name of the user chain that -j or -g names."""
         self.goto = goto
@@ -282,6 +310,33 @@ class Rule:
         self.line = line
         """Line in the file, from 1."""
         self._text = text
+
+    def _make(self, values: Sequence[str]) -> None:
+        """Make the parts."""
+        assert self.shape is not None
+        self._generic, self._matches, self._target = self.shape.parts(values)
+        self._values = None
+
+    @property
+    def generic(self) -> Generic:
+        """What it asks of the IP header and the devices."""
+        if self._values is not None:
+            self._make(self._values)
+        return self._generic
+
+    @property
+    def matches(self) -> tuple[BoundMatch, ...]:
+        """In the order of the rule."""
+        if self._values is not None:
+            self._make(self._values)
+        return self._matches
+
+    @property
+    def target(self) -> BoundTarget | None:
+        """None for a rule without -j, or with a jump."""
+        if self._values is not None:
+            self._make(self._values)
+        return self._target
 
     @property
     def text(self) -> str:

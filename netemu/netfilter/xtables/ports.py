@@ -13,6 +13,9 @@ from netemu.netfilter.xtables.names import service_port
 
 PORT_MAX = 0xFFFF
 
+PLAIN_PORT = "(?:[1-5][0-9]{0,4}|6(?:[0-4][0-9]{0,3}|[5-9][0-9]{0,2})?|[7-9][0-9]{0,3}|0)"
+"""Pattern of ports in decimal, the last 535 of five digits left out."""
+
 TRANSPORTS = {6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
 """Protocols with ports, by IP protocol number."""
 
@@ -44,6 +47,10 @@ class PortRange(Kind[Span]):
         """Word it as xtables_parse_port does."""
         return f"invalid port/service `{text.partition(':')[2]}' specified"
 
+    def plain(self, call: OptionCall, *, quoted: bool) -> str | None:
+        """Return single ports."""
+        return PLAIN_PORT
+
     def read(self, text: str, call: OptionCall) -> Span:
         """Fill an absent end with the limit."""
         first, colon, last = text.partition(":")
@@ -70,6 +77,10 @@ class ResolvedPorts(Kind[Span]):
     def refusal(self, text: str, call: OptionCall) -> str:
         """Word it as xtopt_parse_mport does."""
         return f'{call.extension}: Too many components for option "--{call.option}" (max: 2)'
+
+    def plain(self, call: OptionCall, *, quoted: bool) -> str | None:
+        """Return single ports."""
+        return PLAIN_PORT
 
     def read(self, text: str, call: OptionCall) -> Span:
         """Fill an absent end with the limit."""
