@@ -167,6 +167,14 @@ class ConnectionDestroyed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectationCreated(Event):
+    """A helper read of a connection to come."""
+
+    expectation: str
+    """As conntrack -L expect prints it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NatBound(Event):
     """nf_nat_setup_info bound one side; null bindings that change nothing are not told."""
 

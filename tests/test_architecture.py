@@ -28,6 +28,7 @@ FLOORS: list[tuple[int, str]] = [
     (4, "ip"),
     (5, "netfilter.conntrack"),
     (5, "netfilter.nat"),
+    (5, "netfilter.helpers"),
     (6, "netfilter.ipset"),
     (6, "netfilter.ipvs"),
     (7, "netfilter.xtables"),

@@ -25,6 +25,7 @@ from netemu.link.port import Port
 from netemu.link.veth import Veth
 from netemu.net import Net, PacketIds
 from netemu.netfilter.conntrack.table import Conntrack
+from netemu.netfilter.helpers import nf_conntrack_helpers_init
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.log import syslog_net_init
 from netemu.netfilter.xtables.model import Rule, Ruleset
@@ -292,6 +293,7 @@ def _placed(error: RulesetError, file: TextFile) -> RulesetError:
 def _fill_namespace(space: Namespace) -> None:
     net, spec = space.net, space.spec
     syslog_net_init(net)
+    nf_conntrack_helpers_init(net)
     inet_init(net)
     if _has_br_netfilter(spec):
         br_netfilter_init(net)

@@ -1,7 +1,7 @@
 """What a node holds at an instant, as the tools print it, and one record per packet.
 
-File names are those of the replay directory: `iptables-save`, `conntrack`, `neigh`, `fdb`; those of
-another namespace stand below its name.
+File names are those of the replay directory: `iptables-save`, `conntrack`, `conntrack-expect` where
+a helper expects something, `neigh`, `fdb`; those of another namespace stand below its name.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from netemu.clock import NSEC_PER_SEC
 from netemu.ip.neighbour import NeighbourTable
 from netemu.link.bridge import Bridge
+from netemu.netfilter.conntrack.expect import Expectations
 from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.xtables.model import Rule
 from netemu.ruleset import print_ruleset
@@ -36,6 +37,8 @@ def _namespace_files(space: Namespace) -> dict[str, str]:
         "conntrack": net.generic(Conntrack).dump(),
         "neigh": net.generic(NeighbourTable).text(),
     }
+    if expectations := net.generic(Expectations).dump():
+        files["conntrack-expect"] = expectations
     if space.ruleset is not None:
         files["iptables-save"] = print_ruleset(
             space.ruleset, counters=True, backend=space.spec.backend

@@ -342,6 +342,9 @@ class _Builder:
         text = f"entry removed ({event.why}) {squeeze(event.connection)}"
         self.add("", "conntrack", text, tone="detail")
 
+    def expected(self, event: events.ExpectationCreated) -> None:
+        self.add("", "helper", f"expects {event.expectation}", tone="detail")
+
 
 def squeeze(text: str) -> str:
     """Return a conntrack line without its padding, use count and empty mark.
@@ -387,5 +390,6 @@ _HANDLERS: dict[type[Event], _Handler] = _handlers(
     ConnectionCreated=_Builder.created,
     ConnectionConfirmed=_Builder.confirmed,
     ConnectionDestroyed=_Builder.destroyed,
+    ExpectationCreated=_Builder.expected,
 )
 """What each kind of event becomes."""

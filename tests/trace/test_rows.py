@@ -136,6 +136,10 @@ def test_the_mark_of_no_rule_gets_a_row_of_its_own():
             events.ConnectionDestroyed(connection="udp 17", why="timeout"),
             "conntrack  entry removed (timeout) udp 17",
         ),
+        (
+            events.ExpectationCreated(expectation="299 proto=6 src=10.0.0.1"),
+            "helper  expects 299 proto=6 src=10.0.0.1",
+        ),
     ],
 )
 def test_other_events(event, expected):

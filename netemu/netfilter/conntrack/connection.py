@@ -78,6 +78,7 @@ IPS_DYING: Final = 512
 IPS_FIXED_TIMEOUT: Final = 1024
 IPS_TEMPLATE: Final = 2048
 IPS_NAT_CLASH: Final = 4096
+IPS_HELPER: Final = 8192
 IPS_OFFLOAD: Final = 16384
 IPS_HW_OFFLOAD: Final = 32768
 
@@ -175,11 +176,22 @@ class SctpTracking:
         self.heartbeat_vtag_failed = False
 
 
+@dataclass(slots=True)
+class SeqAdjustment:
+    """How sequence numbers of one direction are shifted (struct nf_ct_seqadj)."""
+
+    correction_pos: int = 0
+    """Number at which the latest change happened."""
+    offset_before: int = 0
+    offset_after: int = 0
+
+
 class Connection:
     """A conntrack entry (struct nf_conn)."""
 
     __slots__ = (
         "counters",
+        "help_data",
         "helper",
         "labels",
         "mark",
@@ -190,6 +202,7 @@ class Connection:
         "reply",
         "sctp",
         "secmark",
+        "seqadj",
         "start_ns",
         "status",
         "stream_from",
@@ -221,7 +234,13 @@ class Connection:
         self.start_ns: int | None = None
         """Time of confirmation; None when nf_conntrack_timestamp was 0 at the start."""
         self.master: Connection | None = None
+        """The connection that expected this one."""
         self.helper = ""
+        """Name of the helper that reads it; empty for none."""
+        self.help_data: object | None = None
+        """What that helper remembers (nfct_help_data)."""
+        self.seqadj: tuple[SeqAdjustment, SeqAdjustment] | None = None
+        """Per direction, once NAT changed a connection with a helper (struct nf_conn_seqadj)."""
         self.masq_ifindex = 0
         """Device that MASQUERADE chose the address of; 0 for none."""
         self.number = 0

@@ -30,9 +30,11 @@ from netemu.netfilter.conntrack.connection import (
     IPS_DYING,
     IPS_EXPECTED,
     IPS_FIXED_TIMEOUT,
+    IPS_HELPER,
     IPS_NAT_CLASH,
     IPS_NAT_DONE_MASK,
     IPS_SEEN_REPLY,
+    IPS_SEQ_ADJUST,
     IPS_TEMPLATE,
     ORIGINAL,
     REPLY,
@@ -45,7 +47,10 @@ from netemu.netfilter.conntrack.connection import (
     nf_ct_set,
     state_word,
 )
+from netemu.netfilter.conntrack.expect import Expectation, Expectations
+from netemu.netfilter.conntrack.helper import Helpers
 from netemu.netfilter.conntrack.judgement import Judgement
+from netemu.netfilter.conntrack.seqadj import nf_ct_seq_adjust
 from netemu.netfilter.conntrack.table import Conntrack, acct_update
 from netemu.netfilter.conntrack.tuple import Tuple, get_l4proto, get_tuple, invert_tuple
 from netemu.netfilter.conntrack.zones import nf_ct_zone_tmpl
@@ -104,6 +109,7 @@ def nf_conntrack_in(net: Net, skb: Skb, state: HookState) -> Verdict:
     table = net.generic(Conntrack)
     table.note = ""
     table.packet = skb
+    had, _ = nf_ct_get(skb)
     verdict = _classify(net, table, skb, state)
     table.packet = None
     connection, ctinfo = nf_ct_get(skb)
@@ -119,7 +125,7 @@ def nf_conntrack_in(net: Net, skb: Skb, state: HookState) -> Verdict:
             note=table.note,
         ),
     )
-    if connection is not None and connection.status == 0 and ctinfo == CtInfo.NEW:
+    if connection is not had and connection is not None and not connection.confirmed:
         net.tell(skb, ConnectionCreated(connection=table.text(connection)))
     return verdict
 
@@ -184,7 +190,13 @@ def resolve_normal_ct(
         created = init_conntrack(net, table, skb, tuple_, reply, zone)
         if created is None:
             return Verdict.DROP
-        nf_ct_set(skb, created, CtInfo.NEW)
+        expected = net.generic(Expectations).take(tuple_, zone)
+        if expected is not None:
+            _born_expected(net, created, expected)
+        elif template is not None and template.helper:
+            created.helper = template.helper
+            created.status |= IPS_HELPER
+        nf_ct_set(skb, created, CtInfo.NEW if expected is None else CtInfo.RELATED)
         return Verdict.ACCEPT
     connection, direction = found
     if direction == REPLY:
@@ -213,6 +225,17 @@ def init_conntrack(
     return connection
 
 
+def _born_expected(net: Net, connection: Connection, expected: Expectation) -> None:
+    """Give a new connection its master, and what NAT did to that."""
+    master = expected.master
+    connection.status |= IPS_EXPECTED
+    connection.master = master
+    connection.mark = master.mark
+    connection.secmark = master.secmark
+    if expected.expectfn is not None:
+        expected.expectfn(net, connection, expected)
+
+
 def _table_full(net: Net) -> str:
     """Return the middle of the log line; 6.18 says which namespace it is (asked of 6.18.44)."""
     if net.kernel == "6.1":
@@ -221,8 +244,26 @@ def _table_full(net: Net) -> str:
 
 
 def nf_confirm(net: Net, skb: Skb, state: HookState) -> Verdict:
-    """Confirm what passed all hooks (hook function at priority LAST)."""
+    """Let the helper read what passed all hooks, then confirm it (hook function, priority LAST)."""
+    connection, ctinfo = nf_ct_get(skb)
+    if connection is None:
+        return Verdict.ACCEPT
+    adjusted = connection.status & IPS_SEQ_ADJUST and not _came_by_loopback(state)
+    if ctinfo == CtInfo.RELATED_REPLY or not (connection.helper or adjusted):
+        return nf_conntrack_confirm(net, skb)
+    helper = net.generic(Helpers).find(connection.helper, connection.protocol)
+    if helper is not None:
+        verdict = helper.help(net, skb, skb.transport_offset, connection, ctinfo)
+        if verdict != Verdict.ACCEPT:
+            return verdict
+    if adjusted and not nf_ct_seq_adjust(skb, connection, ctinfo, skb.transport_offset):
+        return Verdict.DROP
     return nf_conntrack_confirm(net, skb)
+
+
+def _came_by_loopback(state: HookState) -> bool:
+    """Return whether the packet's numbers were adjusted at the other end of the loopback device."""
+    return state.in_device is not None and state.in_device.loopback
 
 
 def nf_conntrack_confirm(net: Net, skb: Skb) -> Verdict:

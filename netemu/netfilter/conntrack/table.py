@@ -32,6 +32,8 @@ from netemu.netfilter.conntrack.connection import (
     Zone,
     ctinfo_direction,
 )
+from netemu.netfilter.conntrack.expect import Expectations
+from netemu.netfilter.conntrack.helper import Helpers
 from netemu.netfilter.conntrack.text import connection_text, parse_connections
 from netemu.netfilter.conntrack.tuple import Tuple
 from netemu.skb import Skb
@@ -164,6 +166,8 @@ class Conntrack:
             if found is not None and found[0] is connection:
                 del self._by_tuple[key]
         self.forget_source(connection)
+        if connection.helper:
+            self.net.generic(Expectations).forget_master(connection)
 
     def forget_source(self, connection: Connection) -> None:
         """Take an entry out of the hash by source (nf_nat_cleanup_conntrack)."""
@@ -198,8 +202,11 @@ class Conntrack:
         age_s = None
         if start_ns is not None:
             age_s = (self.net.clock.now_ns - start_ns) // NSEC_PER_SEC
+        uses = 1
+        if connection.helper:
+            uses += sum(child.master is connection for child in self._connections)
         return connection_text(
-            connection, self.expires_s(connection), age_s=age_s, extended=extended
+            connection, self.expires_s(connection), age_s=age_s, extended=extended, uses=uses
         )
 
     def load(self, text: str, file: str = "conntrack") -> None:
@@ -221,6 +228,9 @@ class Conntrack:
                 connection.start_ns = clock.now_ns - parsed.age_s * NSEC_PER_SEC
             if sysctl.get("net.netfilter.nf_conntrack_acct") and connection.counters is None:
                 connection.counters = (Counter(), Counter())
+            helper = self.net.generic(Helpers).find(connection.helper, connection.protocol)
+            if helper is not None and helper.load is not None:
+                connection.help_data = helper.load()
             self.insert(connection)
 
 

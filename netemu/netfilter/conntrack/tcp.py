@@ -33,6 +33,7 @@ from netemu.netfilter.conntrack.judgement import (
     nf_checksum_bad,
     nf_l4proto_log_invalid,
 )
+from netemu.netfilter.conntrack.seqadj import nf_ct_seq_offset
 from netemu.netfilter.conntrack.table import (
     Conntrack,
     nf_ct_delete,
@@ -453,7 +454,13 @@ class _Packet:
     def check_window(self) -> Judgement | None:
         """Return what an out-of-window packet is; None within the window."""
         verdict = tcp_in_window(
-            self.tcp, self.direction, self.segment, pure_ack=self.index == Index.ACK
+            self.tcp,
+            self.direction,
+            self.segment,
+            pure_ack=self.index == Index.ACK,
+            receiver_offset=nf_ct_seq_offset(
+                self.connection, not self.direction, self.segment.ack - 1
+            ),
         )
         if verdict.action is WindowVerdict.ACCEPT:
             return None

@@ -185,9 +185,17 @@ def tcp_init_sender(sender: TcpSide, receiver: TcpSide, segment: Segment, direct
 
 
 def tcp_in_window(
-    tcp: TcpTracking, direction: int, segment: Segment, *, pure_ack: bool
+    tcp: TcpTracking,
+    direction: int,
+    segment: Segment,
+    *,
+    pure_ack: bool,
+    receiver_offset: int = 0,
 ) -> WindowResult:
-    """Check a segment against the windows and, if it is within, move them."""
+    """Check a segment against the windows and, if it is within, move them.
+
+    `receiver_offset` is by how much NAT shifted the numbers that the segment acknowledges.
+    """
     sender = tcp.seen[direction]
     receiver = tcp.seen[not direction]
     flags = segment.flags
@@ -197,6 +205,9 @@ def tcp_in_window(
     ack = sack = segment.ack
     if receiver.flags & SACK_PERM:
         sack = tcp_sack(segment)
+    if receiver_offset:
+        ack = (ack - receiver_offset) & _MASK32
+        sack = (sack - receiver_offset) & _MASK32
 
     if sender.td_maxwin == 0:
         if syn:

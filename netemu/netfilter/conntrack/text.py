@@ -75,11 +75,17 @@ SCTP_STATES: Final = (
 
 
 def connection_text(
-    connection: Connection, expires_s: int, *, age_s: int | None = None, extended: bool = False
+    connection: Connection,
+    expires_s: int,
+    *,
+    age_s: int | None = None,
+    extended: bool = False,
+    uses: int = 1,
 ) -> str:
     """Return an entry as `conntrack -L` prints it, without newline.
 
-    `age_s` counts from confirmation; it is shown under nf_conntrack_timestamp only.
+    `age_s` counts from confirmation; it is shown under nf_conntrack_timestamp only. `uses` is one
+    more than the connections that this one expected.
     """
     original = connection.original
     status = connection.status
@@ -119,7 +125,9 @@ def connection_text(
         words.append(f"zone={zone.id}")
     if age_s is not None:
         words.append(f"delta-time={age_s}")
-    words.append("use=1")
+    if connection.helper:
+        words.append(f"helper={connection.helper}")
+    words.append(f"use={uses}")
     return " ".join(words)
 
 

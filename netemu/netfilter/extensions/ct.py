@@ -6,8 +6,8 @@ CT attaches a template, which names the zone to look in; NOTRACK and CT --notrac
 as untracked. Either is too late for a packet that already has a connection, as on the loopback
 device. Events go to netlink listeners and change nothing here.
 
-Differs from Linux: connection helpers are not emulated. A rule with --helper can be read and
-printed; loading it into a node is refused.
+Differs from Linux: of the connection helpers, ftp and tftp are emulated. A rule with another one
+can be read and printed; loading it into a node is refused.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from netemu.netfilter.conntrack.connection import (
     nf_ct_tmpl_alloc,
 )
 from netemu.netfilter.conntrack.core import nf_ct_netns_get
+from netemu.netfilter.conntrack.helper import Helpers
 from netemu.netfilter.hook import Family, Verdict
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, Text, c_integer, shape
 from netemu.netfilter.xtables.kit import Given, Option, Settings, Target, nothing, printed
@@ -99,16 +100,18 @@ class ZoneId(Kind[int]):
 class Ct:
     """struct xt_ct_target_info_v1."""
 
-    __slots__ = ("helper", "notrack", "template", "zone")
+    __slots__ = ("helper", "notrack", "protocol", "template", "zone")
 
     def __init__(self, settings: Settings) -> None:
         """Work out the zone; the template is shared by all packets of the rule."""
         self.notrack = "notrack" in settings
         self.helper = settings.get("helper", str, "")
         self.zone = _zone(settings)
+        self.protocol = settings.protocol
         self.template: Connection | None = None
         if not self.notrack:
             self.template = nf_ct_tmpl_alloc(self.zone)
+            self.template.helper = self.helper
 
 
 def xt_ct_tg(info: Ct, skb: Skb, param: XtParam) -> Verdict | None:
@@ -133,9 +136,9 @@ def attach_ct(net: Net, info: Ct) -> None:
     """Begin to track connections, unless the rule is about not tracking (xt_ct_tg_check)."""
     if info.notrack:
         return
-    if info.helper:
+    if info.helper and net.generic(Helpers).find(info.helper, info.protocol) is None:
         raise RulesetError(
-            f"CT: connection helpers such as `{info.helper}' are not emulated; "
+            f"CT: the connection helper `{info.helper}' is not emulated (ftp and tftp are); "
             "without this rule its data connections count as NEW instead of RELATED"
         )
     nf_ct_netns_get(net)

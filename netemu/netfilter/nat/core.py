@@ -19,6 +19,7 @@ from netemu.netfilter.conntrack.connection import (
     IPS_SRC_NAT_DONE,
     Connection,
     CtInfo,
+    SeqAdjustment,
     ctinfo_direction,
 )
 from netemu.netfilter.conntrack.tuple import half_text, inverse
@@ -49,6 +50,8 @@ def nf_nat_setup_info(
     if new != current:
         connection.reply = inverse(new)
         connection.status |= IPS_DST_NAT if manip else IPS_SRC_NAT
+        if connection.helper and connection.seqadj is None:
+            connection.seqadj = (SeqAdjustment(), SeqAdjustment())
         if net.sink is not None and skb is not None:
             source = manip == Manip.SRC
             net.tell(

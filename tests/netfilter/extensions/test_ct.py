@@ -8,6 +8,7 @@ from netemu.errors import RulesetError
 from netemu.netfilter.conntrack.connection import IPS_TEMPLATE, CtInfo, nf_ct_get
 from netemu.netfilter.conntrack.core import ConntrackHooks
 from netemu.netfilter.conntrack.zones import nf_ct_zone_tmpl
+from netemu.netfilter.helpers import nf_conntrack_helpers_init
 
 RAW = {"table": "raw", "chain": "PREROUTING"}
 
@@ -60,7 +61,15 @@ def test_template_names_the_zone(bench, skb, options: str, zone: tuple[int, int]
     assert bench.net.generic(ConntrackHooks).users == 1
 
 
-def test_helpers_can_be_read_but_not_run(bench) -> None:
-    with pytest.raises(RulesetError, match="helpers such as `ftp' are not emulated"):
-        bench.rule("-p tcp -j CT --helper ftp", **RAW)
-    assert bench.rule("-p tcp -j CT --helper ftp --notrack", **RAW).target.settings.notrack
+def test_other_helpers_can_be_read_but_not_run(bench) -> None:
+    with pytest.raises(RulesetError, match="helper `irc' is not emulated"):
+        bench.rule("-p tcp -j CT --helper irc", **RAW)
+    assert bench.rule("-p tcp -j CT --helper irc --notrack", **RAW).target.settings.notrack
+
+
+def test_template_names_the_helper(bench, skb) -> None:
+    nf_conntrack_helpers_init(bench.net)
+    packet = skb()
+    assert bench.target("-p tcp -j CT --helper ftp", **RAW)(packet) is None
+    template, _ = nf_ct_get(packet)
+    assert template.helper == "ftp"

@@ -1,0 +1,20 @@
+"""Connection helpers, one file each: they read what a connection says to find those it announces.
+
+Kernel: net/netfilter/nf_conntrack_ftp.c, nf_nat_ftp.c and their likes.
+
+Decision: the kernel has each helper twice, for conntrack and for NAT, joined by a pointer, so that
+conntrack can live without NAT. Here both stand above NAT and one file says all about a protocol.
+"""
+
+from __future__ import annotations
+
+from netemu.net import Net
+from netemu.netfilter.conntrack.helper import Helpers
+from netemu.netfilter.helpers import ftp, tftp
+
+HELPERS = (ftp.HELPER, tftp.HELPER)
+
+
+def nf_conntrack_helpers_init(net: Net) -> None:
+    """Make the helpers known to a namespace."""
+    net.generic(Helpers).register(HELPERS)
