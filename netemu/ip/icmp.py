@@ -19,6 +19,7 @@ from netemu.ip.options_echo import EchoedOptions, ip_options_build, ip_options_e
 from netemu.ip.output import ip_local_out, ip_select_ident, ip_select_ttl
 from netemu.ip.route import fib_compute_spec_dst, ip_route_input, ip_route_output_key
 from netemu.ip.rtable import Rtable, Rtcf, ip_dst_mtu_maybe_forward, skb_rtable
+from netemu.ip.upcall import Upcalls
 from netemu.net import Net, consume_skb, kfree_skb_reason, skb_made
 from netemu.skb import ETH_P_IP, Checksum, PacketType, Skb
 from netemu.wire.address import IPV4_ANY
@@ -48,6 +49,7 @@ ICMP_QUOTE_LIMIT = 576
 """An error is at most so long (RFC 1812 section 4.3.2.3)."""
 
 ICMP_FRAG_NEEDED = 4
+ICMP_EXC_FRAGTIME = 1
 
 TAG_VALIDATING = frozenset((IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_DCCP))
 """Protocols whose errors prove that they come from the path (icmp_strict_tag_validation)."""
@@ -323,8 +325,8 @@ def _handle(net: Net, skb: Skb, message: bytearray) -> str:
     if icmp_type == IcmpType.REDIRECT:
         if len(message) < HEADER_LEN + MIN_HEADER_LEN:
             return "PKT_TOO_SMALL"
-        if message[1] & 7 in REDIRECT_CODES and _quotes_echo_reply(message):
-            ipv4_redirect(net, _quoted_flow(net, skb, message), skb, bytes(message[4:8]))
+        if message[1] & 7 in REDIRECT_CODES:
+            _socket_deliver(net, skb, message, 0)
     return ""
 
 
@@ -333,23 +335,41 @@ def _icmp_unreach(net: Net, skb: Skb, message: bytearray) -> str:
         return "NOT_SPECIFIED"
     if message[HEADER_LEN] & 0x0F < 5:
         return "IP_INHDR"
+    mtu = 0
     if message[0] == IcmpType.DEST_UNREACH and message[1] == ICMP_FRAG_NEEDED:
         discovery = net.sysctl.get("net.ipv4.ip_no_pmtu_disc")
         protocol = message[HEADER_LEN + 9]
         if discovery == 2 or (discovery == 3 and protocol not in TAG_VALIDATING):
             return "NOT_SPECIFIED"
-        if _quotes_echo_reply(message):
-            mtu = 0 if discovery == 1 else get16(message, 6)
-            ipv4_update_pmtu(net, _quoted_flow(net, skb, message), mtu)
+        mtu = 0 if discovery == 1 else get16(message, 6)
+    elif message[0] == IcmpType.TIME_EXCEEDED and message[1] == ICMP_EXC_FRAGTIME:
+        return "NOT_SPECIFIED"
+    _socket_deliver(net, skb, message, mtu)
     return ""
 
 
-def _quotes_echo_reply(message: bytearray) -> bool:
-    """Return whether the error is about an echo reply (icmp_err); 8 octets of it must be there."""
-    quoted = HEADER_LEN + (message[HEADER_LEN] & 0x0F) * 4
-    if len(message) < quoted + HEADER_LEN or message[HEADER_LEN + 9] != IPPROTO_ICMP:
-        return False
-    return message[quoted] == IcmpType.ECHO_REPLY
+def _socket_deliver(net: Net, skb: Skb, message: bytearray, info: int) -> None:
+    """Hand an error to the protocol that it quotes (icmp_socket_deliver)."""
+    quoted = message[HEADER_LEN:]
+    if len(quoted) < (quoted[0] & 0x0F) * 4 + HEADER_LEN:
+        return
+    protocol = quoted[9]
+    if protocol == IPPROTO_ICMP:
+        _icmp_err(net, skb, message, info)
+    tcp_err = net.generic(Upcalls).tcp_err
+    if protocol == IPPROTO_TCP and tcp_err is not None:
+        tcp_err(net, skb, quoted, info)
+
+
+def _icmp_err(net: Net, skb: Skb, message: bytearray, info: int) -> None:
+    """Learn from an error about an echo reply of the node."""
+    if message[HEADER_LEN + (message[HEADER_LEN] & 0x0F) * 4] != IcmpType.ECHO_REPLY:
+        return
+    flow = _quoted_flow(net, skb, message)
+    if message[0] == IcmpType.REDIRECT:
+        ipv4_redirect(net, flow, skb, bytes(message[4:8]))
+    elif message[0] == IcmpType.DEST_UNREACH and message[1] == ICMP_FRAG_NEEDED:
+        ipv4_update_pmtu(net, flow, info)
 
 
 def _quoted_flow(net: Net, skb: Skb, message: bytearray) -> Flowi4:

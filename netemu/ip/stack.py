@@ -9,6 +9,7 @@ from netemu.ip.arp import arp_init
 from netemu.ip.icmp import icmp_send, ipv4_link_failure
 from netemu.ip.input import ip_rcv
 from netemu.ip.neighbour import NeighbourTable
+from netemu.ip.tcp_err import tcp_v4_err
 from netemu.ip.upcall import Upcalls
 from netemu.net import Net, kfree_skb_reason
 from netemu.skb import ETH_P_IP, ETH_P_IPV6, Skb
@@ -17,6 +18,7 @@ from netemu.skb import ETH_P_IP, ETH_P_IPV6, Skb
 def inet_init(net: Net) -> None:
     """Let the namespace receive IPv4 and ARP, and report errors."""
     net.generic(Upcalls).icmp_send = icmp_send
+    net.generic(Upcalls).tcp_err = tcp_v4_err
     net.generic(NeighbourTable).link_failure = lambda skb: ipv4_link_failure(net, skb)
     net.packet_handlers[ETH_P_IP] = lambda skb: ip_rcv(net, skb)
     arp_init(net)

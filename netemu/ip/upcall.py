@@ -1,7 +1,8 @@
-"""Where the lower half of the IP layer reports an error: ICMP, once it is there.
+"""Where one half of the IP layer calls the other, which is built on it.
 
-Fragmentation and option processing send ICMP errors, and ICMP sends through them; the kernel
-resolves that circle by linking, here `icmp.py` puts its function in at start.
+Fragmentation and option processing send ICMP errors, and ICMP sends through them; ICMP tells TCP of
+errors, and TCP sends by what ICMP is made of. The kernel resolves such circles by linking, here
+inet_init puts the functions in at start.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from netemu.net import Net
 from netemu.skb import Skb
 
 IcmpSend = Callable[[Net, Skb, int, int, int], None]
+TcpErr = Callable[[Net, Skb, bytearray, int], None]
 
 
 class Upcalls:
     """The functions of the upper half, per namespace."""
 
-    __slots__ = ("icmp_send",)
+    __slots__ = ("icmp_send", "tcp_err")
 
     def __init__(self, net: Net) -> None:
         """Start without ICMP: errors are silent until inet_init."""
         del net
         self.icmp_send: IcmpSend | None = None
+        self.tcp_err: TcpErr | None = None
 
 
 def report_error(net: Net, skb: Skb, icmp_type: int, code: int, info: int) -> None:

@@ -341,10 +341,11 @@ def nf_conntrack_tuple_taken(net: Net, tuple_: Tuple, ignored: Connection) -> bo
 def nf_conntrack_attach(net: Net, skb: Skb, cause: Skb) -> None:
     """Give a packet made about `cause` (an ICMP error, a RST) the connection of its cause.
 
-    One about an untracked packet is not itself untracked: it is INVALID (asked of 6.18).
+    One about an untracked packet is not itself untracked: it is INVALID (asked of 6.18), but has
+    been seen, so that CT and NOTRACK leave it alone.
     """
     connection, ctinfo = nf_ct_get(cause)
-    if connection is None:
+    if connection is None and not ctinfo:
         return
     reply = ctinfo_direction(ctinfo) == ORIGINAL
     nf_ct_set(skb, connection, CtInfo.RELATED_REPLY if reply else CtInfo.RELATED)
