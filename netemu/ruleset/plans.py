@@ -7,8 +7,8 @@ kept as a `Plan`. For later lines it picks the values by position and calls the 
 and checks. Nothing is taken on trust: what a plan cannot read, or reads into an error, is a miss,
 and the slow way reads the line again and words the error.
 
-Where the pattern that took a line proves the values of an extension good (`Kind.plain`), the rule
-keeps them as words, and its parts are made when somebody asks.
+Where the pattern that took a line proves its values good (`Kind.plain`), the rule keeps the line,
+and its parts are made when somebody asks.
 
 Matches and targets whose value never changes are made once for equal words and shared.
 """
@@ -40,6 +40,7 @@ from netemu.netfilter.xtables.model import (
     Generic,
     Parts,
     Rule,
+    Shape,
 )
 from netemu.ruleset import nft
 from netemu.ruleset.build import INPUT_ONLY, OUTPUT_ONLY, Circumstances, make_generic, networks
@@ -181,7 +182,7 @@ class Proof(NamedTuple):
 
 
 class Plan:
-    """Where the values of one shape stand (model.Shape); -1 for a part that is not there."""
+    """Where the values of one shape stand; -1 for a part that is not there."""
 
     __slots__ = (
         "_chain",
@@ -274,10 +275,14 @@ class Plan:
         self,
         chains: Mapping[str, Chain],
         values: Sequence[str],
-        line: int,
-        proof: Proof | None = None,
+        number: int,
+        shape: Shape | None = None,
+        line: str = "",
     ) -> bool:
-        """Append the rule that the values make; False when the slow way must look."""
+        """Append the rule that the values make; False when the slow way must look.
+
+        With a shape the rule is made later, of the line.
+        """
         name = values[self._chain]
         chain = chains.get(name)
         if chain is None or self._target_name in chains:
@@ -296,15 +301,15 @@ class Plan:
         if values[0]:
             packets, octets = int(values[0]), int(values[1])
         goto = self._goto
-        if proof is not None and proof.holds(values):
+        if shape is not None:
             rule = Rule(
-                NOTHING_ASKED, (), None, jump, goto, packets, octets, line, None, self, values
+                NOTHING_ASKED, (), None, jump, goto, packets, octets, number, None, shape, line
             )
         else:
             parts = self._parts(values)
             if parts is None:
                 return False
-            rule = Rule(*parts, jump, goto, packets, octets, line)
+            rule = Rule(*parts, jump, goto, packets, octets, number)
         chain.rules.append(rule)
         return True
 

@@ -8,8 +8,10 @@ without `-c`.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 
 from netemu.errors import RulesetError
@@ -49,13 +51,27 @@ def parse_ruleset(
     """
     assert backend in {"legacy", "nft"}, backend
     reader = _Reader(file, family, registry, as_nft=backend == "nft")
-    collecting = gc.isenabled()
+    with _no_collection():
+        return reader.read(text)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let nobody look for garbage meanwhile, for what is made is kept.
+
+    Afterwards it counts as old: freeze and unfreeze put everything into the oldest generation.
+    """
+    if not gc.isenabled():
+        yield
+        return
     gc.disable()
     try:
-        return reader.read(text)
+        yield
     finally:
-        if collecting:
-            gc.enable()
+        if not gc.get_freeze_count():
+            gc.freeze()
+            gc.unfreeze()
+        gc.enable()
 
 
 class _Reader:

@@ -25,7 +25,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from netemu.errors import RulesetError
-from netemu.netfilter.xtables.model import Chain
+from netemu.netfilter.xtables.model import Chain, Parts
 from netemu.ruleset import nft
 from netemu.ruleset.build import Circumstances
 from netemu.ruleset.draft import Draft
@@ -51,17 +51,28 @@ _QUOTED_WORD = r'[^"\\\n]*'
 
 
 class Pattern:
-    """A line as a regular expression with a group for each value, and the plan it goes to."""
+    """A line as a regular expression with a group for each value, and the plan it goes to.
 
-    __slots__ = ("following", "fullmatch", "plan", "proof")
+    It is the shape (model.Shape) of rules that are made later.
+    """
+
+    __slots__ = ("following", "fullmatch", "may_end", "plan", "proof", "restricted")
 
     def __init__(self, text: str, plan: Plan, proof: Proof | None) -> None:
         """Compile the expression; a match proves what `proof` says."""
         self.fullmatch = re.compile(text).fullmatch
         self.plan = plan
         self.proof = proof
+        self.restricted = plan.restricted
+        self.may_end = plan.may_end
         self.following: list[Pattern] = []
         """Those that took lines behind lines that this one took."""
+
+    def parts(self, line: str) -> Parts:
+        """Make the parts of the rule of a line that the pattern took."""
+        found = self.fullmatch(line)
+        assert found is not None, line
+        return self.plan.parts(found.groups())
 
     def follow(self, pattern: Pattern) -> None:
         """Try `pattern` behind this one from now on."""
@@ -181,8 +192,11 @@ class ShapeCache:
                 return False
         self._last = pattern
         assert found is not None
+        values = found.groups()
+        proof = pattern.proof
         try:
-            return pattern.plan.append(chains, found.groups(), number, pattern.proof)
+            shape = pattern if proof is not None and proof.holds(values) else None
+            return pattern.plan.append(chains, values, number, shape, line)
         except RulesetError:
             return False
 

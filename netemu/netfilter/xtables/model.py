@@ -10,7 +10,7 @@ counted from 1, and the policy's number is one more than the last rule's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -257,8 +257,8 @@ class Shape(Protocol):
     may_end: bool
     """Whether such a rule may be an unconditional verdict."""
 
-    def parts(self, values: Sequence[str], /) -> Parts:
-        """Make the parts from values that are known to be good."""
+    def parts(self, line: str, /) -> Parts:
+        """Make the parts of the rule of a line, whose values are known to be good."""
 
 
 class Rule:
@@ -270,9 +270,9 @@ class Rule:
     __slots__ = (
         "_generic",
         "_matches",
+        "_source",
         "_target",
         "_text",
-        "_values",
         "goto",
         "jump",
         "line",
@@ -293,13 +293,13 @@ class Rule:
         line: int | None = None,
         text: str | None = None,
         shape: Shape | None = None,
-        values: Sequence[str] | None = None,
+        source: str | None = None,
     ) -> None:
-        """Keep what is given; `values` are those from which the shape makes the parts."""
+        """Keep what is given; `source` is the line of which the shape makes the parts."""
         self._generic = generic
         self._matches = matches
         self._target = target
-        self._values = values
+        self._source = source
         self.shape = shape
         self.jump = jump
         """Name of the user chain that -j or -g names."""
@@ -311,31 +311,31 @@ class Rule:
         """Line in the file, from 1."""
         self._text = text
 
-    def _make(self, values: Sequence[str]) -> None:
+    def _make(self, source: str) -> None:
         """Make the parts."""
         assert self.shape is not None
-        self._generic, self._matches, self._target = self.shape.parts(values)
-        self._values = None
+        self._generic, self._matches, self._target = self.shape.parts(source)
+        self._source = None
 
     @property
     def generic(self) -> Generic:
         """What it asks of the IP header and the devices."""
-        if self._values is not None:
-            self._make(self._values)
+        if self._source is not None:
+            self._make(self._source)
         return self._generic
 
     @property
     def matches(self) -> tuple[BoundMatch, ...]:
         """In the order of the rule."""
-        if self._values is not None:
-            self._make(self._values)
+        if self._source is not None:
+            self._make(self._source)
         return self._matches
 
     @property
     def target(self) -> BoundTarget | None:
         """None for a rule without -j, or with a jump."""
-        if self._values is not None:
-            self._make(self._values)
+        if self._source is not None:
+            self._make(self._source)
         return self._target
 
     @property
