@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Protocol
 
 ETH_HLEN = 14
 """Octets of an Ethernet header without 802.1Q tag (include/uapi/linux/if_ether.h)."""
@@ -56,6 +57,14 @@ class Checksum(IntEnum):
     """Holds the pseudo-header sum only; completed on output. Counts as good."""
 
 
+class VlanUpper(Protocol):
+    """An 802.1Q device above another one, as that one sees it (link/vlan.py)."""
+
+    def receive(self, skb: Skb) -> bool:
+        """Take a frame of this VLAN, which becomes one of the upper device; False: it ended."""
+        ...
+
+
 class Device(ABC):
     """A network device of one namespace (struct net_device).
 
@@ -65,6 +74,7 @@ class Device(ABC):
     __slots__ = (
         "bridge_port",
         "carrier",
+        "hard_header_len",
         "ifindex",
         "kind",
         "loopback",
@@ -75,7 +85,11 @@ class Device(ABC):
         "noarp",
         "rx_handler",
         "up",
+        "vlan_devices",
     )
+
+    tags_in_metadata = True
+    """Takes a VLAN tag beside the frame (NETIF_F_HW_VLAN_CTAG_TX); else it is put into it."""
 
     def __init__(  # noqa: PLR0913 - a device has this many properties that a caller must choose
         self,
@@ -96,6 +110,8 @@ class Device(ABC):
         self.mtu = mtu
         self.up = up
         self.carrier = up
+        self.hard_header_len = ETH_HLEN
+        """Octets of its link header, as LOG prints it."""
         self.kind = kind
         self.loopback = loopback
         self.noarp = noarp
@@ -105,6 +121,8 @@ class Device(ABC):
         """The bridge's record of this port (link/bridge.py)."""
         self.rx_handler: Callable[[Skb], bool] | None = None
         """Takes a received skb before the protocol handlers; True when it consumed it."""
+        self.vlan_devices: dict[tuple[int, int], VlanUpper] = {}
+        """802.1Q devices above, by ethertype and VLAN id (vlan_info)."""
 
     @abstractmethod
     def xmit(self, skb: Skb) -> None:
@@ -232,6 +250,7 @@ class Skb:
         "protocol",
         "secmark",
         "sk",
+        "vlan_filtered",
         "vlan_proto",
         "vlan_tci",
     )
@@ -251,6 +270,8 @@ class Skb:
         """The stripped VLAN tag: priority, DEI and VLAN id; None when untagged."""
         self.vlan_proto = ETH_P_8021Q
         """Ethertype of the stripped tag, 802.1Q or 802.1ad."""
+        self.vlan_filtered = False
+        """BR_INPUT_SKB_CB(skb)->vlan_filtered: a bridge put it into a VLAN."""
         self.gso = False
         """A merged super-frame (skb_is_gso): exempt from MTU checks."""
         self.pkt_type = PacketType.HOST

@@ -37,6 +37,7 @@ FLOORS: list[tuple[int, str]] = [
     (10, "analysis"),
     (10, "sim"),
     (10, "sim.wiring"),
+    (10, "sim.devices"),
     (10, "sim.node"),
     (11, "kube"),
     (11, "sim.matching"),

@@ -33,6 +33,8 @@ from netemu.ip.route import ip_route_input, skb_rtable
 from netemu.ip.rtable import Rtable, ip_skb_dst_mtu
 from netemu.link.bridge import Bridge, BridgeNetfilterOps, br_handle_frame_finish
 from netemu.link.bridge_forward import br_dev_queue_push_xmit, br_forward_finish
+from netemu.link.device import VLAN_VID_MASK
+from netemu.link.vlan import Vlan
 from netemu.net import Net, kfree_skb_reason, nf_hook, nf_hook_slow
 from netemu.netfilter.hook import Family, Hook, HookState, Priority, Verdict
 from netemu.skb import ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, Device, NfBridge, PacketType, Skb
@@ -84,6 +86,14 @@ def _bridge_of(port: Device | None) -> Bridge | None:
     """Return the bridge that a port belongs to (bridge_parent)."""
     master = port.master if port is not None else None
     return master if isinstance(master, Bridge) else None
+
+
+def brnf_get_logical_dev(net: Net, skb: Skb, bridge: Bridge) -> Device:
+    """Return the device that IPv4 hooks see a frame come in by: the bridge, or its VLAN device."""
+    if skb.vlan_tci is None or not net.sysctl.get("net.bridge.bridge-nf-pass-vlan-input-dev"):
+        return bridge
+    vlan = bridge.vlan_devices.get((skb.vlan_proto, skb.vlan_tci & VLAN_VID_MASK))
+    return vlan if isinstance(vlan, Vlan) else bridge
 
 
 def _carried(net: Net, skb: Skb) -> int:
@@ -165,11 +175,11 @@ def br_nf_pre_routing(net: Net, skb: Skb, state: HookState) -> Verdict:
         return Verdict.STOLEN
     skb.nf_bridge = info
     _hide_otherhost(skb, info)
-    skb.device = bridge
+    device = skb.device = brnf_get_logical_dev(net, skb, bridge)
     skb.sk = None
     info.ipv4_daddr = IPv4(skb.data).dst
     finish = partial(br_nf_pre_routing_finish, net)
-    nf_hook(net, Family.IPV4, Hook.PREROUTING, skb, bridge, None, finish)
+    nf_hook(net, Family.IPV4, Hook.PREROUTING, skb, device, None, finish)
     return Verdict.STOLEN
 
 
@@ -196,8 +206,10 @@ def br_nf_pre_routing_finish(net: Net, skb: Skb) -> None:
     succeeds with a route that leads nowhere, so that the frame goes up and dies there (Linux 6.18).
     """
     info = _info_of(skb)
-    bridge = skb.device
-    assert isinstance(bridge, Bridge)
+    device = skb.device
+    bridge = _bridge_of(info.physindev)
+    assert device is not None
+    assert bridge is not None
     info.frag_max_size = skb.frag_max_size
     _restore_otherhost(skb, info)
     info.in_prerouting = False
@@ -206,13 +218,13 @@ def br_nf_pre_routing_finish(net: Net, skb: Skb) -> None:
     if header.dst == info.ipv4_daddr:
         skb.dst = _fake_rtable(bridge)
     else:
-        reason = ip_route_input(net, skb, header.dst, header.src, header.tos, bridge)
+        reason = ip_route_input(net, skb, header.dst, header.src, header.tos, device)
         if reason:
             kfree_skb_reason(net, skb, reason)
             return
         route = skb_rtable(skb)
         assert route is not None
-        if route.device is bridge:
+        if route.device is device:
             okfn = partial(br_nf_pre_routing_finish_bridge, net)
         else:
             # Not behind this bridge: the stack must route it.
@@ -283,7 +295,9 @@ def br_nf_forward(net: Net, skb: Skb, state: HookState) -> Verdict:
 def br_nf_forward_arp(net: Net, skb: Skb) -> Verdict:
     """Drop what is too short for ARP; no arptables rules hang behind it here."""
     sysctl = net.sysctl
-    if not sysctl.get("net.bridge.bridge-nf-call-arptables"):
+    bridge = _bridge_of(skb.device)
+    assert bridge is not None
+    if not bridge.call_arptables and not sysctl.get("net.bridge.bridge-nf-call-arptables"):
         return Verdict.ACCEPT
     tagged = skb.vlan_tci is not None
     if tagged and not sysctl.get("net.bridge.bridge-nf-filter-vlan-tagged"):
@@ -310,7 +324,8 @@ def br_nf_forward_ip(net: Net, skb: Skb, state: HookState) -> Verdict:
     skb.frag_max_size = info.frag_max_size
     info.physoutdev = skb.device
     finish = partial(_br_nf_forward_finish, net)
-    nf_hook(net, Family.IPV4, Hook.FORWARD, skb, bridge, bridge, finish)
+    in_device = brnf_get_logical_dev(net, skb, bridge)
+    nf_hook(net, Family.IPV4, Hook.FORWARD, skb, in_device, bridge, finish)
     return Verdict.STOLEN
 
 

@@ -8,26 +8,31 @@ Kernel: net/bridge/br_input.c, br_device.c, br_if.c.
                  +--> port's own stack                  +--> br_forward, br_flood --> other ports
     IP --> br_dev_xmit --> br_forward, br_flood --> hook OUTPUT --> POSTROUTING --> port
 
-Differs from Linux: no spanning tree runs, so ports stay in the state that they are given; VLAN
-filtering is refused.
+Differs from Linux: no spanning tree runs, so ports stay in the state that they are given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from netemu.errors import InputError
 from netemu.events import BridgeForwarded, FdbLearned
 from netemu.link.bridge_forward import FrameKind, br_flood, br_forward
 from netemu.link.bridge_port import BridgePort, PortState, br_port_get, port_from_options
-from netemu.link.device import netif_receive_skb
+from netemu.link.bridge_vlan import (
+    DEFAULT_PVID,
+    VlanGroup,
+    allowed_egress,
+    allowed_ingress,
+    handle_vlan,
+)
+from netemu.link.device import VLAN_VID_MASK, netif_receive_skb
 from netemu.link.fdb import Fdb, entry_text
 from netemu.link.multicast import multicast_is_malformed
 from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net, kfree_skb_reason, nf_hook
 from netemu.netfilter.hook import Family, Hook
-from netemu.sim.spec import FdbSpec
-from netemu.skb import BROADCAST_MAC, ZERO_MAC, Device, PacketType, Skb
+from netemu.sim.spec import BridgeVlanSpec, FdbSpec
+from netemu.skb import BROADCAST_MAC, ETH_P_8021Q, ZERO_MAC, Device, PacketType, Skb
 from netemu.wire.address import format_mac, is_multicast_mac
 
 DEFAULT_AGEING = 30000
@@ -55,6 +60,7 @@ class Bridge(Device):
 
     __slots__ = (
         "_mac_is_set",
+        "call_arptables",
         "call_ip6tables",
         "call_iptables",
         "fake_rtable",
@@ -66,6 +72,10 @@ class Bridge(Device):
         "promisc",
         "snooping",
         "stp",
+        "vlan_default_pvid",
+        "vlan_filtering",
+        "vlan_protocol",
+        "vlans",
     )
 
     def __init__(  # noqa: PLR0913 - the properties of a device
@@ -81,17 +91,10 @@ class Bridge(Device):
     ) -> None:
         """Make a bridge with the options of `info_data` and register it in `net`.
 
-        Without a MAC of its own it takes the lowest one of its ports. Raises InputError when
-        it filters by VLAN.
+        Without a MAC of its own it takes the lowest one of its ports.
         """
         super().__init__(name=name, ifindex=ifindex, mac=mac, mtu=mtu, up=up, kind="bridge")
         options = options or {}
-        if options.get("vlan_filtering"):
-            message = (
-                f"bridge {name} has vlan_filtering on, which netemu does not emulate; "
-                f"take the snapshot of a bridge without it"
-            )
-            raise InputError(message)
         self.net = net
         self.ports: list[BridgePort] = []
         self.fdb = Fdb(net.clock, options.get("ageing_time", DEFAULT_AGEING) * 10_000_000)
@@ -102,6 +105,12 @@ class Bridge(Device):
         self.promisc = bool(options.get("promisc", 0))
         self.call_iptables = bool(options.get("nf_call_iptables", 0))
         self.call_ip6tables = bool(options.get("nf_call_ip6tables", 0))
+        self.call_arptables = bool(options.get("nf_call_arptables", 0))
+        self.vlan_filtering = bool(options.get("vlan_filtering", 0))
+        self.vlan_protocol = options.get("vlan_protocol", ETH_P_8021Q)
+        self.vlan_default_pvid = options.get("vlan_default_pvid", DEFAULT_PVID)
+        self.vlans = VlanGroup()
+        """Memberships of the bridge device itself."""
         self.fake_rtable: object | None = None
         """Stands in for a route while IPv4 hooks see a bridged packet (br_netfilter)."""
         self._mac_is_set = mac != ZERO_MAC
@@ -121,6 +130,25 @@ class Bridge(Device):
             self._take_lowest_mac()
         return port
 
+    def load_vlans(self, specs: Iterable[BridgeVlanSpec] | None) -> None:
+        """Make ports and bridge members of VLANs: of those listed, or of the default one.
+
+        Without a listing, a bridge that does not filter has no VLANs, as in a kernel that was
+        built without them.
+        """
+        members: list[tuple[Device, VlanGroup, BridgePort | None]] = [
+            *((port.device, port.vlans, port) for port in self.ports),
+            (self, self.vlans, None),
+        ]
+        specs = None if specs is None else list(specs)
+        for device, group, port in members:
+            if specs is not None:
+                group.load(spec for spec in specs if spec.device == device.name)
+            elif self.vlan_filtering and self.vlan_default_pvid:
+                group.add(self.vlan_default_pvid, pvid=True, untagged=True)
+            for vid in group.vids:
+                self.fdb.add_local(device.mac, port, vid)
+
     def load_fdb(self, specs: Iterable[FdbSpec]) -> None:
         """Add the entries of a `bridge fdb show` listing that belong to this bridge."""
         ports = {port.device.name: port for port in self.ports}
@@ -135,7 +163,7 @@ class Bridge(Device):
         owners: list[BridgePort | None] = [None, *self.ports]
         owners.sort(key=lambda port: (self if port is None else port.device).ifindex)
         lines = [
-            entry_text(entry, self.name) + "\n"
+            entry_text(entry, self.name, expired=self.fdb.has_expired(entry)) + "\n"
             for owner in owners
             for entry in entries
             if entry.port is owner
@@ -149,6 +177,9 @@ class Bridge(Device):
         hook = net.generic(BridgeNetfilterOps).dev_xmit_hook
         if hook is not None and hook(skb):
             return
+        vid = self.classify(skb, self.vlans)
+        if vid is None:
+            return
         destination = skb.mac_header[:6]
         if is_multicast_mac(destination):
             kind = _group_kind(destination)
@@ -156,27 +187,38 @@ class Bridge(Device):
                 return
         else:
             kind = FrameKind.UNICAST
-            entry = self.fdb.find(destination, 0)
+            entry = self.fdb.find(destination, vid)
             if entry is not None:
                 br_forward(net, self, entry.port, skb, local_rcv=False, local_orig=True)
                 return
         br_flood(net, self, self.ports, skb, kind, local_rcv=False, local_orig=True)
 
-    def learn(self, port: BridgePort, skb: Skb) -> None:
+    def classify(self, skb: Skb, group: VlanGroup) -> int | None:
+        """Return the VLAN of a frame that came in by a member: 0 without filtering, None: drop."""
+        skb.vlan_filtered = False
+        if not self.vlan_filtering:
+            return 0
+        vid = allowed_ingress(group, self.vlan_protocol, skb)
+        if vid is None:
+            name = skb.device.name if skb.device is not None else self.name
+            kfree_skb_reason(self.net, skb, "NOT_SPECIFIED", f"its VLAN is not let in by {name}")
+        return vid
+
+    def learn(self, port: BridgePort, skb: Skb, vid: int) -> None:
         """Note behind which port the sender is (br_fdb_update)."""
         net = self.net
         fdb = self.fdb
         if not fdb.ageing_ns:
             return
         mac = skb.mac_header[6:12]
-        known = fdb.find(mac, 0) is not None
-        entry, moved_from = fdb.learn(mac, 0, port)
+        known = fdb.find(mac, vid) is not None
+        entry, moved_from = fdb.learn(mac, vid, port)
         if entry.local:
             if net_ratelimit(net, skb):
                 net.printk(
                     skb,
                     f"{self.name}: received packet on {port.device.name} with own address as "
-                    f"source address (addr:{format_mac(mac)}, vlan:0)",
+                    f"source address (addr:{format_mac(mac)}, vlan:{vid})",
                 )
         elif net.sink is not None and (moved_from is not None or not known):
             net.tell(
@@ -203,9 +245,11 @@ class Bridge(Device):
         """Name the bridge after its lowest port (br_stp_recalculate_bridge_id)."""
         lowest = min(port.device.mac for port in self.ports)
         if lowest != self.mac:
-            self.fdb.delete_local(self.mac, None)
+            for vid in (0, *self.vlans.vids):
+                self.fdb.delete_local(self.mac, None, vid)
             self.mac = lowest
-            self.fdb.add_local(lowest, None)
+            for vid in (0, *self.vlans.vids):
+                self.fdb.add_local(lowest, None, vid)
 
 
 def br_handle_frame(bridge: Bridge, skb: Skb) -> bool:
@@ -271,8 +315,23 @@ def _handle_link_local(bridge: Bridge, port: BridgePort, skb: Skb, octet: int) -
 def _local_finish(bridge: Bridge, port: BridgePort, skb: Skb) -> None:
     """Learn from a frame that is not forwarded (__br_handle_local_finish)."""
     learns = port.state in {PortState.LEARNING, PortState.FORWARDING}
-    if port.learning and learns and bridge.learns_link_local:
-        bridge.learn(port, skb)
+    vid = _vlan_to_learn(bridge, port, skb)
+    if vid is not None and port.learning and learns and bridge.learns_link_local:
+        bridge.learn(port, skb, vid)
+
+
+def _vlan_to_learn(bridge: Bridge, port: BridgePort, skb: Skb) -> int | None:
+    """Return the VLAN of a frame that is not forwarded; None when not the port's (br_should_learn).
+
+    The frame stays as it is, as the port's own stack takes it.
+    """
+    if not bridge.vlan_filtering:
+        return 0
+    ours = skb.vlan_tci is not None and skb.vlan_proto == bridge.vlan_protocol
+    vid = skb.vlan_tci & VLAN_VID_MASK if skb.vlan_tci is not None and ours else 0
+    if not vid:
+        return port.vlans.pvid or None
+    return vid if vid in port.vlans.vids else None
 
 
 def br_handle_frame_finish(net: Net, skb: Skb) -> None:
@@ -283,11 +342,14 @@ def br_handle_frame_finish(net: Net, skb: Skb) -> None:
         return
     bridge = port.device.master
     assert isinstance(bridge, Bridge)
-    if port.locked and not _is_unlocked(bridge, port, skb):
+    vid = bridge.classify(skb, port.vlans)
+    if vid is None:
+        return
+    if port.locked and not _is_unlocked(bridge, port, skb, vid):
         kfree_skb_reason(net, skb, "NOT_SPECIFIED", f"port {port.device.name} is locked")
         return
     if port.learning:
-        bridge.learn(port, skb)
+        bridge.learn(port, skb, vid)
     if port.state == PortState.LEARNING:
         kfree_skb_reason(net, skb, "BRIDGE_INGRESS_STP_STATE", "the port only learns")
         return
@@ -300,13 +362,13 @@ def br_handle_frame_finish(net: Net, skb: Skb) -> None:
         br_flood(net, bridge, bridge.ports, skb, kind, local_rcv=True, local_orig=False)
         br_pass_frame_up(bridge, skb, promisc=bridge.promisc)
         return
-    _handle_unicast(bridge, skb, destination)
+    _handle_unicast(bridge, skb, destination, vid)
 
 
-def _handle_unicast(bridge: Bridge, skb: Skb, destination: bytes) -> None:
+def _handle_unicast(bridge: Bridge, skb: Skb, destination: bytes, vid: int) -> None:
     net = bridge.net
     promisc = bridge.promisc
-    entry = bridge.fdb.find(destination, 0)
+    entry = bridge.fdb.find(destination, vid)
     if entry is not None and entry.local:
         if net.sink is not None:
             names = (bridge.name,)
@@ -329,8 +391,8 @@ def _handle_unicast(bridge: Bridge, skb: Skb, destination: bytes) -> None:
         br_pass_frame_up(bridge, skb, promisc=True)
 
 
-def _is_unlocked(bridge: Bridge, port: BridgePort, skb: Skb) -> bool:
-    entry = bridge.fdb.find(skb.mac_header[6:12], 0)
+def _is_unlocked(bridge: Bridge, port: BridgePort, skb: Skb, vid: int) -> bool:
+    entry = bridge.fdb.find(skb.mac_header[6:12], vid)
     return entry is not None and entry.port is port and not entry.local
 
 
@@ -340,11 +402,17 @@ def br_pass_frame_up(bridge: Bridge, skb: Skb, *, promisc: bool = False) -> None
     A copy that only a promiscuous bridge hears is not tracked (br_nf_local_in).
     """
     net = bridge.net
+    in_vlan = allowed_egress(bridge.vlans, skb)
+    if not in_vlan and not bridge.promisc:
+        kfree_skb_reason(net, skb, "NOT_SPECIFIED", f"{bridge.name} itself is not in its VLAN")
+        return
     if promisc:
         skb.nfct = None
         skb.ctinfo = 0
     in_device = skb.device
     skb.device = bridge
+    if in_vlan:
+        handle_vlan(bridge.vlans, skb)
 
     def finish(skb: Skb) -> None:
         if skb.dst is bridge.fake_rtable:

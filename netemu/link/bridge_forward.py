@@ -10,6 +10,7 @@ from enum import Enum
 
 from netemu.events import BridgeForwarded
 from netemu.link.bridge_port import BridgePort, should_deliver
+from netemu.link.bridge_vlan import allowed_egress, handle_vlan
 from netemu.link.device import dev_queue_xmit, is_skb_forwardable
 from netemu.net import Net, kfree_skb_reason, nf_hook
 from netemu.netfilter.hook import Family, Hook
@@ -93,11 +94,14 @@ def _why_not(bridge: Device, port: BridgePort | None, skb: Skb) -> str:
     name = port.device.name
     if skb.device is port.device and not port.hairpin:
         return f"it came in by {name}, which has no hairpin mode"
+    if not allowed_egress(port.vlans, skb):
+        return f"port {name} is not in its VLAN"
     return f"port {name} is {port.state.name.lower()} or isolated"
 
 
 def _forward_to(net: Net, port: BridgePort, skb: Skb, *, local_orig: bool) -> None:
     """Run the bridge hooks and send (__br_forward)."""
+    handle_vlan(port.vlans, skb)
     in_device = skb.device
     skb.device = port.device
 

@@ -6,10 +6,11 @@ Kernel: net/bridge/br_private.h (struct net_bridge_port), net/bridge/br_if.c.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from netemu.errors import InputError
+from netemu.link.bridge_vlan import VlanGroup, allowed_egress
 from netemu.skb import Device, Skb
 
 
@@ -44,6 +45,7 @@ class BridgePort:
     mcast_flood: bool = True
     bcast_flood: bool = True
     group_fwd_mask: int = 0
+    vlans: VlanGroup = field(default_factory=VlanGroup)
 
     @property
     def state(self) -> PortState:
@@ -93,7 +95,7 @@ def should_deliver(port: BridgePort, skb: Skb) -> bool:
     """Return whether the port may send what came in by `skb.device`."""
     if skb.device is port.device and not port.hairpin:
         return False
-    if port.state != PortState.FORWARDING:
+    if port.state != PortState.FORWARDING or not allowed_egress(port.vlans, skb):
         return False
     source = br_port_get(skb.device)
     return not (port.isolated and source is not None and source.isolated)

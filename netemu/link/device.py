@@ -19,6 +19,7 @@ from netemu.skb import (
     Fate,
     PacketType,
     Skb,
+    VlanUpper,
 )
 from netemu.wire.checksum import fold, internet_checksum, pseudo_header_sum
 from netemu.wire.ethernet import insert_tag
@@ -225,9 +226,13 @@ def netif_receive_skb(net: Net, skb: Skb) -> None:
     if skb.protocol in _VLAN_PROTOCOLS and not skb_vlan_untag(skb):
         kfree_skb_reason(net, skb, "HDR_TRUNC", "the VLAN tag is cut short")
         return
+    if skb.vlan_tci is not None and (upper := _vlan_find_dev(skb, device)) is not None:
+        if upper.receive(skb):
+            netif_receive_skb(net, skb)
+        return
     if device.rx_handler is not None and device.rx_handler(skb):
         return
-    if not _leave_vlan(net, skb):
+    if skb.vlan_tci is not None and not _leave_vlan(net, skb, device):
         return
     handler = net.packet_handlers.get(skb.protocol)
     if handler is None:
@@ -236,16 +241,31 @@ def netif_receive_skb(net: Net, skb: Skb) -> None:
     handler(skb)
 
 
-def _leave_vlan(net: Net, skb: Skb) -> bool:
-    """Clear the tag of a frame that no VLAN device took; False when the frame ended here."""
+def _vlan_find_dev(skb: Skb, device: Device) -> VlanUpper | None:
+    """Return the 802.1Q device that stands above `device` for the frame's VLAN."""
+    assert skb.vlan_tci is not None
+    return device.vlan_devices.get((skb.vlan_proto, skb.vlan_tci & VLAN_VID_MASK))
+
+
+def _leave_vlan(net: Net, skb: Skb, device: Device) -> bool:
+    """Clear the tag of a frame that no VLAN device took; False when the frame went elsewhere.
+
+    Behind a tag of VLAN 0, which only tells a priority, a second one counts.
+    """
     while skb.vlan_tci is not None:
         vid = skb.vlan_tci & VLAN_VID_MASK
         skb.vlan_tci = None
         if vid:
             skb.pkt_type = PacketType.OTHERHOST
-        elif skb.protocol in _VLAN_PROTOCOLS and not skb_vlan_untag(skb):
-            kfree_skb_reason(net, skb, "HDR_TRUNC", "the inner VLAN tag is cut short")
-            return False
+        elif skb.protocol in _VLAN_PROTOCOLS:
+            if not skb_vlan_untag(skb):
+                kfree_skb_reason(net, skb, "HDR_TRUNC", "the inner VLAN tag is cut short")
+                return False
+            upper = _vlan_find_dev(skb, device)
+            if upper is not None:
+                if upper.receive(skb):
+                    netif_receive_skb(net, skb)
+                return False
     return True
 
 
@@ -256,7 +276,18 @@ def dev_queue_xmit(net: Net, skb: Skb) -> None:
     if not device.up:
         kfree_skb_reason(net, skb, "DEV_READY", f"{device.name} is down")
         return
+    if skb.vlan_tci is not None and not device.tags_in_metadata:
+        skb_vlan_push_inside(skb)
     device.xmit(skb)
+
+
+def skb_vlan_push_inside(skb: Skb) -> None:
+    """Put the tag beside a frame into it (__vlan_hwaccel_push_inside)."""
+    assert skb.vlan_tci is not None
+    skb.data[:0] = skb.vlan_tci.to_bytes(2, "big") + skb.mac_header[12:14]
+    skb.mac_header = skb.mac_header[:12] + skb.vlan_proto.to_bytes(2, "big")
+    skb.protocol = skb.vlan_proto
+    skb.vlan_tci = None
 
 
 def frame_of(skb: Skb) -> bytes:

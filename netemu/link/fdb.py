@@ -54,6 +54,10 @@ class Fdb:
         """Return the entry of an address (br_fdb_find_rcu)."""
         return self._entries.get((mac, vlan))
 
+    def has_expired(self, entry: FdbEntry) -> bool:
+        """Return whether an entry only waits for the collector."""
+        return not entry.static and entry.updated_ns + self.ageing_ns <= self._clock.now_ns
+
     def entries(self) -> list[FdbEntry]:
         """Return all entries, newest first."""
         return list(reversed(self._entries.values()))
@@ -97,17 +101,17 @@ class Fdb:
             self._arm(self.ageing_ns)
         return entry
 
-    def add_local(self, mac: bytes, port: BridgePort | None) -> None:
+    def add_local(self, mac: bytes, port: BridgePort | None, vlan: int = 0) -> None:
         """Make an address our own; the first port with it keeps it (fdb_add_local)."""
-        found = self.find(mac, 0)
+        found = self.find(mac, vlan)
         if found is None or not found.local:
-            self.add(mac, 0, port, local=True)
+            self.add(mac, vlan, port, local=True)
 
-    def delete_local(self, mac: bytes, port: BridgePort | None) -> None:
+    def delete_local(self, mac: bytes, port: BridgePort | None, vlan: int = 0) -> None:
         """Forget an address of our own."""
-        found = self.find(mac, 0)
+        found = self.find(mac, vlan)
         if found is not None and found.local and found.port is port:
-            del self._entries[mac, 0]
+            del self._entries[mac, vlan]
 
     def load(self, specs: Iterable[FdbSpec], ports: Mapping[str, BridgePort]) -> None:
         """Add a listing, which has the newest entry first; all count as refreshed just now.
@@ -133,19 +137,19 @@ class Fdb:
         now = self._clock.now_ns
         ageing = [entry for entry in self._entries.values() if not entry.static]
         for entry in ageing:
-            if entry.updated_ns + self.ageing_ns <= now:
+            if self.has_expired(entry):
                 del self._entries[entry.mac, entry.vlan]
         left = [entry.updated_ns for entry in ageing if entry.updated_ns + self.ageing_ns > now]
         if left:
             self._arm(min(left) + self.ageing_ns - now)
 
 
-def entry_text(entry: FdbEntry, bridge: str) -> str:
+def entry_text(entry: FdbEntry, bridge: str, *, expired: bool = False) -> str:
     """Return the line of `bridge fdb show`; a learnt entry ends with a blank, as the tool's does.
 
     Asked of iproute2 6.1 on Linux 6.18.
     """
     device = bridge if entry.port is None else entry.port.device.name
     vlan = f" vlan {entry.vlan}" if entry.vlan else ""
-    state = "permanent" if entry.local else "static" if entry.static else ""
+    state = "permanent" if entry.local else "static" if entry.static else "stale" if expired else ""
     return f"{format_mac(entry.mac)} dev {device}{vlan} master {bridge} {state}"

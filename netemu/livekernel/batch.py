@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from netemu.livekernel.case import find_wires, port_keys, split_device
+from netemu.livekernel.case import find_lowers, find_wires, port_keys, split_device
 from netemu.sim.spec import (
     AddressSpec,
     FdbSpec,
@@ -37,6 +37,9 @@ BRIDGE_OPTIONS = {
     "nf_call_ip6tables": "nf_call_ip6tables",
     "nf_call_arptables": "nf_call_arptables",
     "group_fwd_mask": "group_fwd_mask",
+    "no_linklocal_learn": "no_linklocal_learn",
+    "vlan_filtering": "vlan_filtering",
+    "vlan_default_pvid": "vlan_default_pvid",
 }
 """Keys of `LinkSpec.bridge` that ip(8) sets, and its words for them."""
 
@@ -47,10 +50,13 @@ PORT_OPTIONS = {
     "flood": "flood",
     "bcast_flood": "bcast_flood",
     "mcast_flood": "mcast_flood",
+    "locked": "locked",
 }
 """Keys of `LinkSpec.port` that are on or off, as ip(8) names them."""
 
 TABLE_LOCAL = 255
+
+_VLAN_PROTOCOLS = {0x8100: "802.1Q", 0x88A8: "802.1ad"}
 
 
 def device_lines(node: NodeSpec, paths: Mapping[str, str], helper: str) -> dict[str, list[str]]:
@@ -64,6 +70,9 @@ def device_lines(node: NodeSpec, paths: Mapping[str, str], helper: str) -> dict[
         for link in space.links:
             if link.kind == "bridge":
                 lines[space.name].append((link.ifindex, _bridge_line(link)))
+            elif link.kind == "dummy":
+                line = f"link add {_identity(link)} type dummy"
+                lines[space.name].append((link.ifindex, line))
     for wire in find_wires(node):
         (here, one), (there, other) = wire.one, wire.other
         if here == there and one.ifindex < other.ifindex:
@@ -78,6 +87,35 @@ def device_lines(node: NodeSpec, paths: Mapping[str, str], helper: str) -> dict[
         far = f"name far{number} index {FAR_INDEX + number} mtu {FAR_MTU} netns {helper}"
         lines[name].append((link.ifindex, f"link add {_identity(link)} type veth peer {far}"))
     return {name: [line for _, line in sorted(found)] for name, found in lines.items()}
+
+
+def upper_lines(node: NodeSpec, paths: Mapping[str, str]) -> dict[str, list[str]]:
+    """Make the devices that stand above others, by namespace in which the line is run.
+
+    A device is made where the one below it is, and may be put into another namespace at once.
+    """
+    lines: dict[str, list[str]] = {space.name: [] for space in node.namespaces()}
+    waiting = find_lowers(node)
+    while waiting:
+        pending = {(name, link.name) for (name, link), _ in waiting}
+        ready = [pair for pair in waiting if (pair[1][0], pair[1][1].name) not in pending]
+        for (here, link), (there, lower) in ready:
+            netns = f" netns {paths[here]}" if here != there else ""
+            line = f"link add {_identity(link)} link {lower.name}{netns} {_upper_kind(link)}"
+            lines[there].append(line)
+        waiting = [pair for pair in waiting if pair not in ready] if ready else []
+    return lines
+
+
+def _upper_kind(link: LinkSpec) -> str:
+    vlan = link.vlan
+    assert vlan is not None
+    words = [f"type vlan proto {_VLAN_PROTOCOLS[vlan.protocol]} id {vlan.vid}"]
+    words.append(f"reorder_hdr {'on' if vlan.reorder_header else 'off'}")
+    for word, pairs in (("ingress", vlan.ingress_qos), ("egress", vlan.egress_qos)):
+        if pairs:
+            words.append(f"{word}-qos-map {' '.join(f'{one}:{two}' for one, two in pairs)}")
+    return " ".join(words)
 
 
 def far_lines(node: NodeSpec) -> list[str]:
@@ -96,6 +134,8 @@ def _bridge_line(link: LinkSpec) -> str:
     options = "".join(
         f" {word} {link.bridge[key]}" for key, word in BRIDGE_OPTIONS.items() if key in link.bridge
     )
+    if "vlan_protocol" in link.bridge:
+        options += f" vlan_protocol {_VLAN_PROTOCOLS[link.bridge['vlan_protocol']]}"
     return f"link add {_identity(link)} type bridge{options}"
 
 
@@ -127,7 +167,9 @@ def set_up(space: NamespaceSpec) -> list[str]:
             ]
             if flags:
                 lines.append(f"link set dev {link.name} type bridge_slave{''.join(flags)}")
-        if link.noarp and link.kind != "loopback" and link.name != "lo":
+        if link.kind == "dummy":
+            lines.append(f"link set dev {link.name} arp {'off' if link.noarp else 'on'}")
+        elif link.noarp and link.kind != "loopback" and link.name != "lo":
             lines.append(f"link set dev {link.name} arp off")
         if link.up:
             lines.append(f"link set dev {link.name} up")
@@ -270,6 +312,30 @@ def fdb_lines(space: NamespaceSpec) -> list[str]:
     ]
 
 
+def bridge_vlan_lines(space: NamespaceSpec) -> list[str]:
+    """Turn the VLANs that ports have from the start into those wanted."""
+    if space.bridge_vlans is None:
+        return []
+    bridges = {link.name for link in space.links if link.kind == "bridge"}
+    defaults = {
+        link.name: link.bridge.get("vlan_default_pvid", 1)
+        for link in space.links
+        if link.kind == "bridge"
+    }
+    lines: list[str] = []
+    for link in space.links:
+        default = defaults.get(link.name) or defaults.get(link.master)
+        if default:
+            own = " self" if link.name in bridges else ""
+            lines.append(f"vlan del dev {link.name} vid {default}{own}")
+    for entry in space.bridge_vlans:
+        words = f"vlan add dev {entry.device} vid {entry.vid}"
+        words += (" pvid" if entry.pvid else "") + (" untagged" if entry.untagged else "")
+        lines.append(words + (" self" if entry.device in bridges else ""))
+    return lines
+
+
 def _fdb_line(entry: FdbSpec) -> str:
     state = {"permanent": "local", "static": "static"}.get(entry.state, "dynamic")
-    return f"fdb replace {format_mac(entry.mac)} dev {entry.device} master {state}"
+    vlan = f" vlan {entry.vlan}" if entry.vlan else ""
+    return f"fdb replace {format_mac(entry.mac)} dev {entry.device} master {state}{vlan}"

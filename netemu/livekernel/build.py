@@ -82,6 +82,9 @@ class BuiltNode:
         for name, made in lines.items():
             with self.spaces[name].entered():
                 _ip(made)
+        for name, made in batch.upper_lines(self.node, paths).items():
+            with self.spaces[name].entered():
+                _ip(made)
         with self.helper.entered():
             _ip(batch.far_lines(self.node))
         for spec in self.node.namespaces():
@@ -90,7 +93,7 @@ class BuiltNode:
         for spec in self.node.namespaces():
             with self.spaces[spec.name].entered():
                 for link in spec.links:
-                    if link.kind != "bridge":
+                    if link.kind not in {"bridge", "dummy"}:
                         sync_link(link.name)
         with self.helper.entered():
             for far in self.far_of_port().values():
@@ -162,9 +165,9 @@ class BuiltNode:
                 *batch.neighbour_lines(spec.neighbours),
             ]
         )
-        fdb = batch.fdb_lines(spec)
-        if fdb:
-            run_tool(["bridge", "-batch", "-"], "\n".join(fdb) + "\n")
+        for lines in (batch.bridge_vlan_lines(spec), batch.fdb_lines(spec)):
+            if lines:
+                run_tool(["bridge", "-batch", "-"], "\n".join(lines) + "\n")
         if spec.rules4 is not None:
             restore = f"iptables-{spec.backend}-restore"
             run_tool([restore, "-c"], spec.rules4.text)

@@ -18,11 +18,8 @@ from netemu.ip.neighbour import NeighbourTable
 from netemu.ip.output import ip_send_packet
 from netemu.ip.sockets import Sockets
 from netemu.ip.stack import inet_init
-from netemu.link.bridge import Bridge
 from netemu.link.device import receive_frame
-from netemu.link.loopback import Loopback
 from netemu.link.port import Port
-from netemu.link.veth import Veth
 from netemu.net import Net, PacketIds
 from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.helpers import nf_conntrack_helpers_init
@@ -31,29 +28,14 @@ from netemu.netfilter.xtables.log import syslog_net_init
 from netemu.netfilter.xtables.model import Rule, Ruleset
 from netemu.netfilter.xtables.table import register_table
 from netemu.ruleset import parse_ruleset
-from netemu.sim.spec import LinkSpec, NamespaceSpec, NodeSpec, TextFile
-from netemu.sim.wiring import device_key, find_wires, port_keys
+from netemu.sim.devices import make_devices
+from netemu.sim.spec import NamespaceSpec, NodeSpec, TextFile
+from netemu.sim.wiring import device_key
 from netemu.skb import Device, Fate
 from netemu.sysctl import Sysctl
 
 KERNEL_HZ = {"6.18": 250, "6.1": 250}
 """Kernel profiles and their jiffies per second."""
-
-BRIDGE_KINDS = frozenset({"bridge"})
-
-WITHOUT_OWN_CODE = {
-    "vxlan": "frames leave it without their VXLAN header",
-    "vlan": "frames leave it without their 802.1Q tag",
-    "macvlan": "it does not reach the other devices of its parent",
-    "ipvlan": "it does not reach the other devices of its parent",
-    "bond": "it stands for all its slaves",
-    "tun": "frames carry an Ethernet header here",
-    "wireguard": "frames leave it unencrypted",
-    "ipip": "packets leave it without their outer header",
-    "gre": "packets leave it without their outer header",
-    "dummy": "what is sent there is shown instead of lost",
-}
-"""Device kinds that stand as a plain port, and what that changes."""
 
 
 class Namespace:
@@ -184,7 +166,10 @@ def build_node(spec: NodeSpec, *, seed: int = 0, kernel: str = "6.18", start_ns:
             log=node.log,
         )
         node.namespaces[part.name] = Namespace(net, part, None)
-    _make_devices(node)
+    nets = {name: space.net for name, space in node.namespaces.items()}
+    made = make_devices(spec, nets)
+    node.ports = made.ports
+    node.notes += made.notes
     for space in node.namespaces.values():
         _fill_namespace(space)
         if not _has_br_netfilter(space.spec):
@@ -194,69 +179,6 @@ def build_node(spec: NodeSpec, *, seed: int = 0, kernel: str = "6.18", start_ns:
                 f"packets do not see iptables"
             )
     return node
-
-
-def _make_devices(node: Node) -> None:
-    ports = set(port_keys(node.spec))
-    for space in node.namespaces.values():
-        if not any(link.name == "lo" for link in space.spec.links):
-            Loopback(space.net)
-        for link in sorted(space.spec.links, key=lambda link: link.ifindex):
-            _make_device(node, space, link, is_port=device_key(space.spec.name, link.name) in ports)
-    _connect_pairs(node)
-    for space in node.namespaces.values():
-        _enslave(space)
-
-
-def _make_device(node: Node, space: Namespace, link: LinkSpec, *, is_port: bool) -> None:
-    net = space.net
-    name = device_key(space.spec.name, link.name)
-    if link.kind == "loopback" or link.name == "lo":
-        Loopback(net, name=link.name, ifindex=link.ifindex, mtu=link.mtu, up=link.up)
-        return
-    if link.kind in BRIDGE_KINDS:
-        Bridge(
-            net, name=link.name, ifindex=link.ifindex, mac=link.mac, mtu=link.mtu,
-            up=link.up, options=link.bridge,
-        )  # fmt: skip
-        return
-    if not is_port:
-        Veth(
-            net, name=link.name, ifindex=link.ifindex, mac=link.mac, mtu=link.mtu,
-            up=link.up, noarp=link.noarp,
-        )  # fmt: skip
-        return
-    if link.kind in WITHOUT_OWN_CODE:
-        node.notes.append(f"{name} ({link.kind}) stands as a port: {WITHOUT_OWN_CODE[link.kind]}")
-    port = Port(
-        net, name=link.name, ifindex=link.ifindex, mac=link.mac, mtu=link.mtu,
-        up=link.up, kind=link.kind, noarp=link.noarp,
-    )  # fmt: skip
-    port.carrier = link.carrier
-    node.ports[name] = port
-
-
-def _connect_pairs(node: Node) -> None:
-    for wire in find_wires(node.spec):
-        ends = []
-        for namespace, link in (wire.one, wire.other):
-            device = node.namespaces[namespace].net.devices[link.name]
-            assert isinstance(device, Veth)
-            ends.append(device)
-        ends[0].connect(ends[1])
-
-
-def _enslave(space: Namespace) -> None:
-    """Add the ports to their bridges in the order in which they joined, as far as it is known."""
-    for link in sorted(space.spec.links, key=lambda link: (link.port.get("no", 0), link.ifindex)):
-        if not link.master:
-            continue
-        bridge = space.net.devices.get(link.master)
-        if isinstance(bridge, Bridge):
-            bridge.add_port(space.net.devices[link.name], link.port)
-    for bridge in space.net.devices.values():
-        if isinstance(bridge, Bridge):
-            bridge.load_fdb([entry for entry in space.spec.fdb if entry.bridge == bridge.name])
 
 
 def _has_br_netfilter(spec: NamespaceSpec) -> bool:

@@ -10,6 +10,29 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VlanSpec:
+    """What an 802.1Q device is (`info_kind` vlan); the device below is `LinkSpec.peer_ifindex`."""
+
+    vid: int
+    protocol: int = 0x8100
+    """Ethertype of the tag: 0x8100 (802.1Q) or 0x88a8 (802.1ad)."""
+    reorder_header: bool = True
+    """The tag of a received frame is taken off (REORDER_HDR)."""
+    ingress_qos: tuple[tuple[int, int], ...] = ()
+    """Priority of the tag -> skb->priority."""
+    egress_qos: tuple[tuple[int, int], ...] = ()
+    """skb->priority -> priority of the tag."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MacvlanSpec:
+    """What a macvlan device is; the device below is `LinkSpec.peer_ifindex`."""
+
+    mode: str = "vepa"
+    """private vepa bridge passthru."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSpec:
     """One device, as `ip -j -d link show` gives it."""
 
@@ -25,13 +48,15 @@ class LinkSpec:
     master: str = ""
     """Bridge that it is a port of."""
     peer_ifindex: int = 0
-    """link_index of a veth end; 0 when unknown."""
+    """link_index: the other end of a veth pair, the device below a VLAN or macvlan; 0: unknown."""
     peer_netnsid: int | None = None
     """link_netnsid: namespace of the peer, None for the same namespace."""
     bridge: dict[str, int] = field(default_factory=dict)
     """Bridge options of info_data: ageing_time (1/100 s), vlan_filtering, nf_call_iptables, ..."""
     port: dict[str, int] = field(default_factory=dict)
     """Port options of info_slave_data: state, hairpin, isolated, learning, flood, ..."""
+    vlan: VlanSpec | None = None
+    macvlan: MacvlanSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +153,18 @@ class FdbSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BridgeVlanSpec:
+    """A VLAN that a bridge port, or the bridge itself, is a member of (`bridge vlan show`)."""
+
+    device: str
+    vid: int
+    pvid: bool = False
+    """Untagged frames that come in belong to it."""
+    untagged: bool = False
+    """Its frames leave without their tag."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SocketSpec:
     """One listening socket of `ss -Htuln`."""
 
@@ -159,6 +196,8 @@ class NamespaceSpec:
     """None: the kernel's three (0 local, 32766 main, 32767 default)."""
     neighbours: list[NeighbourSpec] = field(default_factory=list)
     fdb: list[FdbSpec] = field(default_factory=list)
+    bridge_vlans: list[BridgeVlanSpec] | None = None
+    """None: not told, so that every port is in the bridge's default VLAN."""
     sysctls: dict[str, str] = field(default_factory=dict)
     rules4: TextFile | None = None
     """iptables-save text of the backend that is evaluated."""

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from netemu.sim.spec import LinkSpec, NamespaceSpec, NodeSpec
 
+WITHOUT_WIRE = frozenset({"bridge", "dummy", "loopback"})
+"""Kinds of devices that have no other end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
@@ -56,6 +59,29 @@ def find_wires(node: NodeSpec) -> list[Wire]:
     return wires
 
 
+End = tuple[str, LinkSpec]
+"""Namespace and device."""
+
+
+def find_lowers(node: NodeSpec) -> list[tuple[End, End]]:
+    """Return the devices that stand above another one of the node, each with that one."""
+    by_index = {
+        (space.name, link.ifindex): link for space in node.namespaces() for link in space.links
+    }
+    found: list[tuple[End, End]] = []
+    for space in node.namespaces():
+        for link in space.links:
+            there = _peer_namespace(space, link)
+            lower = None if there is None else by_index.get((there, link.peer_ifindex))
+            if _is_upper(link) and there is not None and lower is not None and lower is not link:
+                found.append(((space.name, link), (there, lower)))
+    return found
+
+
+def _is_upper(link: LinkSpec) -> bool:
+    return link.vlan is not None
+
+
 def _peer_namespace(space: NamespaceSpec, link: LinkSpec) -> str | None:
     if link.peer_netnsid is None:
         return space.name
@@ -67,11 +93,12 @@ def port_keys(node: NodeSpec) -> list[str]:
     inside = {
         (name, link.ifindex) for wire in find_wires(node) for name, link in (wire.one, wire.other)
     }
+    inside |= {(name, link.ifindex) for (name, link), _ in find_lowers(node)}
     return [
         device_key(space.name, link.name)
         for space in node.namespaces()
         for link in space.links
-        if link.kind not in {"bridge", "loopback"}
+        if link.kind not in WITHOUT_WIRE
         and link.name != "lo"
         and (space.name, link.ifindex) not in inside
     ]

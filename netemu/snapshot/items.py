@@ -126,6 +126,7 @@ ITEMS: tuple[Item, ...] = (
         key="bridge_vlan",
         command="bridge -j vlan show",
         also=("bridge_vlan_show", "bridge_-d_vlan_show"),
+        disables="a bridge that filters VLANs has all its ports in its default VLAN",
     ),
     Item(key="bridge_mdb", command="bridge -j mdb show", also=("bridge_mdb_show",)),
     Item(

@@ -11,11 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from netemu.sim.spec import LinkSpec
+from netemu.sim.spec import LinkSpec, VlanSpec
 from netemu.snapshot.document import Document
 from netemu.snapshot.records import LinkRecord, Options
 from netemu.snapshot.text_link import link_records
-from netemu.snapshot.values import STP_STATES, mac_of
+from netemu.snapshot.values import STP_STATES, VLAN_PROTOCOLS, mac_of
 
 _HEX = re.compile(r"0x[0-9a-f]{1,4}")
 _NOT_OPTIONS = {"ifindex", "link", "ifname", "flags", "mtu", "master", "link_index"}
@@ -51,7 +51,29 @@ def _spec(record: LinkRecord, index_of: dict[str, int], masters: set[str]) -> Li
         peer_netnsid=record.link_netnsid,
         bridge=numbers_of(info.info_data) if info.info_kind == "bridge" else {},
         port=numbers_of(info.info_slave_data) if info.info_slave_kind == "bridge" else {},
+        vlan=_vlan(info.info_data) if info.info_kind == "vlan" else None,
     )
+
+
+def _vlan(options: Options) -> VlanSpec | None:
+    """Return what an 802.1Q device is; None when its id is not told."""
+    vid = options.get("id")
+    if not isinstance(vid, int):
+        return None
+    flags = options.get("flags")
+    return VlanSpec(
+        vid=vid,
+        protocol=VLAN_PROTOCOLS.get(str(options.get("protocol")), VLAN_PROTOCOLS["802.1Q"]),
+        reorder_header=not isinstance(flags, list) or "REORDER_HDR" in flags,
+        ingress_qos=_qos(options.get("ingress_qos")),
+        egress_qos=_qos(options.get("egress_qos")),
+    )
+
+
+def _qos(value: object) -> tuple[tuple[int, int], ...]:
+    rows = value if isinstance(value, list) else []
+    pairs = [(row.get("from"), row.get("to")) for row in rows if isinstance(row, dict)]
+    return tuple((one, two) for one, two in pairs if isinstance(one, int) and isinstance(two, int))
 
 
 def _kind(record: LinkRecord, masters: set[str]) -> str:
@@ -73,6 +95,10 @@ def numbers_of(options: Options) -> dict[str, int]:
         if name == "state" and value in STP_STATES:
             found[name] = STP_STATES.index(str(value))
         elif name == "no" and isinstance(value, str) and _HEX.fullmatch(value):
+            found[name] = int(value, 16)
+        elif name == "vlan_protocol" and value in VLAN_PROTOCOLS:
+            found[name] = VLAN_PROTOCOLS[str(value)]
+        elif name == "group_fwd_mask" and isinstance(value, str):
             found[name] = int(value, 16)
         elif isinstance(value, int):
             found[name] = int(value)

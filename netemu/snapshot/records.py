@@ -64,6 +64,21 @@ class NeighbourRecord(msgspec.Struct):
     proxy: object = msgspec.UNSET
 
 
+class VlanRecord(msgspec.Struct):
+    """One membership, or a range of them (`bridge -c vlan show`)."""
+
+    vlan: int = 0
+    vlanEnd: int = 0  # noqa: N815 - the tool's own name
+    flags: list[str] = []
+
+
+class BridgeVlanRecord(msgspec.Struct):
+    """The VLANs of one device."""
+
+    ifname: str = ""
+    vlans: list[VlanRecord] = []
+
+
 class FdbRecord(msgspec.Struct):
     """One forwarding entry."""
 

@@ -115,7 +115,7 @@ def _detail(record: DeviceRecord, document: Document, number: int, line: str) ->
         record.linkinfo.info_slave_kind = "bridge"
         record.linkinfo.info_slave_data = _options(line)
     elif first in KINDS and not record.linkinfo.info_kind:
-        data = _options(line) if first == "bridge" else {}
+        data = _DETAILS[first](line) if first in _DETAILS else {}
         slave = record.linkinfo
         record.linkinfo = LinkInfo(
             info_kind=first,
@@ -135,6 +135,19 @@ def _options(line: str) -> Options:
         else:
             found[name] = int(value) if value.isdecimal() else value
     return found
+
+
+_VLAN_FLAGS = re.compile(r"<([^>]*)>")
+
+
+def _vlan_options(line: str) -> Options:
+    """Return the members of `vlan protocol 802.1Q id 10 <REORDER_HDR>`."""
+    flags = _VLAN_FLAGS.search(line)
+    return _options(_VLAN_FLAGS.sub("", line)) | {"flags": flags[1].split(",") if flags else []}
+
+
+_DETAILS = {"bridge": _options, "vlan": _vlan_options, "macvlan": _options, "vxlan": _options}
+"""How the rest of a kind's detail line is read."""
 
 
 def _address(document: Document, number: int, line: str) -> AddressRecord:

@@ -16,6 +16,9 @@ TABLE_NAMES = {number: name for name, number in TABLES.items()}
 FOREIGN_TABLE = 0x10000
 """First number given to tables that are named by a node's own rt_tables file."""
 
+VLAN_PROTOCOLS = {"802.1Q": 0x8100, "802.1ad": 0x88A8}
+"""Ethertypes of VLAN tags."""
+
 ROUTE_KINDS = frozenset(
     {
         "unicast",

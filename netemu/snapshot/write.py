@@ -14,6 +14,7 @@ from pathlib import Path
 
 from netemu.sim.spec import (
     AddressSpec,
+    BridgeVlanSpec,
     FdbSpec,
     LinkSpec,
     NamespaceSpec,
@@ -23,10 +24,11 @@ from netemu.sim.spec import (
     PolicyRuleSpec,
     RouteSpec,
     SocketSpec,
+    VlanSpec,
 )
 from netemu.snapshot.items import ITEM
 from netemu.snapshot.read_route import ALL_MARK_BITS
-from netemu.snapshot.values import PROTOCOL_NAMES, STP_STATES, TABLE_NAMES
+from netemu.snapshot.values import PROTOCOL_NAMES, STP_STATES, TABLE_NAMES, VLAN_PROTOCOLS
 from netemu.wire.address import format_address, format_mac
 
 Record = dict[str, object]
@@ -83,6 +85,8 @@ def files_of(space: NamespaceSpec) -> dict[str, str]:
         put("rule", _json([_rule(rule) for rule in space.policy_rules]))
     put("neigh", _json([_neighbour(neighbour) for neighbour in space.neighbours]))
     put("fdb", _json([_fdb(entry) for entry in space.fdb]))
+    if space.bridge_vlans is not None:
+        put("bridge_vlan", _json(_bridge_vlans(space.bridge_vlans)))
     put("netns", _json([_netns(nsid, name) for nsid, name in space.netns_ids.items()]))
     if space.sysctls:
         put("sysctl", "".join(f"{key} = {value}\n" for key, value in space.sysctls.items()))
@@ -125,13 +129,50 @@ def _link(link: LinkSpec, index_names: Mapping[int, str]) -> Record:
     if link.kind and link.kind != "loopback":
         info["info_kind"] = link.kind
     if link.kind == "bridge" and link.bridge:
-        info["info_data"] = dict(link.bridge)
+        info["info_data"] = {name: _bridge_option(name, v) for name, v in link.bridge.items()}
+    if link.vlan is not None:
+        info["info_data"] = _vlan(link.vlan)
     if link.master and link.port:
         info["info_slave_kind"] = "bridge"
         info["info_slave_data"] = {name: _option(name, v) for name, v in link.port.items()}
     if info:
         record["linkinfo"] = info
     return record
+
+
+def _bridge_option(name: str, value: int) -> object:
+    if name == "vlan_protocol":
+        return _protocol(value)
+    return f"{value:#x}" if name == "group_fwd_mask" and value else value
+
+
+def _protocol(ethertype: int) -> str:
+    names = [name for name, number in VLAN_PROTOCOLS.items() if number == ethertype]
+    return names[0] if names else f"[{ethertype:x}]"
+
+
+def _vlan(vlan: VlanSpec) -> Record:
+    return _kept(
+        protocol=_protocol(vlan.protocol),
+        id=vlan.vid,
+        flags=["REORDER_HDR"] if vlan.reorder_header else [],
+        ingress_qos=_qos(vlan.ingress_qos),
+        egress_qos=_qos(vlan.egress_qos),
+    )
+
+
+def _qos(pairs: tuple[tuple[int, int], ...]) -> object:
+    return [{"from": one, "to": other} for one, other in pairs] or None
+
+
+def _bridge_vlans(vlans: list[BridgeVlanSpec]) -> list[Record]:
+    by_device: dict[str, list[Record]] = {}
+    for entry in vlans:
+        flags = ["PVID"] if entry.pvid else []
+        flags += ["Egress Untagged"] if entry.untagged else []
+        record: Record = {"vlan": entry.vid}
+        by_device.setdefault(entry.device, []).append(record | ({"flags": flags} if flags else {}))
+    return [{"ifname": device, "vlans": rows} for device, rows in by_device.items()]
 
 
 def _option(name: str, value: int) -> object:

@@ -305,9 +305,9 @@ def test_bridge_without_a_mac_takes_the_lowest_of_its_ports() -> None:
     assert bridge.mac == ALICE
 
 
-@pytest.mark.parametrize(("options", "port"), [({"vlan_filtering": 1}, {}), ({}, {"proxy_arp": 1})])
+@pytest.mark.parametrize(("options", "port"), [({}, {"proxy_arp": 1}), ({}, {"vlan_tunnel": 1})])
 def test_what_is_not_emulated_is_refused(options: dict[str, int], port: dict[str, int]) -> None:
-    """VLAN filtering and proxy ARP on a port are refused with a sentence."""
+    """Proxy ARP and VLAN tunnels of a port are refused with a sentence."""
     with pytest.raises(InputError, match="does not emulate"):
         Lab(options, p1=port)
 

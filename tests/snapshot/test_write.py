@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from netemu.sim.spec import (
     AddressSpec,
+    BridgeVlanSpec,
     FdbSpec,
     LinkSpec,
     NamespaceSpec,
@@ -22,6 +23,7 @@ from netemu.sim.spec import (
     RouteSpec,
     SocketSpec,
     TextFile,
+    VlanSpec,
 )
 from netemu.snapshot.read import read_node
 from netemu.snapshot.write import write_node
@@ -35,6 +37,24 @@ v4 = st.binary(min_size=4, max_size=4)
 v6 = st.binary(min_size=16, max_size=16)
 addresses = st.one_of(v4, v6)
 devices = st.sampled_from(DEVICES)
+
+
+qos = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=2).map(tuple)
+vlans = st.builds(
+    VlanSpec,
+    vid=st.integers(0, 4094),
+    protocol=st.sampled_from([0x8100, 0x88A8]),
+    reorder_header=st.booleans(),
+    ingress_qos=qos,
+    egress_qos=qos,
+)
+bridge_vlans = st.builds(
+    BridgeVlanSpec,
+    device=st.just("br0"),
+    vid=st.integers(1, 4094),
+    pvid=st.booleans(),
+    untagged=st.booleans(),
+)
 
 
 @st.composite
@@ -55,7 +75,10 @@ def links(draw: st.DrawFn) -> list[LinkSpec]:
         kind="bridge",
         mac=draw(macs),
         bridge=draw(
-            st.dictionaries(st.sampled_from(["ageing_time", "vlan_filtering"]), st.integers(0, 99))
+            st.dictionaries(
+                st.sampled_from(["ageing_time", "vlan_filtering", "group_fwd_mask"]),
+                st.integers(0, 99),
+            )
         ),
     )
     veth1 = LinkSpec(
@@ -70,7 +93,14 @@ def links(draw: st.DrawFn) -> list[LinkSpec]:
     if veth1.master:
         options = {"state": 3, "hairpin": 1, "isolated": 0, "cost": 2}
         veth1 = replace(veth1, port=draw(st.sampled_from([{}, options])))
-    vlan = LinkSpec(name="eth0.5", ifindex=9, kind="vlan", mac=draw(macs), peer_ifindex=2)
+    vlan = LinkSpec(
+        name="eth0.5",
+        ifindex=9,
+        kind="vlan",
+        mac=draw(macs),
+        peer_ifindex=2,
+        vlan=draw(st.none() | vlans),
+    )
     return [lo, eth0, br0, veth1, vlan]
 
 
@@ -191,6 +221,7 @@ def namespaces(draw: st.DrawFn, name: str) -> NamespaceSpec:
         policy_rules=draw(st.none() | st.lists(policy_rules(), max_size=3)),
         neighbours=draw(st.lists(neighbours, max_size=2)),
         fdb=draw(st.lists(fdb, max_size=2)),
+        bridge_vlans=draw(st.none() | st.lists(bridge_vlans, max_size=2)),
         sysctls=draw(
             st.dictionaries(
                 st.sampled_from(["net.ipv4.ip_forward", "net.ipv4.conf.eth0/5.rp_filter"]),

@@ -172,7 +172,10 @@ def dump_mac_header(skb: Skb, logflags: int) -> str:
             f"MACSRC={format_mac(header[6:12])} MACDST={format_mac(header[0:6])} "
             f"{vlan}MACPROTO={header[12:14].hex()} "
         )
-    return f"MAC={format_mac(header[:ETH_HLEN])} "
+    length = ETH_HLEN if device is None else device.hard_header_len
+    # A VLAN device's header is longer than what is left of it: the packet's first octets follow.
+    octets = header if len(header) >= length or not header else header + bytes(skb.data[:4])
+    return f"MAC={format_mac(octets[:length])} "
 
 
 def dump_ipv4_packet(skb: Skb, logflags: int, start: int) -> str:
