@@ -16,6 +16,7 @@ import click
 import netemu
 
 COMMANDS = {
+    "fmt": "Print a rule file as iptables-save prints it, or say where it would not load.",
     "trace": "Send one packet through a node and show every step.",
     "replay": "Send captures through a node and compare what it sends.",
     "snapshot": "Save a live Linux node, or check what was saved.",

@@ -22,6 +22,9 @@ INPUT_ONLY = frozenset({"PREROUTING", "INPUT"})
 _SRCIP, _DSTIP, _PROTO = int(Invert.SRCIP), int(Invert.DSTIP), int(Invert.PROTO)
 """As plain integers, since an IntFlag is slow to and."""
 
+COUNTED = "AIRP"
+"""Commands that take counters."""
+
 OUTPUT_ONLY = frozenset({"POSTROUTING", "OUTPUT"})
 
 
@@ -33,6 +36,8 @@ def networks(text: str, family: Family) -> tuple[Network, ...]:
 
 def check_command(draft: Draft) -> None:
     """Refuse what getopt let pass (the end of do_parse)."""
+    if "c" in draft.options and draft.command not in COUNTED:
+        raise RulesetError("Illegal option `-c' with this command", column=draft.options["c"])
     if draft.command in "AIDRC":
         _check_devices(draft)
         return

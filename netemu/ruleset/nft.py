@@ -151,7 +151,7 @@ def joins(draft: Draft) -> bool:
 # -- chains and commands -------------------------------------------------------------------------
 
 
-def declare(table: Table, fields: list[str], line: int) -> None:
+def declare(table: Table, fields: list[str], line: int, *, counted: bool) -> None:
     """Take a line `:NAME POLICY [p:b]`: a second one empties the chain."""
     name, policy, *rest = fields
     tables.check_new_name(name)
@@ -163,10 +163,13 @@ def declare(table: Table, fields: list[str], line: int) -> None:
     if chain.policy is None:
         chain.rules.clear()
         return
+    kept = chain.policy.name if policy == "-" else policy
+    if not counted:
+        tables.set_policy(table, name, kept, None)
+        return
     found = _COUNTERS.match(rest[0]) if rest else None
     if found is None:
         raise RulesetError(f"invalid policy counters for chain '{name}'; [0:0] would do")
-    kept = chain.policy.name if policy == "-" else policy
     tables.set_policy(table, name, kept, (int(found[1]), int(found[2])))
 
 

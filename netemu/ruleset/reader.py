@@ -2,8 +2,8 @@
 
 Kernel: none; xtables_restore_parse and iptables_restore_main of iptables (iptables-restore.c).
 
-Counters are taken wherever they stand, as `iptables-restore -c` does, but they may be left out, as
-without `-c`.
+Counters are taken wherever they stand, as `iptables-restore -c` does, but those of policies may be
+left out, as without `-c`; or none is taken, but what a rule itself says with `-c`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ _USER_CHAIN = re.compile(r":([!-~]{1,28}) - \[[0-9]+:[0-9]+\]\n")
 
 _COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]")
 
+_BEFORE_A_RULE = re.compile(r"\[[^\]:\n]+:[^\]\n]+\] ?(?=-)")
+"""Counters in front of a command."""
+
 
 def parse_ruleset(
     text: str,
@@ -41,16 +44,19 @@ def parse_ruleset(
     *,
     family: Family = Family.IPV4,
     backend: str = "legacy",
+    counters: bool = True,
     registry: Registry = EXTENSIONS,
 ) -> Ruleset:
     r"""Read iptables-save text; raises RulesetError at the first line that would not load.
+
+    `backend` is `legacy` or `nft`; without `counters` they are skipped, as without `-c`.
 
     >>> ruleset = parse_ruleset("*filter\n-A INPUT -p tcp -j DROP\nCOMMIT\n")
     >>> ruleset.tables[0].chains["INPUT"].rules[0].text
     '-p tcp -j DROP'
     """
     assert backend in {"legacy", "nft"}, backend
-    reader = _Reader(file, family, registry, as_nft=backend == "nft")
+    reader = _Reader(file, family, registry, as_nft=backend == "nft", counted=counters)
     with _no_collection():
         return reader.read(text)
 
@@ -79,6 +85,7 @@ class _Reader:
 
     __slots__ = (
         "_as_nft",
+        "_counted",
         "_family",
         "_file",
         "_lines",
@@ -89,16 +96,23 @@ class _Reader:
         "_ruleset",
         "_shapes",
         "_table",
+        "_written",
     )
 
-    def __init__(self, file: str, family: Family, registry: Registry, *, as_nft: bool) -> None:
+    def __init__(
+        self, file: str, family: Family, registry: Registry, *, as_nft: bool, counted: bool
+    ) -> None:
         self._file = file
         self._family = family
         self._registry = registry
         self._as_nft = as_nft
+        self._counted = counted
         self._ruleset = Ruleset(family=family, file=file)
         self._table: Table | None = None
+        self._written: list[str] = []
+        """The lines of the file."""
         self._lines: list[str] = []
+        """The lines as they are read: without counters that are skipped."""
         self._number = 0
         self._place = Circumstances(family=family, nft=as_nft)
         self._shapes = ShapeCache(self._place)
@@ -107,7 +121,11 @@ class _Reader:
 
     def read(self, text: str) -> Ruleset:
         """Read every line."""
-        lines = self._lines = text.split("\n")
+        lines = self._lines = self._written = text.split("\n")
+        if not self._counted:
+            lines = self._lines = [
+                _BEFORE_A_RULE.sub("", line, count=1) if line[:1] == "[" else line for line in lines
+            ]
         whole = len(lines) - 1
         if not lines[whole]:
             lines.pop()
@@ -130,12 +148,13 @@ class _Reader:
     def _placed(self, error: RulesetError) -> RulesetError:
         """Give an error the place where it is not yet known, and the line there."""
         number = error.line or self._number
+        written = self._written[number - 1]
         return RulesetError(
             error.message,
             file=self._file,
             line=number,
-            column=error.column or 1,
-            context=self._lines[number - 1],
+            column=(error.column or 1) + len(written) - len(self._lines[number - 1]),
+            context=written,
         )
 
     def _line(self, line: str) -> None:
@@ -194,7 +213,7 @@ class _Reader:
             fields = read_fields("chain_line", line)
         if self._as_nft:
             self._made.add(fields[0])
-            nft.declare(table, fields, self._number)
+            nft.declare(table, fields, self._number, counted=self._counted)
             return
         name, policy, *rest = fields
         tables.check_new_name(name)
@@ -204,7 +223,7 @@ class _Reader:
         if policy == "-":
             return
         counters = None
-        if rest:
+        if rest and self._counted:
             found = _COUNTERS.fullmatch(rest[0])
             if found is None:
                 raise RulesetError(
@@ -223,28 +242,22 @@ class _Reader:
             return
         read = read_rule_line(line)
         draft = RuleReader(read.words, self._registry, self._family).read()
-        if self._as_nft:
-            self._take_counters(draft, counters)
-            if not draft.other_family:
-                nft.make_chains(table, draft)
-        elif draft.counters is None:
-            draft.counters = counters
+        self._take_counters(draft, counters)
+        if self._as_nft and not draft.other_family:
+            nft.make_chains(table, draft)
         if draft.other_family:
             self._execute_for_other_family(table, draft)
             return
         self._execute(table, draft)
-        if counters is None or not self._as_nft:
-            draft.options.pop("c", None)
         self._shapes.learn(words, draft)
 
     def _take_counters(self, draft: Draft, counters: tuple[int, int] | None) -> None:
-        """Take counters before the rule as iptables-nft does: they are its -c."""
+        """Take counters before the rule, which iptables-restore hands on as its -c."""
         if counters is None:
             return
         if "c" in draft.options:
             raise RulesetError("multiple -c flags not allowed", column=draft.options["c"])
-        if draft.command not in "AIDRCP" or (draft.command == "D" and draft.number is not None):
-            raise RulesetError("Illegal option `-c' with this command", column=1)
+        draft.options["c"] = 1
         draft.counters = counters
 
     def _execute_for_other_family(self, table: Table, draft: Draft) -> None:
@@ -266,11 +279,13 @@ class _Reader:
         if line[0] != "[":
             return None, line
         inside, bracket, body = line[1:].partition("]")
-        if not bracket:
-            raise RulesetError(f"Bad line {self._number}: need ]")
         packets, colon, octets = inside.partition(":")
+        if not bracket or (colon and not (packets and octets)):
+            raise RulesetError(f"Bad line {self._number}: need ]")
         if not colon:
             raise RulesetError(f"Bad line {self._number}: need :")
+        if not self._counted:
+            return None, body
         return (counter(packets), counter(octets)), body
 
     def _execute(self, table: Table, draft: Draft) -> None:

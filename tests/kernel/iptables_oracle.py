@@ -40,11 +40,16 @@ _MARK = "=====netemu====="
 
 
 def ask_real(
-    texts: list[str], *, family: Family = Family.IPV4, backend: str = "legacy"
+    texts: list[str],
+    *,
+    family: Family = Family.IPV4,
+    backend: str = "legacy",
+    counters: bool = True,
 ) -> list[Answer]:
     """Load each text into a fresh namespace and save it again."""
+    flag = " -c" if counters else ""
     program = ("ip6tables" if family == Family.IPV6 else "iptables") + f"-{backend}"
-    ask = f"{program}-restore -c <$0 && echo {_MARK}ok && {program}-save -c"
+    ask = f"{program}-restore{flag} <$0 && echo {_MARK}ok && {program}-save{flag}"
     with tempfile.TemporaryDirectory() as directory:
         script = []
         for number, text in enumerate(texts):
@@ -76,13 +81,16 @@ def split_tables(text: str) -> dict[str, str]:
     }
 
 
-def ask_netemu(text: str, *, family: Family = Family.IPV4, backend: str = "legacy") -> Answer:
+def ask_netemu(
+    text: str, *, family: Family = Family.IPV4, backend: str = "legacy", counters: bool = True
+) -> Answer:
     """Read and print with netemu."""
     try:
-        ruleset = parse_ruleset(text, family=family, backend=backend)
+        ruleset = parse_ruleset(text, family=family, backend=backend, counters=counters)
     except RulesetError as error:
         return Answer(False, {}, str(error))
-    return Answer(True, split_tables(print_ruleset(ruleset, backend=backend)))
+    printed = print_ruleset(ruleset, counters=counters, backend=backend)
+    return Answer(True, split_tables(printed))
 
 
 def compare(text: str, real: Answer, ours: Answer) -> str:

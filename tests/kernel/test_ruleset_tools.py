@@ -44,12 +44,20 @@ NAMES = [
 ]
 
 
-def differences(texts: list[str], family: Family = Family.IPV4) -> list[str]:
+def differences(
+    texts: list[str],
+    family: Family = Family.IPV4,
+    backend: str = "legacy",
+    *,
+    counters: bool = True,
+) -> list[str]:
     real: list[Answer] = []
     for start in range(0, len(texts), 200):
-        real += ask_real(texts[start : start + 200], family=family)
+        real += ask_real(
+            texts[start : start + 200], family=family, backend=backend, counters=counters
+        )
     found = [
-        compare(text, answer, ask_netemu(text, family=family))
+        compare(text, answer, ask_netemu(text, family=family, backend=backend, counters=counters))
         for text, answer in zip(texts, real, strict=True)
     ]
     return [difference for difference in found if difference]
@@ -160,6 +168,28 @@ WHOLE = [
 def test_whole_files(number):
     """Declarations, other commands, loops, counters, limits, and what the kernel refuses."""
     assert differences([WHOLE[number]]) == []
+
+
+COUNTED = [
+    f"*filter\n:BAR - [0:0]\n-A INPUT\n{line}\nCOMMIT\n"
+    for line in [
+        *(":INPUT DROP", ":INPUT DROP [1:2]", ":INPUT DROP [x:y]", ":INPUT DROP x"),
+        *("[1:2] -A INPUT", "[x:y] -A INPUT", "[1:x] -A INPUT", "[12] -A INPUT", "[1:2 -A INPUT"),
+        *("[1:2]-A INPUT", "[1:2] -A INPUT -c 3 4", "[1:2]  -A INPUT -p 9", "[:] -A INPUT"),
+        *("[1:2] COMMIT", "[1:2] :FOO - [0:0]", "[1:2]", "[1:2] -A INPUT -p tcp\n[3:4] -A BAR -p 9"),
+        *(f"[1:2] {command}" for command in ["-N FOO", "-F INPUT", "-X", "-P INPUT DROP"]),
+        *(f"{command} -c 1 2" for command in ["-N FOO", "-F", "-D INPUT", "-D INPUT 1", "-Z"]),
+        *("-P INPUT DROP -c 1 2", "-E BAR FOO -c 1 2", "-I INPUT -c 1 2", "-C INPUT -c 1 2"),
+    ]
+]
+
+
+@pytest.mark.parametrize("backend", ["legacy", "nft"])
+@pytest.mark.parametrize("counters", [False, True])
+def test_counters(backend, counters):
+    """Counters before a rule, of a policy and of -c, with and without -c of both tools."""
+    texts = [text for text in COUNTED if not (counters and ":INPUT DROP\n" in text)]
+    assert differences(texts, backend=backend, counters=counters) == []
 
 
 def corpus_rows() -> list[dict[str, str]]:

@@ -81,9 +81,14 @@ def _set_ect_tcp(info: Ecn, skb: Skb, param: XtParam) -> bool:
 
 
 def _check_ecn(settings: Settings) -> None:
-    """Take `--ecn-tcp-remove` apart, then test what ecn_tg_check tests."""
+    """Take `--ecn-tcp-remove` apart, then test what ecn_tg_check tests.
+
+    iptables forgets an `--ecn-ip-ect` that stands before it.
+    """
     removed = settings.given.pop("ecn-tcp-remove", None)
     if removed is not None:
+        if settings.order[-1].option.name == "ecn-tcp-remove":
+            settings.given.clear()
         for option in (_ECE, _CWR):
             settings.given[option.name] = Given(option, 0)
     if not settings.given:

@@ -11,13 +11,16 @@ from __future__ import annotations
 from netemu.errors import RulesetError
 from netemu.events import RecordSent
 from netemu.netfilter.hook import Verdict
-from netemu.netfilter.xtables.kinds import U16, U32, Text
-from netemu.netfilter.xtables.kit import Option, Settings, Target, always
+from netemu.netfilter.xtables.kinds import U16, U32, Text, octets_of, text_of
+from netemu.netfilter.xtables.kit import Native, Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.skb import Skb
 
 PREFIX_LEN = 64
 """Octets of the prefix with its closing NUL."""
+
+NFT_PREFIX_LEN = 128
+"""NF_LOG_PREFIXLEN: what the log expression of nftables has room for."""
 
 
 class NfLog:
@@ -39,8 +42,21 @@ def nflog_tg(info: NfLog, skb: Skb, param: XtParam) -> Verdict | None:
 
 
 def _check_nflog(settings: Settings) -> None:
-    if "\n" in settings.get("nflog-prefix", str, ""):
+    given = settings.given.get("nflog-prefix")
+    if given is None:
+        return
+    prefix = settings.need("nflog-prefix", str)
+    if "\n" in prefix:
         raise RulesetError("Newlines not allowed in --nflog-prefix")
+    room = NFT_PREFIX_LEN if settings.nft else PREFIX_LEN
+    kept = text_of(octets_of(prefix)[: room - 1])
+    settings.given["nflog-prefix"] = given._replace(value=kept)
+
+
+def _read_back(settings: Settings, before: Settings | None) -> Settings:
+    """Return what iptables-nft reads back of nftables' own log, which has no --nflog-range."""
+    settings.given.pop("nflog-range", None)
+    return settings
 
 
 TARGETS = (
@@ -51,8 +67,8 @@ TARGETS = (
         options=(
             Option(
                 "nflog-prefix",
-                Text(least=1, cut=PREFIX_LEN - 1),
-                help="Goes along with the packet; cut to 63 octets.",
+                Text(least=1),
+                help="Goes along with the packet; cut to 63 octets (127 by iptables-nft).",
             ),
             Option("nflog-group", U16(), silent=0, help="The netlink group."),
             Option(
@@ -76,6 +92,7 @@ TARGETS = (
             ),
         ),
         check=_check_nflog,
+        nft=Native(_read_back),
         shares=always,
         build=NfLog,
         apply=nflog_tg,
