@@ -19,6 +19,11 @@ import try_netemu  # noqa: E402 - found beside this file
 
 README = ROOT / "README.md"
 DIFFERENCES = ("<!-- differences: made by tools/readme.py -->", "<!-- end of differences -->")
+EXPLAIN = ("<!-- explain: made by tools/readme.py -->", "<!-- end of explain -->")
+EXPLAIN_RULE = (
+    "<!-- explain a rule: made by tools/readme.py -->",
+    "<!-- end of explain a rule -->",
+)
 REPLAY = ("<!-- replay: made by tools/readme.py -->", "<!-- end of replay -->")
 SCENE = ("<!-- scene: made by tools/readme.py -->", "<!-- end of scene -->")
 
@@ -74,6 +79,8 @@ def updated(readme: str) -> str:
     parts = (
         (DIFFERENCES, table()),
         (SCENE, shown(*try_netemu.DEFAULT)),
+        (EXPLAIN, shown("explain", "statistic")),
+        (EXPLAIN_RULE, shown("explain", "rulesets/clusterip/iptables-legacy-save_-c:39")),
         (REPLAY, shown("replay", "rulesets/clusterip", "--in", "captures/clusterip.pcapng")),
     )
     for (begin, end), text in parts:

@@ -17,6 +17,7 @@ import netemu
 
 COMMANDS = {
     "fmt": "Print a rule file as iptables-save prints it, or say where it would not load.",
+    "explain": "Explain a match or target, or say a rule of a file in words.",
     "trace": "Send one packet through a node and show every step.",
     "replay": "Send captures through a node and compare what it sends.",
     "snapshot": "Save a live Linux node, or check what was saved.",

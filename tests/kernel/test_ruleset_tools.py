@@ -176,7 +176,12 @@ COUNTED = [
         *(":INPUT DROP", ":INPUT DROP [1:2]", ":INPUT DROP [x:y]", ":INPUT DROP x"),
         *("[1:2] -A INPUT", "[x:y] -A INPUT", "[1:x] -A INPUT", "[12] -A INPUT", "[1:2 -A INPUT"),
         *("[1:2]-A INPUT", "[1:2] -A INPUT -c 3 4", "[1:2]  -A INPUT -p 9", "[:] -A INPUT"),
-        *("[1:2] COMMIT", "[1:2] :FOO - [0:0]", "[1:2]", "[1:2] -A INPUT -p tcp\n[3:4] -A BAR -p 9"),
+        *(
+            "[1:2] COMMIT",
+            "[1:2] :FOO - [0:0]",
+            "[1:2]",
+            "[1:2] -A INPUT -p tcp\n[3:4] -A BAR -p 9",
+        ),
         *(f"[1:2] {command}" for command in ["-N FOO", "-F INPUT", "-X", "-P INPUT DROP"]),
         *(f"{command} -c 1 2" for command in ["-N FOO", "-F", "-D INPUT", "-D INPUT 1", "-Z"]),
         *("-P INPUT DROP -c 1 2", "-E BAR FOO -c 1 2", "-I INPUT -c 1 2", "-C INPUT -c 1 2"),

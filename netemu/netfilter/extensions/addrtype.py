@@ -182,8 +182,20 @@ MATCHES = (
         kernel="xt_addrtype.c",
         duty="Compares what kind of address source or destination is to this node.",
         options=(
-            Option("src-type", _LIST, invertible=True),
-            Option("dst-type", _LIST, invertible=True),
+            Option(
+                "src-type",
+                _LIST,
+                invertible=True,
+                help="Kinds of source addresses.",
+                says="the source {is} of type {value}",
+            ),
+            Option(
+                "dst-type",
+                _LIST,
+                invertible=True,
+                help="Kinds of destination addresses.",
+                says="the destination {is} of type {value}",
+            ),
             Option(
                 "limit-iface-in",
                 excludes=("limit-iface-out",),

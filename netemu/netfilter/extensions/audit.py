@@ -23,6 +23,7 @@ TYPES = ("accept", "drop", "reject")
 class AuditType(Kind[str]):
     """What the rules behind it do with the packet; the kernel takes no notice of it."""
 
+    form = "TYPE"
     terminal = "TEXT"
     may_be_empty = True
 

@@ -36,6 +36,7 @@ _ULONG_MAX = 0xFFFFFFFFFFFFFFFF
 class Bytecode(Kind[Program]):
     """`LENGTH,CODE JT JF K,...`: the lines of `tcpdump -ddd` and commas (bpf_parse_string)."""
 
+    form = "PROGRAM"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -92,6 +93,7 @@ def _refuse(what: str) -> NoReturn:
 class Pinned(Kind[str]):
     """A program pinned in a bpf file system, of which netemu has none."""
 
+    form = "PATH"
     terminal = "TEXT"
     may_be_empty = True
 

@@ -24,6 +24,7 @@ _ULONG_MAX = (1 << 64) - 1
 class TrafficClass(Kind[int]):
     """`major:minor` in hexadecimal; what follows is not looked at (sscanf %x:%x)."""
 
+    form = "MAJOR:MINOR"
     terminal = "TEXT"
     may_be_empty = True
 

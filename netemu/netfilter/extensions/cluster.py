@@ -124,7 +124,12 @@ MATCHES = (
         kernel="xt_cluster.c",
         duty="Hashes the source of the packet's connection to one of several nodes.",
         options=(
-            Option("cluster-total-nodes", U32(low=1, high=MAX_NODES), mandatory=True),
+            Option(
+                "cluster-total-nodes",
+                U32(low=1, high=MAX_NODES),
+                mandatory=True,
+                help="How many nodes share the connections.",
+            ),
             Option(
                 "cluster-local-node",
                 U32(low=1, high=MAX_NODES),

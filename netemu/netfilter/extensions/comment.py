@@ -30,6 +30,7 @@ MATCHES = (
                 Text(cut=MAX_COMMENT_LEN),
                 mandatory=True,
                 help="Up to 255 octets of text.",
+                says="{value}",
             ),
         ),
         shares=always,

@@ -28,6 +28,7 @@ ACCT = "net.netfilter.nf_conntrack_acct"
 class OpenRange(Kind[Span]):
     """`low`, `low:`, `:high` or `low:high`; a single number has no upper end (XTTYPE_UINT64RC)."""
 
+    form = "[LOW]:[HIGH]"
     terminal = "NUMBER_RANGE"
     may_be_empty = True
 

@@ -24,6 +24,7 @@ MAX_LABEL = 127
 class Label(Kind[int]):
     """A label's number; it is printed in quotes."""
 
+    form = "0-127|NAME"
     terminal = "TEXT"
     may_be_empty = True
 

@@ -108,6 +108,7 @@ MATCHES = (
                 invertible=True,
                 excludes=("connlimit-above",),
                 help="Matches while there are at most so many.",
+                says="the connections of its address {is} at most {value}",
             ),
             Option(
                 "connlimit-above",
@@ -115,6 +116,7 @@ MATCHES = (
                 invertible=True,
                 excludes=("connlimit-upto",),
                 help="Matches when there are more.",
+                says="the connections of its address {is} more than {value}",
             ),
             Option(
                 "connlimit-mask", PrefixLength(), help="Addresses under this prefix share a count."

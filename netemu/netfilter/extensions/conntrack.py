@@ -63,6 +63,8 @@ STATUSES = {"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED"
 class Direction(Kind[str]):
     """ORIGINAL or REPLY, in any case."""
 
+    form = "ORIGINAL|REPLY"
+
     def read(self, text: str, call: OptionCall) -> str:
         """Return the word in capitals."""
         if text.upper() not in {"ORIGINAL", "REPLY"}:
@@ -243,16 +245,66 @@ MATCHES = (
                 ),
                 invertible=True,
                 help="What the packet is to its connection; SNAT and DNAT look at the connection.",
+                says="the state of its connection {is} {value}",
             ),
-            Option("ctproto", ProtocolNumber(), invertible=True),
-            Option("ctorigsrc", _HOST, invertible=True, help="Source of the original direction."),
-            Option("ctorigdst", _HOST, invertible=True, help="Destination before any DNAT."),
-            Option("ctreplsrc", _HOST, invertible=True, help="Who answers: the DNATed address."),
-            Option("ctrepldst", _HOST, invertible=True, help="Where answers go: after SNAT."),
-            Option("ctorigsrcport", ResolvedPorts(), invertible=True),
-            Option("ctorigdstport", ResolvedPorts(), invertible=True),
-            Option("ctreplsrcport", ResolvedPorts(), invertible=True),
-            Option("ctrepldstport", ResolvedPorts(), invertible=True),
+            Option(
+                "ctproto",
+                ProtocolNumber(),
+                invertible=True,
+                help="Protocol of the connection.",
+                says="the protocol of its connection {is} {value}",
+            ),
+            Option(
+                "ctorigsrc",
+                _HOST,
+                invertible=True,
+                help="Source of the original direction.",
+                says="the connection {is} opened from {value}",
+            ),
+            Option(
+                "ctorigdst",
+                _HOST,
+                invertible=True,
+                help="Destination before any DNAT.",
+                says="the connection {is} opened to {value}, before any DNAT",
+            ),
+            Option(
+                "ctreplsrc",
+                _HOST,
+                invertible=True,
+                help="Who answers: the DNATed address.",
+                says="answers {is} sent by {value}",
+            ),
+            Option(
+                "ctrepldst",
+                _HOST,
+                invertible=True,
+                help="Where answers go: after SNAT.",
+                says="answers {is} sent to {value}",
+            ),
+            Option(
+                "ctorigsrcport",
+                ResolvedPorts(),
+                invertible=True,
+                help="Source port of the original direction.",
+                says="the source port that it was opened with {is} {value}",
+            ),
+            Option(
+                "ctorigdstport",
+                ResolvedPorts(),
+                invertible=True,
+                help="Destination port before any DNAT.",
+                says="the destination port that it was opened to {is} {value}",
+            ),
+            Option(
+                "ctreplsrcport",
+                ResolvedPorts(),
+                invertible=True,
+                help="Port that answers come from.",
+            ),
+            Option(
+                "ctrepldstport", ResolvedPorts(), invertible=True, help="Port that answers go to."
+            ),
             Option(
                 "ctstatus",
                 AbbreviatedList(
@@ -262,9 +314,16 @@ MATCHES = (
                     none="NONE",
                 ),
                 invertible=True,
+                help="What has become of the connection.",
+                says="the status of its connection {is} {value}",
             ),
             Option("ctexpire", UnsignedRange(U32_MAX), invertible=True, help="Whole seconds left."),
-            Option("ctdir", Direction(), help="Direction of this packet."),
+            Option(
+                "ctdir",
+                Direction(),
+                help="Direction of this packet.",
+                says="the packet goes in the direction {value}",
+            ),
         ),
         check=_check_conntrack,
         shares=always,
@@ -283,6 +342,8 @@ MATCHES = (
                 AbbreviatedList(STATES, shown=SHOWN_STATES, bad='Bad state "%s"'),
                 invertible=True,
                 mandatory=True,
+                help="What the packet is to its connection.",
+                says="the state of its connection {is} {value}",
             ),
         ),
         shares=always,

@@ -81,6 +81,7 @@ IPV4_HELPERS = frozenset({"irc", "netbios-ns", "pptp", "snmp"})
 class ZoneId(Kind[int]):
     """A zone's number, or `mark`."""
 
+    form = "ID|mark"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -216,12 +217,22 @@ TARGETS = (
         duty="Says how conntrack shall treat the packet.",
         tables=("raw",),
         options=(
-            Option("notrack", help="Not at all: the packet is UNTRACKED."),
+            Option(
+                "notrack", help="Not at all: the packet is UNTRACKED.", says="it is not tracked"
+            ),
             Option("helper", Text(), help="Watch the connection for data connections it names."),
             Option("timeout", Text(), help="A timeout policy of nfct(8)."),
-            Option("ctevents", NameList(CT_EVENTS, fold_case=False, bad="Unknown event type")),
-            Option("expevents", NameList(EXP_EVENTS, fold_case=False, bad="Unknown event type")),
-            Option("zone", ZoneId(), help="Zone of both directions."),
+            Option(
+                "ctevents",
+                NameList(CT_EVENTS, fold_case=False, bad="Unknown event type"),
+                help="Events of the connection that are told to listening programs.",
+            ),
+            Option(
+                "expevents",
+                NameList(EXP_EVENTS, fold_case=False, bad="Unknown event type"),
+                help="Events of its expectations that are told.",
+            ),
+            Option("zone", ZoneId(), help="Zone of both directions.", says="in zone {value}"),
             Option("zone-orig", ZoneId(), help="Zone of the original direction only."),
             Option("zone-reply", ZoneId(), help="Zone of the reply direction only."),
         ),

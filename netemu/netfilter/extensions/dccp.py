@@ -48,6 +48,7 @@ OTHER_LEN = 12
 class DccpTypes(Kind[int]):
     """Types joined by commas, in any case (parse_dccp_types)."""
 
+    form = "TYPE[,TYPE...]"
     terminal = "TEXT"
     may_be_empty = True
 

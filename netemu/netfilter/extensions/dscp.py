@@ -73,6 +73,7 @@ MATCHES = (
                 invertible=True,
                 mandatory=True,
                 help="The octet under the mask must be this; a symbol has the mask 0x3f.",
+                says="the TOS octet {is} {value}",
             ),
         ),
         shares=always,
@@ -91,6 +92,7 @@ MATCHES = (
                 invertible=True,
                 excludes=("dscp-class",),
                 help="The value, 0-63.",
+                says="the DSCP {is} {value}",
             ),
             Option(
                 "dscp-class",

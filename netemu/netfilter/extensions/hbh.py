@@ -42,6 +42,7 @@ _NUMBER = re.compile(
 class OptionList(Kind[tuple[Wanted, ...]]):
     """`type[:length],...`, up to 16 (parse_options)."""
 
+    form = "TYPE[:LENGTH][,...]"
     terminal = "TEXT"
     may_be_empty = True
 

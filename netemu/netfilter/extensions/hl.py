@@ -78,9 +78,22 @@ def _options(name: str, what: str) -> tuple[Option, ...]:
             invertible=True,
             excludes=equal,
             help=f"The {what} is this.",
+            says=f"the {what} {{is}} {{value}}",
         ),
-        Option(names[1], U8(), excludes=less, help=f"The {what} is less."),
-        Option(names[2], U8(), excludes=greater, help=f"The {what} is greater."),
+        Option(
+            names[1],
+            U8(),
+            excludes=less,
+            help=f"The {what} is less.",
+            says=f"the {what} is less than {{value}}",
+        ),
+        Option(
+            names[2],
+            U8(),
+            excludes=greater,
+            help=f"The {what} is greater.",
+            says=f"the {what} is greater than {{value}}",
+        ),
     )
 
 

@@ -102,6 +102,7 @@ IPV4_HEADER_LEN = 20
 class Prefix(Kind[int]):
     """A prefix length, or a mask in its place (XTTYPE_PLENMASK)."""
 
+    form = "LENGTH|MASK"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -140,6 +141,7 @@ class Hexadecimal(Unsigned):
 class TupleParts(Kind[tuple[str, ...]]):
     """Words joined by commas, in any case and cut short (hmark_parse_type)."""
 
+    form = "PART[,PART...]"
     terminal = "TEXT"
     may_be_empty = True
 

@@ -77,6 +77,7 @@ ICMP_NAMES = {
 class IcmpTypeKind(Kind[IcmpType]):
     """A name or its beginning, `type`, or `type/code`."""
 
+    form = "TYPE[/CODE]"
     terminal = "ICMP_TYPE"
     may_be_empty = True
 
@@ -159,6 +160,7 @@ MATCHES = (
                 invertible=True,
                 mandatory=True,
                 help="A type's number with or without code, or its name.",
+                says="the ICMP type {is} {value}",
             ),
         ),
         protocols=(1,),

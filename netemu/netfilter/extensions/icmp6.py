@@ -54,6 +54,7 @@ ICMPV6_NAMES = {
 class Icmpv6TypeKind(Kind[IcmpType]):
     """A name or its beginning, `type`, or `type/code`."""
 
+    form = "TYPE[/CODE]"
     terminal = "ICMP_TYPE"
     may_be_empty = True
 
@@ -132,6 +133,7 @@ MATCHES = (
                 invertible=True,
                 mandatory=True,
                 help="A type's number with or without code, or its name.",
+                says="the ICMPv6 type {is} {value}",
             ),
         ),
         protocols=(NEXTHDR_ICMP,),

@@ -30,6 +30,7 @@ class AddressRange:
 class AddressRangeKind(Kind[AddressRange]):
     """`10.0.0.1-10.0.0.9`, or one address (iprange_parse_range)."""
 
+    form = "ADDRESS[-ADDRESS]"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -106,12 +107,14 @@ MATCHES = (
                 AddressRangeKind(),
                 invertible=True,
                 help="The source lies in the range.",
+                says="the source {is} within {value}",
             ),
             Option(
                 "dst-range",
                 AddressRangeKind(),
                 invertible=True,
                 help="The destination lies in the range.",
+                says="the destination {is} within {value}",
             ),
         ),
         check=_check_iprange,

@@ -84,6 +84,7 @@ _ALIASES = {
 class HeaderList(Kind[int]):
     """Headers by name or number, joined by commas; empty words are passed over (parse_header)."""
 
+    form = "HEADER[,HEADER...]"
     terminal = "TEXT"
     may_be_empty = True
 

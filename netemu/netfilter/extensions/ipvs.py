@@ -33,6 +33,7 @@ class UpperWord(Kind[str]):
     def __init__(self, *words: str) -> None:
         """List the words."""
         self.words = words
+        self.form = "|".join(words)
 
     def read(self, text: str, call: OptionCall) -> str:
         """Look the word up."""
@@ -51,6 +52,7 @@ class UpperWord(Kind[str]):
 class Port(Kind[int]):
     """A port by name or number (XTTYPE_PORT)."""
 
+    form = "PORT"
     terminal = "TEXT"
     may_be_empty = True
 

@@ -25,6 +25,7 @@ _INFINITE = re.compile("inf", re.IGNORECASE)
 class Delay(Kind[int]):
     """Milliseconds, or `inf`; printed as a signed number."""
 
+    form = "MS|inf"
     terminal = "TEXT"
     may_be_empty = True
 

@@ -57,6 +57,7 @@ MATCHES = (
                 invertible=True,
                 mandatory=True,
                 help="A length, or a range with both ends included.",
+                says="its length in octets {is} {value}",
             ),
         ),
         shares=always,

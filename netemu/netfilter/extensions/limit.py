@@ -39,6 +39,7 @@ _DIGITS = re.compile(r"\s*([+-]?[0-9]+)")
 class Rate(Kind[int]):
     """`100/minute`: kept as 1/10000 seconds per packet (parse_rate)."""
 
+    form = "NUMBER[/s|/min|/hour|/day]"
     terminal = "RATE"
 
     def refusal(self, text: str, call: OptionCall) -> str:
@@ -181,13 +182,20 @@ MATCHES = (
         kernel="xt_limit.c",
         duty="Matches at a limited rate, with a burst at the start.",
         options=(
-            Option("limit", Rate(), default=DEFAULT_RATE, help="Average rate."),
+            Option(
+                "limit",
+                Rate(),
+                default=DEFAULT_RATE,
+                help="Average rate.",
+                says="matching packets are no more than {value} on average",
+            ),
             Option(
                 "limit-burst",
                 U32(high=MAX_BURST),
                 default=DEFAULT_BURST,
                 silent=DEFAULT_BURST,
                 help="Packets that may match at once.",
+                says="after a burst of {value}",
             ),
         ),
         check=_check_limit,

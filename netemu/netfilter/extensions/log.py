@@ -41,6 +41,7 @@ _FLAGS = {
 class Level(Kind[int]):
     """A syslog level by name or number, printed as a number (XTTYPE_SYSLOGLEVEL)."""
 
+    form = "0-7|NAME"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -93,8 +94,15 @@ TARGETS = (
                 "log-prefix",
                 Text(least=1, cut=29),
                 help="Stands at the start of the line; cut to 29 octets.",
+                says="the line begins with {value}",
             ),
-            Option("log-level", Level(), silent=DEFAULT_LEVEL),
+            Option(
+                "log-level",
+                Level(),
+                silent=DEFAULT_LEVEL,
+                help="Level of the line; 4 or warning unasked.",
+                says="at level {value}",
+            ),
             Option("log-tcp-sequence", help="Adds SEQ= and ACK=."),
             Option("log-tcp-options", help="Adds the TCP options in hexadecimal."),
             Option("log-ip-options", help="Adds the IP options in hexadecimal."),

@@ -54,6 +54,7 @@ MATCHES = (
                 invertible=True,
                 mandatory=True,
                 help="The sender's MAC address.",
+                says="the sender's MAC address {is} {value}",
             ),
         ),
         hooks=(Hook.PREROUTING, Hook.INPUT, Hook.FORWARD),

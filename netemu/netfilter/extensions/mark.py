@@ -88,6 +88,7 @@ MATCHES = (
                 invertible=True,
                 mandatory=True,
                 help="The mark under the mask must be this value.",
+                says="the packet mark {is} {value}",
             ),
         ),
         shares=always,
@@ -108,6 +109,7 @@ TARGETS = (
                 MaskedU32(always_mask=True),
                 excludes=_others("set-xmark"),
                 help="Clears the bits of the mask, then exclusive-ors the value in.",
+                says="mark = (mark & ~{second}) ^ {first}",
             ),
             Option(
                 "set-mark",

@@ -43,6 +43,7 @@ MH_NAMES = {
 class MhTypes(Kind[Span]):
     """A type or range of them, by name, beginning of a name, or number (parse_mh_types)."""
 
+    form = "TYPE[:TYPE]"
     terminal = "TEXT"
     may_be_empty = True
 

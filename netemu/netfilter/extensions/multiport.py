@@ -23,6 +23,7 @@ PortSpans = tuple[Span, ...]
 class PortList(Kind[PortSpans]):
     """`80,443,8000:8080` (parse_multi_ports_v1)."""
 
+    form = "PORT[:PORT][,...]"
     terminal = "PORT_LIST"
     may_be_empty = True
 
@@ -111,14 +112,15 @@ def _check_multiport(settings: Settings) -> None:
         raise RulesetError("multiport expection an option; --sports, --dports or --ports")
 
 
-def _option(name: str, alias: str, text: str) -> Option:
+def _option(name: str, alias: str, port: str) -> Option:
     return Option(
         name,
         PortList(),
         aliases=(alias,) if alias else (),
         invertible=True,
         excludes=tuple(other for other in _NAMES if other != name),
-        help=text,
+        help=f"{port[0].upper()}{port[1:]} is in the list.",
+        says=f"{port} {{is}} in {{value}}",
     )
 
 
@@ -128,9 +130,9 @@ MATCHES = (
         kernel="xt_multiport.c",
         duty="Looks for a port in a list of up to 15 ports and ranges.",
         options=(
-            _option("sports", "source-ports", "The source port is in the list."),
-            _option("dports", "destination-ports", "The destination port is in the list."),
-            _option("ports", "", "Either port is in the list."),
+            _option("sports", "source-ports", "the source port"),
+            _option("dports", "destination-ports", "the destination port"),
+            _option("ports", "", "either port"),
         ),
         protocols=tuple(TRANSPORTS),
         check=_check_multiport,

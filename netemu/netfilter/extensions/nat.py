@@ -94,6 +94,8 @@ def _service(text: str) -> int:
 class NatTo(Kind[NatRange]):
     """`[address[-address]][:port[-port[/base]]]`."""
 
+    form = "[ADDRESS[-ADDRESS]][:PORT[-PORT]]"
+
     def __init__(self, *, forget_base: bool = False) -> None:
         """`forget_base`: revision 1 of SNAT has no room for the base of a port shift: it is 0."""
         self.forget_base = forget_base
@@ -170,6 +172,8 @@ def show_ports(value: NatRange) -> str:
 
 class NatPorts(Kind[NatRange]):
     """`port[-port]` of MASQUERADE and REDIRECT."""
+
+    form = "PORT[-PORT]"
 
     def __init__(self, *, shift: bool) -> None:
         """`shift`: MASQUERADE takes the base of a port shift, then forgets it; REDIRECT refuses."""
@@ -252,7 +256,17 @@ TARGETS = (
         duty="Binds the connection to another destination.",
         tables=("nat",),
         hooks=(Hook.PREROUTING, Hook.OUTPUT),
-        options=(Option("to-destination", NatTo(), mandatory=True), _RANDOM, _PERSISTENT),
+        options=(
+            Option(
+                "to-destination",
+                NatTo(),
+                mandatory=True,
+                help="The new destination; of a range one is chosen.",
+                says="to {value}",
+            ),
+            _RANDOM,
+            _PERSISTENT,
+        ),
         shares=always,
         build=build_range,
         apply=xt_dnat_target,
@@ -265,7 +279,13 @@ TARGETS = (
         tables=("nat",),
         hooks=(Hook.INPUT, Hook.POSTROUTING),
         options=(
-            Option("to-source", NatTo(forget_base=True), mandatory=True),
+            Option(
+                "to-source",
+                NatTo(forget_base=True),
+                mandatory=True,
+                help="The new source; of a range one is chosen.",
+                says="to {value}",
+            ),
             _RANDOM,
             _RANDOM_FULLY,
             _PERSISTENT,
@@ -281,7 +301,16 @@ TARGETS = (
         duty="Binds the connection to the address of the device that it leaves by.",
         tables=("nat",),
         hooks=(Hook.POSTROUTING,),
-        options=(Option("to-ports", NatPorts(shift=True)), _RANDOM, _RANDOM_FULLY),
+        options=(
+            Option(
+                "to-ports",
+                NatPorts(shift=True),
+                help="The ports to choose from.",
+                says="to port {value}",
+            ),
+            _RANDOM,
+            _RANDOM_FULLY,
+        ),
         shares=always,
         build=build_range,
         apply=masquerade_tg,
@@ -293,7 +322,15 @@ TARGETS = (
         duty="Binds the connection to this node itself.",
         tables=("nat",),
         hooks=(Hook.PREROUTING, Hook.OUTPUT),
-        options=(Option("to-ports", NatPorts(shift=False)), _RANDOM),
+        options=(
+            Option(
+                "to-ports",
+                NatPorts(shift=False),
+                help="The port to go to; of a range one is chosen.",
+                says="to port {value}",
+            ),
+            _RANDOM,
+        ),
         shares=always,
         build=build_range,
         apply=redirect_tg,

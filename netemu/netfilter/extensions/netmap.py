@@ -26,6 +26,7 @@ from netemu.wire.address import format_address
 class MappedNetwork(Kind[Network]):
     """An address with an optional mask, printed without host bits and with its prefix length."""
 
+    form = "NETWORK[/MASK]"
     terminal = "TEXT"
 
     def read(self, text: str, call: OptionCall) -> Network:

@@ -69,8 +69,11 @@ TARGETS = (
                 "nflog-prefix",
                 Text(least=1),
                 help="Goes along with the packet; cut to 63 octets (127 by iptables-nft).",
+                says="with prefix {value}",
             ),
-            Option("nflog-group", U16(), silent=0, help="The netlink group."),
+            Option(
+                "nflog-group", U16(), silent=0, help="The netlink group.", says="to group {value}"
+            ),
             Option(
                 "nflog-range",
                 U32(),

@@ -98,6 +98,7 @@ TARGETS = (
                 default=0,
                 excludes=("queue-balance",),
                 help="Number of the queue.",
+                says="to queue {value}",
             ),
             Option(
                 "queue-balance",

@@ -25,6 +25,7 @@ from netemu.skb import Skb
 class OwnerRange(Kind[Span]):
     """A name, a number, or `low-high` (owner_parse_range)."""
 
+    form = "ID|NAME[-ID|NAME]"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -132,11 +133,26 @@ MATCHES = (
         kernel="xt_owner.c",
         duty="Compares the owner of the local socket that sent the packet; here it is always root.",
         options=(
-            Option("socket-exists", invertible=True, help="A socket sent the packet."),
             Option(
-                "uid-owner", OwnerRange(USERS), invertible=True, help="User, or a range of them."
+                "socket-exists",
+                invertible=True,
+                help="A socket sent the packet.",
+                says="a local socket {is} its sender",
             ),
-            Option("gid-owner", OwnerRange(GROUPS), invertible=True, help="Group, or a range."),
+            Option(
+                "uid-owner",
+                OwnerRange(USERS),
+                invertible=True,
+                help="User, or a range of them.",
+                says="the user who sends it {is} {value}",
+            ),
+            Option(
+                "gid-owner",
+                OwnerRange(GROUPS),
+                invertible=True,
+                help="Group, or a range.",
+                says="the group that sends it {is} {value}",
+            ),
             Option("suppl-groups", help="The owner's further groups count for --gid-owner, too."),
         ),
         hooks=(Hook.OUTPUT, Hook.POSTROUTING),

@@ -33,6 +33,7 @@ IPV6_MULTICAST = 0xFF
 class PacketTypeKind(Kind[PacketType]):
     """A word, in any case (parse_pkttype)."""
 
+    form = "TYPE"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -93,6 +94,7 @@ MATCHES = (
                 invertible=True,
                 mandatory=True,
                 help="unicast, broadcast, multicast or otherhost.",
+                says="the link layer's packet type {is} {value}",
             ),
         ),
         shares=always,

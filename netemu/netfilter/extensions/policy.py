@@ -39,6 +39,7 @@ class Word(Kind[str]):
         """Name what is invalid when it is none of them."""
         self.what = what
         self.words = words
+        self.form = "|".join(words)
 
     def read(self, text: str, call: OptionCall) -> str:
         """Accept the word as it is."""

@@ -65,6 +65,7 @@ def c_unsigned(value: float) -> int:
 class Interval(Kind[int]):
     """A time, in microseconds (RATEEST_get_time)."""
 
+    form = "TIME[us|ms|s]"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -87,6 +88,7 @@ class Interval(Kind[int]):
 class Rate(Kind[int]):
     """A rate, in octets a second (rateest_get_rate); may be left out."""
 
+    form = "RATE[bit|kbit|mbit|bps...]"
     terminal = "TEXT"
     may_be_empty = True
     optional = True
@@ -112,6 +114,7 @@ class Rate(Kind[int]):
 class PacketRate(Kind[int]):
     """Packets a second; may be left out."""
 
+    form = "NUMBER"
     terminal = "TEXT"
     may_be_empty = True
     optional = True

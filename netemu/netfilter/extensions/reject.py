@@ -51,6 +51,7 @@ DEFAULT_TYPE = "icmp-port-unreachable"
 class RejectType(Kind[str]):
     """One of the kinds of refusal, by name or short name, in any case."""
 
+    form = "TYPE"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -109,7 +110,15 @@ TARGETS = (
         tables=("filter",),
         hooks=(Hook.INPUT, Hook.FORWARD, Hook.OUTPUT),
         families=(Family.IPV4,),
-        options=(Option("reject-with", RejectType(), default=DEFAULT_TYPE),),
+        options=(
+            Option(
+                "reject-with",
+                RejectType(),
+                default=DEFAULT_TYPE,
+                help="The ICMP error that its sender gets, or a TCP RST.",
+                says="with {value}",
+            ),
+        ),
         check=_check_reject,
         shares=always,
         build=build_reject,

@@ -34,6 +34,7 @@ DEFAULT_TYPE = "icmp6-port-unreachable"
 class RejectType(Kind[str]):
     """One of the kinds of refusal, by name or short name, in any case."""
 
+    form = "TYPE"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -77,6 +78,7 @@ TARGETS = (
                 RejectType(),
                 default=DEFAULT_TYPE,
                 help="The ICMPv6 error that its sender gets, or a TCP RST.",
+                says="with {value}",
             ),
         ),
         check=_check_reject,

@@ -29,6 +29,7 @@ _RT0_LEN = 8
 class AddressList(Kind[tuple[bytes, ...]]):
     """Up to 16 addresses joined by commas (parse_addresses)."""
 
+    form = "ADDRESS[,ADDRESS...]"
     terminal = "TEXT"
     may_be_empty = True
 

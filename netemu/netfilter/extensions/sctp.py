@@ -84,6 +84,7 @@ class Chunks:
 class ChunkTypes(Kind[Chunks]):
     """`any INIT,DATA:Be`: how to match, then types with flags; a small letter must be clear."""
 
+    form = "any|all|only TYPE[:FLAGS][,...]"
     terminal = "TCP_FLAGS"
     arity = 2
 
@@ -237,6 +238,7 @@ MATCHES = (
                 aliases=("source-port",),
                 invertible=True,
                 help="Source port or range.",
+                says="the source port {is} {value}",
             ),
             Option(
                 "dport",
@@ -244,6 +246,7 @@ MATCHES = (
                 aliases=("destination-port",),
                 invertible=True,
                 help="Destination port or range.",
+                says="the destination port {is} {value}",
             ),
             Option(
                 "chunk-types",

@@ -118,6 +118,7 @@ MATCHES = (
                 invertible=True,
                 multiple=True,
                 help="The set, and for each dimension src or dst.",
+                says="its {second} {is} in the set {first}",
             ),
             Option(
                 "set",

@@ -159,7 +159,7 @@ MATCHES = (
         kernel="ip6t_srh.c",
         duty="Looks at the segment routing header.",
         options=(
-            *(Option(name, U8(), invertible=True) for name in FIELDS),
+            *(Option(name, U8(), invertible=True, help="Compares this field.") for name in FIELDS),
             Option(
                 "srh-tag",
                 U16(),

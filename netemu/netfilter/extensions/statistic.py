@@ -87,6 +87,7 @@ MATCHES = (
                 Choice("random", "nth"),
                 mandatory=True,
                 help="By chance or by count.",
+                says="by mode {value}",
             ),
             Option(
                 "probability",
@@ -94,6 +95,7 @@ MATCHES = (
                 invertible=True,
                 excludes=("every", "packet"),
                 help="Share of packets, kept in units of 2**-31.",
+                says="chance says so, with probability {value}",
             ),
             Option(
                 "every",
@@ -102,12 +104,14 @@ MATCHES = (
                 excludes=("probability",),
                 requires=("packet",),
                 help="Length of a round in packets.",
+                says="it is one of every {value} packets",
             ),
             Option(
                 "packet",
                 U32(),
                 excludes=("probability",),
                 help="Which packet of the round matches, from 0.",
+                says="the one with number {value}, from 0",
             ),
         ),
         check=_check_statistic,

@@ -38,6 +38,7 @@ CAPITALS = bytes(
 class Pattern(Kind[bytes]):
     """The octets as they are written (parse_string)."""
 
+    form = "TEXT"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -202,6 +203,7 @@ MATCHES = (
                 invertible=True,
                 excludes=("hex-string",),
                 help="The octets as written.",
+                says="the text {value} {is} in the packet",
             ),
             Option(
                 "hex-string",

@@ -101,6 +101,7 @@ MATCHES = (
                 invertible=True,
                 mandatory=True,
                 help="A size, or a range with both ends included.",
+                says="the MSS option {is} {value}",
             ),
         ),
         protocols=(IPPROTO_TCP,),

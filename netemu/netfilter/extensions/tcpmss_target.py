@@ -45,6 +45,7 @@ CLAMP_HOOKS = frozenset({Hook.FORWARD, Hook.OUTPUT, Hook.POSTROUTING})
 class Mss(Kind[int]):
     """An MSS that a packet of 65535 octets can hold."""
 
+    form = "NUMBER"
     terminal = "NUMBER"
 
     def _limited(self, call: OptionCall) -> Kind[int]:
@@ -180,7 +181,7 @@ TARGETS = (
         duty="Lowers the MSS option of TCP segments with SYN, so that packets fit the path.",
         protocols=(IPPROTO_TCP,),
         options=(
-            Option("set-mss", Mss(), help="The largest segment, octets."),
+            Option("set-mss", Mss(), help="The largest segment, octets.", says="to {value}"),
             Option("clamp-mss-to-pmtu", help="What fits the MTUs of the routes both ways."),
         ),
         check=_check_tcpmss,

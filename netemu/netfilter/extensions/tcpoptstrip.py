@@ -32,6 +32,7 @@ NAMES = {
 class OptionKinds(Kind[frozenset[int]]):
     """Kinds of TCP options by name or number, joined by commas (parse_list)."""
 
+    form = "KIND[,KIND...]"
     terminal = "TEXT"
     may_be_empty = True
 

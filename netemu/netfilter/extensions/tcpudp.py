@@ -37,6 +37,7 @@ class TcpFlags:
 class TcpFlagsKind(Kind[TcpFlags]):
     """`FIN,SYN,RST,ACK SYN`: two lists of flags (parse_tcp_flags)."""
 
+    form = "MASK FLAGS"
     terminal = "TCP_FLAGS"
     arity = 2
 
@@ -69,6 +70,7 @@ def _show_flags(bits: int) -> str:
 class TcpOptionKind(Kind[int]):
     """A kind of TCP option, 1-255."""
 
+    form = "1-255"
     terminal = "NUMBER"
 
     def refusal(self, text: str, call: OptionCall) -> str:
@@ -229,6 +231,7 @@ def _port_options(kind: Kind[Span]) -> tuple[Option, Option]:
             invertible=True,
             silent=_ANY_PORT,
             help="Source port or range.",
+            says="the source port {is} {value}",
         ),
         Option(
             "dport",
@@ -237,6 +240,7 @@ def _port_options(kind: Kind[Span]) -> tuple[Option, Option]:
             invertible=True,
             silent=_ANY_PORT,
             help="Destination port or range.",
+            says="the destination port {is} {value}",
         ),
     )
 
@@ -309,7 +313,13 @@ MATCHES = (
         duty="Looks at the TCP header: ports, flags, options.",
         options=(
             *_port_options(PortRange("tcp")),
-            Option("tcp-option", TcpOptionKind(), invertible=True, help="A kind of TCP option."),
+            Option(
+                "tcp-option",
+                TcpOptionKind(),
+                invertible=True,
+                help="A kind of TCP option.",
+                says="TCP option {value} {is} there",
+            ),
             Option(
                 "tcp-flags",
                 TcpFlagsKind(),
@@ -317,6 +327,7 @@ MATCHES = (
                 excludes=("syn",),
                 silent=lambda given: not (given.value.mask or given.inverted),
                 help="Flags looked at, and those of them that must be set.",
+                says="of the flags {first} just {second} {is} set",
             ),
             Option(
                 "syn",

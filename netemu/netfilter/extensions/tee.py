@@ -105,7 +105,13 @@ TARGETS = (
         kernel="xt_TEE.c",
         duty="Sends a copy of the packet to another machine, then goes on with the next rule.",
         options=(
-            Option("gateway", LooseHost(), mandatory=True, help="The machine, on a local network."),
+            Option(
+                "gateway",
+                LooseHost(),
+                mandatory=True,
+                help="The machine, on a local network.",
+                says="by way of {value}",
+            ),
             Option(
                 "oif",
                 Text(cut=DEVICE_LEN, raw=True),

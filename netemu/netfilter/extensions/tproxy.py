@@ -40,6 +40,7 @@ TCP_HEADER_LEN = 20
 class Port(Kind[int]):
     """A port by number or service name (XTTYPE_PORT)."""
 
+    form = "PORT"
     terminal = "TEXT"
 
     def read(self, text: str, call: OptionCall) -> int:
@@ -128,7 +129,7 @@ def _check_tproxy(settings: Settings) -> None:
     settings.given.setdefault("on-ip", Given(_ON_IP, bytes(octets_in(settings.family))))
 
 
-_ON_IP = Option("on-ip", LooseHost(), help="Where the socket listens.")
+_ON_IP = Option("on-ip", LooseHost(), help="Where the socket listens.", says="of {value}")
 
 TARGETS = (
     Target(
@@ -139,7 +140,13 @@ TARGETS = (
         hooks=(Hook.PREROUTING,),
         protocols=(IPPROTO_TCP, IPPROTO_UDP),
         options=(
-            Option("on-port", Port(), mandatory=True, help="The socket's port; 0: the packet's."),
+            Option(
+                "on-port",
+                Port(),
+                mandatory=True,
+                help="The socket's port; 0: the packet's.",
+                says="to port {value}",
+            ),
             _ON_IP,
             Option(
                 "tproxy-mark",

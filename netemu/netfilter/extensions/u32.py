@@ -43,6 +43,7 @@ U32Tests = tuple[U32Test, ...]
 class U32Kind(Kind[U32Tests]):
     """`6&0xFF=1&&4&0x3FFF=0,5:9`, with blanks anywhere but inside of numbers (u32_parse)."""
 
+    form = "TEST[&&TEST...]"
     terminal = "TEXT"
     may_be_empty = True
 

@@ -25,6 +25,7 @@ def find_abbreviated(text: str, words: Sequence[str]) -> str | None:
 class AbbreviatedList(Kind[int]):
     """Words joined by commas, each standing for bits."""
 
+    form = "NAME[,NAME...]"
     terminal = "TEXT"
     may_be_empty = True
 

@@ -209,6 +209,7 @@ def show_network(address: bytes, mask: bytes) -> str:
 class Mac(Kind[bytes]):
     """A MAC address (XTTYPE_ETHERMAC)."""
 
+    form = "XX:XX:XX:XX:XX:XX"
     terminal = "MAC"
 
     def refusal(self, text: str, call: OptionCall) -> str:
@@ -227,6 +228,7 @@ class Mac(Kind[bytes]):
 class Interface(Kind[str]):
     """A device name, `+` at its end for any that begins so (xtables_parse_interface)."""
 
+    form = "NAME[+]"
     terminal = "INTERFACE"
 
     def read(self, text: str, call: OptionCall) -> str:

@@ -75,6 +75,7 @@ def _ulong(value: int) -> int:
 class Date(Kind[int]):
     """`YYYY[-MM[-DD[Thh[:mm[:ss]]]]]`, kept as seconds since 1970 in UTC."""
 
+    form = "YYYY[-MM[-DD[Thh[:mm[:ss]]]]]"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -131,6 +132,7 @@ def show_date(seconds: int) -> str:
 class DayTime(Kind[int]):
     """`hh:mm[:ss]`, kept as seconds since midnight."""
 
+    form = "hh:mm[:ss]"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -178,6 +180,7 @@ def _segments(text: str) -> list[str]:
 class MonthDays(Kind[int]):
     """`1,2,31`: bits 1 to 31; of every number two letters are looked at."""
 
+    form = "DAY[,DAY...]"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -201,6 +204,7 @@ class MonthDays(Kind[int]):
 class WeekDays(Kind[int]):
     """`Mon,Tue` or `1,2`: bits 1 to 7; of every name two letters are looked at."""
 
+    form = "DAY[,DAY...]"
     terminal = "TEXT"
     may_be_empty = True
 

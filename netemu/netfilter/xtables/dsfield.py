@@ -47,6 +47,7 @@ class HexOctet(Unsigned):
 class DscpClass(Kind[int]):
     """The name of a class, in any case; what follows a name is not looked at (class_to_dscp)."""
 
+    form = "CLASS"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -66,6 +67,7 @@ class DscpClass(Kind[int]):
 class TosValue(Kind[Masked]):
     """`value[/mask]` or a symbol (tos_parse_numeric, tos_parse_symbolic)."""
 
+    form = "VALUE[/MASK]|NAME"
     terminal = "TEXT"
     may_be_empty = True
 

@@ -75,6 +75,7 @@ def _atoll(text: str) -> int:
 class RateKind(Kind[HashlimitRate]):
     """`100/minute`, `512kb/s` (parse_bytes, parse_rate)."""
 
+    form = "NUMBER[/s|/min|/hour|/day]|OCTETS[kb|mb]/s"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -153,6 +154,7 @@ def _burst_words(octets: int) -> str:
 class Burst(Kind[int]):
     """A number of packets, or of octets with `k` or `m` behind it (parse_burst)."""
 
+    form = "NUMBER[kb|mb]"
     terminal = "TEXT"
     may_be_empty = True
     _SHAPE = re.compile(
@@ -179,6 +181,7 @@ def _bad_burst() -> str:
 class Mode(Kind[int]):
     """`srcip,dstport`: what a packet is sorted by; empty words are passed over (parse_mode)."""
 
+    form = "srcip|srcport|dstip|dstport[,...]"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -202,6 +205,7 @@ class Mode(Kind[int]):
 class Interval(Kind[int]):
     """Seconds, as atoi(3) reads them (parse_interval)."""
 
+    form = "NUMBER"
     terminal = "TEXT"
     may_be_empty = True
 

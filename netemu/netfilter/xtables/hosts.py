@@ -34,6 +34,7 @@ def inet_aton(text: str) -> bytes | None:
 class LooseHost(Kind[bytes]):
     """One address (XTTYPE_HOST)."""
 
+    form = "ADDRESS"
     terminal = "TEXT"
 
     def read(self, text: str, call: OptionCall) -> bytes:
@@ -54,6 +55,7 @@ class LooseHost(Kind[bytes]):
 class LooseHostMask(Kind[Network]):
     """An address with an optional mask (XTTYPE_HOSTMASK)."""
 
+    form = "ADDRESS[/MASK]"
     terminal = "TEXT"
 
     def read(self, text: str, call: OptionCall) -> Network:
@@ -75,6 +77,7 @@ class LooseHostMask(Kind[Network]):
 class PrefixLength(Kind[int]):
     """A prefix length, or a mask that has one (XTTYPE_PLEN, XTTYPE_PLENMASK)."""
 
+    form = "LENGTH"
     terminal = "TEXT"
     may_be_empty = True
 

@@ -66,6 +66,8 @@ class Kind(ABC, Generic[T]):
     """Whether `""` has the right shape (a terminal cannot be empty)."""
     arity: ClassVar[int] = 1
     """Words that the value takes; the reader joins them with one blank."""
+    form: str = "VALUE"
+    """How a value is written, for people."""
     optional: ClassVar[bool] = False
     """Whether the value may be left out; then `""` is read in its place."""
 
@@ -104,6 +106,7 @@ class Kind(ABC, Generic[T]):
 class Flag(Kind[bool]):
     """An option without a value (XTTYPE_NONE)."""
 
+    form = ""
     may_be_empty = True
     arity = 0
 
@@ -145,6 +148,7 @@ class Unsigned(Kind[int]):
         self.low = low
         self.high = high
         self.hexadecimal = hexadecimal
+        self.form = f"{low}-{high}"
 
     def refusal(self, text: str, call: OptionCall) -> str:
         """Word it as xtopt_parse_int does."""
@@ -202,6 +206,7 @@ class UnsignedRange(Kind[Span]):
     def __init__(self, high: int) -> None:
         """Accept numbers from 0 to `high`."""
         self.high = high
+        self.form = f"0-{high}[:0-{high}]"
 
     def refusal(self, text: str, call: OptionCall) -> str:
         """Word it as xtopt_parse_mint does."""
@@ -235,6 +240,7 @@ class Masked:
 class MaskedU32(Kind[Masked]):
     """`value/mask`, a bare value meaning all 32 bits (XTTYPE_MARKMASK32)."""
 
+    form = "VALUE[/MASK]"
     terminal = "MASKED_NUMBER"
 
     def __init__(self, *, always_mask: bool = False) -> None:
@@ -272,6 +278,7 @@ class Choice(Kind[str]):
         """List the words as they are printed."""
         self.words = words
         self.synonyms = synonyms or {}
+        self.form = "|".join(words)
 
     def refusal(self, text: str, call: OptionCall) -> str:
         """Name the words that would do."""
@@ -328,6 +335,7 @@ _OCTETS_A_CHARACTER = 4
 class Text(Kind[str]):
     """A string (XTTYPE_STRING), cut to or refused beyond a number of octets."""
 
+    form = "TEXT"
     terminal = "TEXT"
     may_be_empty = True
 
@@ -372,6 +380,7 @@ def _c_double(text: str) -> float:
 class Probability(Kind[int]):
     """A fraction of 1, kept in units of 2**-31 as the kernel does."""
 
+    form = "0-1"
     terminal = "FRACTION"
 
     def refusal(self, text: str, call: OptionCall) -> str:

@@ -80,6 +80,9 @@ class Option:
     `Given` that says so."""
     help: str = field(default="", kw_only=True)
     """What it does, in one sentence."""
+    says: str = field(default="", kw_only=True)
+    """A rule that gives it, in words: `the source port {is} {value}`; {is} stands for `is` or
+    `is not`, {first} and {second} for the halves of a value."""
 
 
 class Given(NamedTuple):

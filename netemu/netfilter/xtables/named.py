@@ -16,6 +16,7 @@ from netemu.netfilter.xtables.kinds import U32_MAX, Kind, Masked, OptionCall, c_
 class NamedMask(Kind[Masked]):
     """`value`, `value/mask` or a name; a name takes no mask."""
 
+    form = "NUMBER[/MASK]|NAME"
     terminal = "TEXT"
     may_be_empty = True
 

@@ -36,6 +36,7 @@ def parse_port(text: str, transport: str) -> int:
 class PortRange(Kind[Span]):
     """`port`, `low:high`, `:high` or `low:` (parse_tcp_ports, parse_udp_ports)."""
 
+    form = "PORT[:PORT]"
     terminal = "PORT_RANGE"
     may_be_empty = True
 
@@ -71,6 +72,7 @@ class PortRange(Kind[Span]):
 class ResolvedPorts(Kind[Span]):
     """`port`, `low:high`, `:high` or `low:`; the ends may stand in any order (XTTYPE_PORTRC)."""
 
+    form = "PORT[:PORT]"
     terminal = "PORT_RANGE"
     may_be_empty = True
 
@@ -122,6 +124,7 @@ _ULONG_MAX = 0xFFFFFFFFFFFFFFFF
 class NameList(Kind[int]):
     """Names joined by commas, each standing for bits (`--ctstate NEW,RELATED`)."""
 
+    form = "NAME[,NAME...]"
     terminal = "NAME_LIST"
 
     def __init__(

@@ -16,6 +16,7 @@ from netemu.netfilter.xtables.names import protocol_number
 class ProtocolNumber(Kind[int]):
     """A protocol by name or number, printed as a number."""
 
+    form = "PROTOCOL"
     terminal = "TEXT"
     may_be_empty = True
 

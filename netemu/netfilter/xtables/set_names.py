@@ -35,6 +35,7 @@ class SetReference:
 class SetAndDirections(Kind[SetReference]):
     """`NAME src,dst`: two words, printed without quotes."""
 
+    form = "SET src|dst[,...]"
     terminal = "TEXT"
     arity = 2
 

@@ -1,0 +1,103 @@
+"""`netemu explain`: an extension from its declaration, or a rule of a file in words."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+
+import click
+
+from netemu.cli.rule_text import chosen_family, family_options, read_rule_text, shown_name
+from netemu.errors import RulesetError, UsageError
+from netemu.netfilter.extensions import EXTENSIONS, MODULES
+from netemu.netfilter.xtables.kit import Extension
+from netemu.netfilter.xtables.model import Ruleset
+from netemu.ruleset import parse_ruleset
+from netemu.ruleset.wording import chain_lines, extension_lines, rule_lines
+
+WIDTH = 100
+
+_PLACE = re.compile(r"(.+):([0-9]+)")
+
+
+@click.command("explain")
+@click.argument("subject", metavar="NAME|FILE:LINE")
+@family_options
+def command(*, subject: str, family: int | None, nft: bool) -> None:
+    """Explain a match or target, or say a rule of a file in words.
+
+    NAME is what stands behind -m or -j (`statistic`, `DNAT`). FILE:LINE is a line of a rule file
+    that holds a rule, or declares a chain.
+    """
+    place = _PLACE.fullmatch(subject)
+    if place is None:
+        lines = _pages(subject)
+    else:
+        lines = _place_lines(place[1], int(place[2]), family, backend="nft" if nft else "legacy")
+    for line in lines:
+        for row in _wrapped(line):
+            click.echo(row)
+
+
+def _wrapped(line: str) -> Iterable[str]:
+    """Break what is longer than a row, below where its text begins."""
+    indent = len(line) - len(line.lstrip())
+    columns = [found.end() for found in re.finditer(r"  +(?=\S)", line)]
+    if line[indent:].startswith(("- ", "=> ")):
+        columns = [line.index(" ", indent) + 1]
+    hang = " " * (columns[-1] if columns else indent)
+    if not indent or line.startswith("  -A "):
+        return [line]
+    return textwrap.wrap(line, WIDTH, subsequent_indent=hang, break_on_hyphens=False) or [""]
+
+
+def _pages(name: str) -> Iterator[str]:
+    """Yield a page for each match and target of a name; small letters will do for capitals."""
+    known = [*EXTENSIONS.matches, *EXTENSIONS.targets]
+    found = [one for one in known if one.name == name]
+    found = found or [one for one in known if one.name.lower() == name.lower()]
+    if not found:
+        names = sorted({one.name for one in known})
+        near = difflib.get_close_matches(name, names)
+        hint = f"; near are {', '.join(near)}" if near else ""
+        raise UsageError(f"{name!r} is no match or target, and no FILE:LINE{hint}")
+    for number, extension in enumerate(found):
+        if number:
+            yield ""
+        yield from extension_lines(extension, _module_of(extension))
+
+
+def _module_of(extension: Extension) -> ModuleType | None:
+    for module in MODULES:
+        if extension in (*getattr(module, "MATCHES", ()), *getattr(module, "TARGETS", ())):
+            return module
+    return None
+
+
+def _place_lines(path: str, line: int, family: int | None, *, backend: str) -> Iterator[str]:
+    text = read_rule_text(path)
+    name = shown_name(path)
+    ruleset = parse_ruleset(text, name, family=chosen_family(text, family), backend=backend)
+    found = list(_line_of(ruleset, line))
+    if not found:
+        raise RulesetError(
+            "no rule and no chain stands here; a line with -A, or one like `:CHAIN - [0:0]`, would "
+            "do",
+            file=name,
+            line=line,
+        )
+    yield f"{name}:{line}: {found[0]}"
+    yield from found[1:]
+
+
+def _line_of(ruleset: Ruleset, line: int) -> Iterator[str]:
+    for table in ruleset.tables:
+        for chain in table.chains.values():
+            for rule in chain.rules:
+                if rule.line == line:
+                    yield from rule_lines(table, chain, rule)
+            if chain.line == line and table.line != line:
+                yield from chain_lines(table, chain)
