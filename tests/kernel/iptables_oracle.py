@@ -36,6 +36,9 @@ def missing(backend: str = "legacy") -> str:
     return "" if done.returncode == 0 else f"iptables-{backend} does not work here"
 
 
+_SET = re.compile(r"--(?:match|add|del|map)-set (\S{1,31})(?= )")
+"""A set's name where a rule uses it."""
+
 _MARK = "=====netemu====="
 
 
@@ -46,7 +49,8 @@ def ask_real(
     backend: str = "legacy",
     counters: bool = True,
 ) -> list[Answer]:
-    """Load each text into a fresh namespace and save it again."""
+    """Load each text into a fresh namespace, with the sets that it names, and save it again."""
+    inet = "family inet6" if family == Family.IPV6 else "family inet"
     flag = " -c" if counters else ""
     program = ("ip6tables" if family == Family.IPV6 else "iptables") + f"-{backend}"
     ask = f"{program}-restore{flag} <$0 && echo {_MARK}ok && {program}-save{flag}"
@@ -55,7 +59,12 @@ def ask_real(
         for number, text in enumerate(texts):
             path = Path(directory, str(number))
             path.write_bytes(text.encode("utf-8", "surrogateescape"))
-            script.append(f"unshare -n sh -c '{ask}' {path} 2>&1; echo; echo {_MARK}end")
+            names = sorted(set(_SET.findall(text)))
+            sets = "ipset restore <$0.sets; " if names else ""
+            if names:
+                lines = "".join(f"create {name} hash:ip {inet}\n" for name in names)
+                Path(directory, f"{number}.sets").write_text(lines, encoding="utf-8")
+            script.append(f"unshare -n sh -c '{sets}{ask}' {path} 2>&1; echo; echo {_MARK}end")
         done = subprocess.run(
             ["sh"], input="\n".join(script).encode(), capture_output=True, check=False
         )
