@@ -134,7 +134,7 @@ class FragmentQueues:
         if queue.timer is not None:
             queue.timer.cancel()
         delay = self._net.sysctl.get("net.ipv4.ipfrag_time") * NSEC_PER_SEC
-        queue.timer = self._net.clock.call_later(delay, lambda: self._expire(key))
+        queue.timer = self._net.clock.add_timer(delay, lambda: self._expire(key))
 
     def kill(self, key: Key) -> FragmentQueue | None:
         """Remove a queue and its timer (inet_frag_kill)."""

@@ -420,7 +420,8 @@ class NeighbourTable:
 
     def _start_timer(self, entry: Neighbour, when_ns: int) -> None:
         self._stop_timer(entry)
-        entry.timer = self._net.clock.call_at(when_ns, lambda: self._timer_handler(entry))
+        clock = self._net.clock
+        entry.timer = clock.add_timer(when_ns - clock.now_ns, lambda: self._timer_handler(entry))
 
     def _stop_timer(self, entry: Neighbour) -> None:
         if entry.timer is not None:

@@ -180,7 +180,8 @@ class TcpConnections:
     def _arm(self, sock: TcpSock, cause: Fate) -> None:
         """Set the timer of a half-open connection: 1 s, then twice as long each time."""
         delay = (TCP_TIMEOUT_INIT_S << sock.retries) * NSEC_PER_SEC
-        sock.timer = self._net.clock.call_later(delay, lambda: self._retransmit(sock, cause))
+        clock = self._net.clock
+        sock.timer = clock.add_timer(delay, lambda: self._retransmit(sock, cause), pinned=True)
 
     def _retransmit(self, sock: TcpSock, cause: Fate) -> None:
         if sock.retries >= self._net.sysctl.get("net.ipv4.tcp_synack_retries"):
@@ -316,7 +317,7 @@ class TcpConnections:
         clock = self._net.clock
         delay = TCP_DELACK_MIN_NS if sock.got_data else clock.jiffies_to_ns(1)
         sock.cancel_timer()
-        sock.timer = clock.call_later(delay, lambda: self._send_ack(sock, cause))
+        sock.timer = clock.add_timer(delay, lambda: self._send_ack(sock, cause))
 
     def _send_dupack(self, sock: TcpSock, segment: Segment) -> None:
         """Acknowledge a segment out of place again, telling what it repeated."""

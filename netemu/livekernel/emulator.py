@@ -106,7 +106,7 @@ def emulate_case(
     numbers = {} if compared is None else first_numbers(input_frames(case), compared)
     emulated = EmulatedNode(case.node, seed=seed, kernel=kernel, first_numbers=numbers)
     if compared is not None:
-        emulated.node.clock.uptime_ns = compared.uptime_ns
+        emulated.node.clock.booted(compared.uptime_ns)
     follower = Follower(case, expected)
     for item in case.inputs:
         emulated.run_until(phase_ns + item.time_ns)

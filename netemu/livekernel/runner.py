@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from statistics import mode
 from tempfile import gettempdir
 from typing import Self
 
+from netemu.clock import INITIAL_JIFFIES, NSEC_PER_SEC
 from netemu.livekernel import kmsg
 from netemu.livekernel.build import BuiltNode
 from netemu.livekernel.case import Case, InputFrame, LocalPacket, OutputFrame, Result
@@ -26,8 +30,27 @@ from netemu.livekernel.tap import Tap
 from netemu.sim.spec import NamespaceSpec, NodeSpec
 
 SO_MARK = 36
+HZ = 250
+"""Ticks a second of the kernel that netemu emulates."""
+
 LATE_NS = 3_000_000
 """How long to wait at the end for frames that a busy machine has put off."""
+
+
+@cache
+def jiffies_lag_ns() -> int:
+    """Return how far jiffies lag behind the monotonic clock: they wait for the first tick."""
+    return mode(_jiffies_lag_ns() for _ in range(5))
+
+
+def _jiffies_lag_ns() -> int:
+    text = Path("/proc/timer_list").read_text()
+    now = re.search(r"^now at (\d+)", text, re.MULTILINE)
+    jiffies = re.search(r"^jiffies: (\d+)", text, re.MULTILINE)
+    if now is None or jiffies is None:
+        return 0
+    ticks = int(now[1]) * HZ // NSEC_PER_SEC
+    return (ticks - int(jiffies[1]) + INITIAL_JIFFIES) * NSEC_PER_SEC // HZ
 
 
 @contextmanager
@@ -102,7 +125,7 @@ class LiveNode:
             self._phase = LogPhase()
         self._tap.heard()
         self._start_ns = time.monotonic_ns()
-        self._result.uptime_ns = self._start_ns
+        self._result.uptime_ns = self._start_ns - jiffies_lag_ns()
 
     def _end_phase(self) -> None:
         if self._phase is not None:
@@ -120,6 +143,12 @@ class LiveNode:
             time.sleep(min(left_ns / 1e9, 0.05))
             heard += self.hear()
         return heard
+
+    def pause(self, duration_ns: int) -> list[tuple[str, bytes]]:
+        """Let time pass; return what left meanwhile, as (port, frame)."""
+        if self._phase is None:
+            self.start()
+        return self.wait_until(self.now_ns() + duration_ns)
 
     def send(self, device: str, frame: bytes) -> list[tuple[str, bytes]]:
         """Let a frame enter the node; return what left, as (port, frame)."""

@@ -80,26 +80,18 @@ class Flows:
 
     def new(self) -> Flow:
         """Return a fresh conversation."""
-        dice, world = self._dice, self._world
+        dice = self._dice
         if self._known and dice.chance(60):
             return self._known_one()
-        host = dice.pick(world.hosts)
-        source = host.address
-        if host.gateway and dice.chance(40):
-            prefix, _ = parse_prefix(dice.pick(FAR_NETS))
-            source = prefix[:3] + bytes((dice.between(1, 20),))
-        flow = Flow(
-            host,
-            source,
-            self.target(),
-            dice.pick(CLIENT_PORTS),
-            dice.pick(SERVICE_PORTS),
-            dice.between(1, 60000),
-        )
-        if self.all and dice.chance(12):  # the same ports again
+        flow = self.ends()
+        if self.all and dice.chance(20):
             before = dice.pick(self.all)
-            flow = Flow(before.host, before.source, before.target, before.src_port,
-                        before.dst_port, before.identification)  # fmt: skip
+            if dice.chance(60):  # the same ports again
+                flow.host, flow.source = before.host, before.source
+                flow.identification = before.identification
+            # else another machine uses the same ones, which NAT may have to tell apart
+            flow.src_port, flow.target = before.src_port, before.target
+            flow.dst_port = before.dst_port
         flow.seq = dice.u32()
         choices: list[tuple[int, Callable[[Flow], list[Step]]]] = [
             (8, self._tcp_steps),
@@ -112,6 +104,23 @@ class Flows:
         flow.steps = dice.weighted(choices)(flow)
         self.all.append(flow)
         return flow
+
+    def ends(self) -> Flow:
+        """Draw who talks to whom, of which ports."""
+        dice, world = self._dice, self._world
+        host = dice.pick(world.hosts)
+        source = host.address
+        if host.gateway and dice.chance(40):
+            prefix, _ = parse_prefix(dice.pick(FAR_NETS))
+            source = prefix[:3] + bytes((dice.between(1, 20),))
+        return Flow(
+            host,
+            source,
+            self.target(),
+            dice.pick(CLIENT_PORTS),
+            dice.pick(SERVICE_PORTS),
+            dice.between(1, 60000),
+        )
 
     def _known_one(self) -> Flow:
         """Return traffic of a connection that the node already tracks, from either side."""

@@ -27,8 +27,10 @@ def record_random(seed: int) -> tuple[Case, Result]:
     with _build(world, text) as live:
         live.start()
         Script(Dice(seed, "script"), world, live).play()
+        last_ns = live.inputs[-1].time_ns if live.inputs else 0
+        until_ns = live.now_ns() - last_ns if world.hasty else 0
         result = live.result()
-        case = Case(node=world.node, inputs=live.inputs, name=f"random-{seed}")
+        case = Case(node=world.node, inputs=live.inputs, name=f"random-{seed}", until_ns=until_ns)
     return case, result
 
 

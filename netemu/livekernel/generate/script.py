@@ -8,11 +8,14 @@ took place; the concrete frames are recorded and netemu gets the same ones.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from netemu.livekernel.generate import packets
 from netemu.livekernel.generate.answers import Answers
+from netemu.livekernel.generate.conversation import Conversation, Side
 from netemu.livekernel.generate.dice import Dice
+from netemu.livekernel.generate.endpoint import Endpoint
 from netemu.livekernel.generate.flows import Flow, Flows
 from netemu.livekernel.generate.packets import SYN, Header
 from netemu.livekernel.generate.world import CLIENT_PORTS, SERVICE_PORTS, VIPS, World
@@ -33,6 +36,17 @@ class Player(Protocol):
     def send_local(self, namespace: str, packet: bytes, mark: int = 0) -> list[tuple[str, bytes]]:
         """Let the node itself send; return what left, as (port, frame)."""
 
+    def pause(self, duration_ns: int) -> list[tuple[str, bytes]]:
+        """Let time pass; return what left meanwhile, as (port, frame)."""
+
+
+WAITS_NS = (400_000_000, 1_400_000_000, 2_400_000_000)
+"""Two of them never add up to whole seconds, where timers would race with frames."""
+
+MOST_WAITS = 2
+PIECE_NS = 20_000_000
+"""So long machines take to hear what the node sends on its own."""
+
 
 class Script:
     """Plays one random script."""
@@ -48,21 +62,63 @@ class Script:
         self.entered: list[tuple[str, bytes]] = []
         self.answers = Answers(dice, world)
         self.flows = Flows(dice, world, self.heard)
+        self.talks: list[Conversation] = []
+        self.waits = dice.between(1, MOST_WAITS) if world.hasty else 0
         self.by_mac = {host.mac: host for host in world.hosts}
         self.mtu = {link.name: link.mtu for link in world.main.links}
 
     def play(self) -> None:
         """Send everything."""
         dice = self.dice
-        waiting = [self.flows.new() for _ in range(dice.between(3, 8))]
+        if dice.chance(35):
+            self.talks = [self._conversation() for _ in range(dice.between(1, 2))]
+        few = dice.between(1, 3) if self.talks else dice.between(3, 8)
+        waiting: list[Flow | Conversation] = [self.flows.new() for _ in range(few)]
+        waiting += self.talks
         while waiting and self.sent < MOST_INPUTS:
-            flow = dice.pick(waiting)
+            part = dice.pick(waiting)
             if dice.chance(12):
                 self._interlude()
-            if flow.steps:
-                self._step(flow)
-            if not flow.steps:
-                waiting.remove(flow)
+            if self.waits and dice.chance(8):
+                self._wait()
+            if isinstance(part, Conversation):
+                self._turn(part)
+                over = part.turns <= 0
+            else:
+                if part.steps:
+                    self._step(part)
+                over = not part.steps
+            if over:
+                waiting.remove(part)
+        while self.waits and dice.chance(60):
+            self._wait()
+
+    def _conversation(self) -> Conversation:
+        flow = self.flows.ends()
+        client = Side(
+            end=Endpoint.drawn(self.dice),
+            host=flow.host,
+            next_hop=self._next_hop_mac(flow),
+            src=flow.source,
+            dst=flow.target,
+            src_port=flow.src_port,
+            dst_port=flow.dst_port,
+        )
+        return Conversation(self.dice, client, self.dice.between(10, 40))
+
+    def _turn(self, talk: Conversation) -> None:
+        came = talk.turn()
+        if came is not None:
+            host, next_hop, packet = came
+            self._send(host.port, packets.ip_frame(next_hop, host.mac, packet))
+
+    def _wait(self) -> None:
+        """Let timeouts pass."""
+        self.waits -= 1
+        left_ns = self.dice.pick(WAITS_NS)
+        while left_ns > 0:
+            self._react(self.player.pause(min(left_ns, PIECE_NS)))
+            left_ns -= PIECE_NS
 
     # sending and answering
 
@@ -88,9 +144,13 @@ class Script:
         start = network_offset(frame)
         if start is None or len(frame) < start + 20:
             return
-        self.flows.note(frame, start, self.answers.own_seqs)
         host = self.by_mac.get(frame[:6])
-        if host is None or host.port != port or not self.dice.chance(80):
+        if host is not None and host.port != port:
+            host = None
+        if any(talk.left_node(frame, frame[start:], host) for talk in self.talks):
+            return
+        self.flows.note(frame, start, self.answers.own_seqs)
+        if host is None or not self.dice.chance(80):
             return
         answer = self.answers.answer(frame[start:])
         if answer is not None:
@@ -117,8 +177,13 @@ class Script:
     def _step(self, flow: Flow) -> None:
         dice = self.dice
         packet = flow.steps.pop(0)()
-        if len(packet) > 700 and not get16(packet, 6) & 0x4000 and dice.chance(60):
-            for piece in self._pieces(packet):
+        fits = not get16(packet, 6) and packet[0] & 15 == 5 and len(packet) >= 20 + 16
+        if fits and dice.chance(60 if len(packet) > 700 else 15):
+            pieces = self._pieces(packet)
+            if dice.chance(30):  # other things happen in between
+                flow.steps[:0] = [partial(bytes, piece) for piece in pieces]
+                return
+            for piece in pieces:
                 self._send_packet(flow, piece)
             return
         self._send_packet(flow, packet)
@@ -126,17 +191,24 @@ class Script:
             self._send_packet(flow, packet)
 
     def _pieces(self, packet: bytes) -> list[bytes]:
-        """Cut a packet, in or out of order, now and then with a gap or an overlap."""
+        """Cut a packet, in any order, now and then with a gap, a repetition or an overlap."""
         dice = self.dice
-        pieces = packets.fragments(packet, dice.pick((400, 520, 600, 1000)))
+        # Ports and the checksum over them stay in one piece, so that a drawn port shows in both.
+        least = 24 if packet[9] == packets.TCP else 8
+        sizes = (400, 520, 600, 1000) if len(packet) > 700 else (least, 24, 32)
+        whole = packets.fragments(packet, dice.pick(sizes))[:12]
+        pieces = list(whole)
         if dice.chance(20):
             pieces.reverse()
+        elif dice.chance(40):
+            pieces = [pieces.pop(dice.between(0, len(pieces) - 1)) for _ in range(len(pieces))]
         if dice.chance(10):
             pieces.pop(dice.between(0, len(pieces) - 1))
         if dice.chance(8):
-            pieces.insert(dice.between(0, len(pieces)), dice.pick(pieces))
-        if dice.chance(5):
-            pieces.insert(1, dice.pick(packets.fragments(packet, 304)))
+            pieces.insert(dice.between(0, len(pieces)), dice.pick(whole))
+        if dice.chance(8):
+            others = packets.fragments(packet, dice.pick((least, 304, 496)))
+            pieces.insert(dice.between(0, len(pieces)), dice.pick(others))
         return pieces
 
     def _send_packet(self, flow: Flow, packet: bytes) -> None:

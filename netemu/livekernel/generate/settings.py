@@ -75,6 +75,36 @@ def random_settings(dice: Dice, links: Sequence[LinkSpec]) -> dict[str, str]:
     return values
 
 
+TIMEOUTS = (
+    "udp_timeout",
+    "udp_timeout_stream",
+    "icmp_timeout",
+    "generic_timeout",
+    "tcp_timeout_syn_sent",
+    "tcp_timeout_syn_recv",
+    "tcp_timeout_established",
+    "tcp_timeout_fin_wait",
+    "tcp_timeout_close_wait",
+    "tcp_timeout_last_ack",
+    "tcp_timeout_time_wait",
+    "tcp_timeout_close",
+    "tcp_timeout_max_retrans",
+    "tcp_timeout_unacknowledged",
+)
+"""Names below net.netfilter.nf_conntrack_."""
+
+
+def short_timeouts(dice: Dice) -> dict[str, str]:
+    """Draw timeouts of 1 to 3 s for connections and fragments."""
+    values = {
+        f"net.netfilter.nf_conntrack_{name}": str(dice.between(1, 3))
+        for name in dice.some(TIMEOUTS, 65)
+    }
+    if dice.chance(60):
+        values["net.ipv4.ipfrag_time"] = str(dice.between(1, 2))
+    return values
+
+
 def random_listeners(dice: Dice, ports: Sequence[int]) -> list[SocketSpec]:
     """Draw what listens on all addresses."""
     return [

@@ -9,7 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from netemu.livekernel.generate.dice import Dice
-from netemu.livekernel.generate.settings import random_listeners, random_settings
+from netemu.livekernel.generate.settings import (
+    random_listeners,
+    random_settings,
+    short_timeouts,
+)
 from netemu.sim.spec import (
     AddressSpec,
     FdbSpec,
@@ -29,6 +33,9 @@ VIPS = tuple(parse_address(text) for text in ("10.96.0.1", "10.96.0.10", "10.96.
 
 FAR_NETS = ("198.51.100.0/24", "203.0.113.0/24", "10.50.0.0/16")
 """Networks behind gateways."""
+
+HASTY_PERCENT = 8
+"""Share of nodes whose timeouts are short: each costs seconds."""
 
 SERVICE_PORTS = (80, 443, 53, 8080, 30080)
 CLIENT_PORTS = (40000, 40001, 33333, 1023, 600, 5353, 65535)
@@ -127,6 +134,8 @@ class World:
     pod_macs: list[bytes] = field(default_factory=list)
     connections: list[Connection] = field(default_factory=list)
     """Connections that the node already knows."""
+    hasty: bool = False
+    """Whether timeouts are a few seconds, so that waiting for them is worth while."""
 
     @property
     def main(self) -> NamespaceSpec:
@@ -211,9 +220,12 @@ def random_world(dice: Dice) -> World:
     _routes(maker)
     _neighbours(maker)
     maker.main.sysctls = random_settings(dice, maker.main.links)
+    maker.world.hasty = dice.chance(HASTY_PERCENT)
+    if maker.world.hasty:
+        maker.main.sysctls |= short_timeouts(dice)
     maker.main.sockets = random_listeners(dice, SERVICE_PORTS)
     _connections(maker)
-    if dice.chance(15):
+    if dice.chance(25):
         _policy(maker)
     return maker.world
 
