@@ -1,0 +1,1 @@
+"""Controllers of the control plane, as functions from objects to objects."""

@@ -1,0 +1,79 @@
+"""Releases of kube-proxy whose rules netemu knows, and what differs between them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from netemu.errors import UsageError
+
+DEFAULT_VERSION = "1.30"
+OLDEST = (1, 25)
+NEWEST = (1, 33)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ProxyVersion:
+    """A minor release, such as 1.30."""
+
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        """`major.minor`."""
+        return f"{self.major}.{self.minor}"
+
+    @property
+    def writes_firewall(self) -> bool:
+        """Whether kube-proxy itself guards 127.0.0.0/8 (1.27); kubelet did before."""
+        return self >= ProxyVersion(1, 27)
+
+    @property
+    def heeds_be_liberal(self) -> bool:
+        """Whether tcp_be_liberal takes the rule against INVALID away (1.29)."""
+        return self >= ProxyVersion(1, 29)
+
+    @property
+    def has_ipvs_out_filter(self) -> bool:
+        """Whether IPVS mode has KUBE-IPVS-OUT-FILTER (1.29)."""
+        return self >= ProxyVersion(1, 29)
+
+    @property
+    def has_ipvs_filter(self) -> bool:
+        """Whether IPVS mode has KUBE-IPVS-FILTER and its set (1.26)."""
+        return self >= ProxyVersion(1, 26)
+
+    @property
+    def counts_by_nfacct(self) -> bool:
+        """Whether some rules count by nfacct where the kernel has it (1.31)."""
+        return self >= ProxyVersion(1, 31)
+
+    @property
+    def hints_need_annotation(self) -> bool:
+        """Whether zone hints count only with an annotation (until ServiceTrafficDistribution)."""
+        return self < ProxyVersion(1, 31)
+
+    @property
+    def kubelet_makes_chains(self) -> bool:
+        """Whether kubelet keeps masquerade and drop chains of its own (until 1.26)."""
+        return self < ProxyVersion(1, 27)
+
+
+def parse_version(text: str) -> ProxyVersion:
+    """Return a version that netemu knows.
+
+    >>> str(parse_version("v1.30.3"))
+    '1.30'
+
+    Raises UsageError for one whose rules are not known.
+    """
+    found = re.fullmatch(r"v?(\d+)\.(\d+)(?:\..*)?", text)
+    if found is None:
+        raise UsageError(f"{text!r} is no version of kube-proxy; write {DEFAULT_VERSION}")
+    version = ProxyVersion(int(found[1]), int(found[2]))
+    if not ProxyVersion(*OLDEST) <= version <= ProxyVersion(*NEWEST):
+        raise UsageError(
+            f"the rules of kube-proxy {version} are not known; those of"
+            f" {ProxyVersion(*OLDEST)} to {ProxyVersion(*NEWEST)} are"
+        )
+    return version

@@ -1,0 +1,221 @@
+"""Kubernetes objects as `kubectl get -o yaml|json` prints them, read into a cluster.
+
+Theory of operation: documents are decoded by libyaml (JSON is a part of YAML; a file that begins
+with a brace takes msgspec's faster way) and converted into typed objects. Only what fails is read
+a second time, as a tree of nodes with their places, to say file, line and column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from netemu.errors import InputError
+from netemu.kube.cluster import Cluster
+from netemu.kube.controllers.endpointslice import mirrored, slices_of
+from netemu.kube.objects import KINDS, Endpoints, EndpointSlice, KubeObject
+from netemu.kube.service_ports import SERVICE_NAME_LABEL
+from netemu.kube.validation import faults
+from netemu.sim.spec import TextFile
+
+SUFFIXES = (".yaml", ".yml", ".json")
+_STEP = re.compile(r"\.([\w-]+)|\[(\d+|\.\.\.)\]")
+_Path = tuple[str | int, ...]
+
+
+class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
+    """A safe loader that leaves times and dates as the text that they are."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def object_files(path: str) -> list[TextFile]:
+    """Return the files of a path: itself, or those of a folder such as `cluster-info dump` makes.
+
+    Raises InputError for what cannot be read.
+    """
+    top = Path(path)
+    names = (
+        sorted(item for item in top.rglob("*") if item.suffix in SUFFIXES)
+        if top.is_dir()
+        else [top]
+    )
+    if not names:
+        raise InputError(f"no {', '.join(SUFFIXES)} file is in this folder", file=path)
+    found = []
+    for name in names:
+        try:
+            found.append(TextFile(name=str(name), text=name.read_text(encoding="utf-8")))
+        except OSError as problem:
+            raise InputError(f"cannot be read ({problem.strerror})", file=str(name)) from None
+        except UnicodeDecodeError:
+            raise InputError("this is no UTF-8 text", file=str(name)) from None
+    return found
+
+
+def read_cluster(files: Iterable[TextFile]) -> Cluster:
+    """Return the cluster of some files' objects.
+
+    Endpoints that the files lack are made of Endpoints objects or of selectors and pods, as the
+    controllers do, and a note says so. Raises InputError naming object, field, file and line.
+    """
+    cluster = Cluster()
+    for file in files:
+        cluster.add(read_objects(file))
+    complete_endpoints(cluster)
+    return cluster
+
+
+def complete_endpoints(cluster: Cluster) -> None:
+    """Make the slices of Services that have none."""
+    owned = {
+        f"{item.metadata.namespace or 'default'}/{name}"
+        for item in cluster.slices
+        if (name := (item.metadata.labels or {}).get(SERVICE_NAME_LABEL))
+    }
+    rebuilt: list[str] = []
+    for service in cluster.services:
+        key = f"{service.metadata.namespace or 'default'}/{service.metadata.name}"
+        if key in owned:
+            continue
+        given = [
+            item
+            for item in cluster.all(Endpoints)
+            if f"{item.metadata.namespace or 'default'}/{item.metadata.name}" == key
+        ]
+        made: list[EndpointSlice] = [part for item in given for part in mirrored(item)]
+        if not given and cluster.pods:
+            made = slices_of(service, cluster.pods, cluster.nodes)
+        if made:
+            rebuilt.append(key)
+            cluster.add(made)
+    if rebuilt:
+        names = ", ".join(rebuilt[:3]) + (f" and {len(rebuilt) - 3} more" * (len(rebuilt) > 3))
+        cluster.notes.append(
+            f"no EndpointSlices of {names}: they are made of Endpoints, or of selectors and"
+            " ready pods"
+        )
+
+
+def read_objects(file: TextFile) -> list[KubeObject]:
+    """Return a file's objects of the kinds that netemu knows."""
+    documents = _documents(file)
+    found: list[KubeObject] = []
+    for number, document in enumerate(documents):
+        for path, item in _flattened(document, ()):
+            place = _Place(file, number, path)
+            if not isinstance(item, dict):
+                raise place.error("", "this is no Kubernetes object; it needs apiVersion and kind")
+            kind = item.get("kind")
+            if not isinstance(kind, str):
+                raise place.error("", "an object without kind; write `kind: Service`, for one")
+            if kind in KINDS:
+                found.append(_convert(place, kind, item))
+    return found
+
+
+def _documents(file: TextFile) -> list[object]:
+    if file.text.lstrip()[:1] == "{":
+        try:
+            return [msgspec.json.decode(file.text)]
+        except msgspec.DecodeError:
+            pass  # several documents, or flow style YAML; else the place is found below
+    try:
+        return [item for item in yaml.load_all(file.text, _Loader) if item is not None]  # noqa: S506
+    except yaml.MarkedYAMLError as problem:
+        mark = problem.problem_mark
+        raise InputError(
+            f"this is no YAML: {problem.problem or 'it cannot be read'}",
+            file=file.name,
+            line=mark.line + 1 if mark else 0,
+            column=mark.column + 1 if mark else 0,
+        ) from None
+    except yaml.YAMLError as problem:
+        raise InputError(f"this is no YAML: {problem}", file=file.name) from None
+
+
+def _flattened(document: object, path: _Path) -> Iterator[tuple[_Path, object]]:
+    """Yield the objects of a document: itself, or the items of a list."""
+    if isinstance(document, dict) and isinstance(document.get("items"), list):
+        kind = str(document.get("kind", "List"))
+        for number, item in enumerate(document["items"]):
+            if isinstance(item, dict) and "kind" not in item and kind.endswith("List"):
+                item = {**item, "kind": kind.removesuffix("List")}
+            yield (*path, "items", number), item
+    elif isinstance(document, list):
+        for number, item in enumerate(document):
+            yield (*path, number), item
+    else:
+        yield path, document
+
+
+def _convert(place: _Place, kind: str, item: dict[str, object]) -> KubeObject:
+    try:
+        found = msgspec.convert(item, KINDS[kind])
+    except msgspec.ValidationError as problem:
+        message, _, path = str(problem).partition(" - at ")
+        raise place.error(path.strip("`"), message[:1].lower() + message[1:]) from None
+    for path, message in faults(found):
+        raise place.error(f"$.{path}", message)
+    return found
+
+
+class _Place:
+    """Where an object stands in a file."""
+
+    def __init__(self, file: TextFile, document: int, path: _Path) -> None:
+        self.file = file
+        self.document = document
+        self.path = path
+
+    def error(self, path: str, message: str) -> InputError:
+        """Return an error about a field, such as `$.spec.ports[0].port`."""
+        steps = tuple(
+            name or (int(number) if number.isdigit() else 0) for name, number in _STEP.findall(path)
+        )
+        name, line, column = self._find(steps)
+        field = path.removeprefix("$.").removeprefix("$")
+        text = f"{name}, field {field}: {message}" if field else f"{name}: {message}"
+        return InputError(text, file=self.file.name, line=line, column=column)
+
+    def _find(self, steps: Sequence[str | int]) -> tuple[str, int, int]:
+        """Return the object's kind and name, and line and column of the last step that is there."""
+        documents = [item for item in yaml.compose_all(self.file.text, _Loader) if item is not None]
+        node = documents[self.document]
+        for step in self.path:
+            node = _child(node, step) or node
+        head = _scalar(node, "kind") or "object"
+        meta = _child(node, "metadata")
+        parts = [_scalar(meta, "namespace"), _scalar(meta, "name")] if meta is not None else []
+        name = " ".join(filter(None, [head, "/".join(filter(None, parts))]))
+        for step in steps:
+            inner = _child(node, step)
+            if inner is None:
+                break
+            node = inner
+        return name, node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == step:
+                return value
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step]
+    return None
+
+
+def _scalar(node: yaml.Node, key: str) -> str:
+    found = _child(node, key)
+    return str(found.value) if isinstance(found, yaml.ScalarNode) else ""
+
+
