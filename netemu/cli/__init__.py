@@ -21,6 +21,7 @@ COMMANDS = {
     "trace": "Send one packet through a node and show every step.",
     "replay": "Send captures through a node and compare what it sends.",
     "snapshot": "Save a live Linux node, or check what was saved.",
+    "kube": "Kubernetes objects as rules on nodes and as packets to Services.",
     "verify": "Run the same packets through the live kernel and compare.",
 }
 """Command -> its line in `netemu --help`; the module `netemu.cli.NAME` holds `command`."""

@@ -59,6 +59,10 @@ class ProxyVersion:
         return self < ProxyVersion(1, 27)
 
 
+LAST_USERSPACE = ProxyVersion(1, 25)
+"""The last release with userspace mode."""
+
+
 def parse_version(text: str) -> ProxyVersion:
     """Return a version that netemu knows.
 

@@ -1,0 +1,96 @@
+"""What kube-proxy of one node programs, in any mode: the one door to the modes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from netemu.errors import UsageError
+from netemu.kube.cluster import Cluster
+from netemu.kube.proxy.iptables import render_iptables
+from netemu.kube.proxy.ipvs import IpvsState, ipvs_jumps, render_ipvs
+from netemu.kube.proxy.parts import (
+    Jump,
+    complete_text,
+    iptables_jumps,
+    jumps_text,
+    kubelet_text,
+)
+from netemu.kube.proxy.settings import ProxySettings, proxy_settings
+from netemu.kube.proxy.userspace import ProxyPort, render_userspace, userspace_jumps
+from netemu.kube.proxy.version import DEFAULT_VERSION, LAST_USERSPACE, parse_version
+from netemu.kube.service_ports import IPV4, endpoints_map, service_ports
+
+MODES = ("iptables", "ipvs", "userspace")
+
+
+@dataclass(slots=True, kw_only=True)
+class Rendered:
+    """What one node gets."""
+
+    mode: str
+    settings: ProxySettings
+    rules: str
+    """What kube-proxy hands to iptables-restore."""
+    jumps: list[Jump]
+    ipvs: IpvsState | None = None
+    proxies: Sequence[ProxyPort] = ()
+    """Userspace mode: where the proxy process listens."""
+    notes: list[str] = field(default_factory=list)
+
+    def jumps_text(self) -> str:
+        """Return the base chains' jumps as restore text."""
+        return jumps_text(self.jumps)
+
+    def kubelet_text(self) -> str:
+        """Return kubelet's chains as restore text."""
+        return kubelet_text(self.settings)
+
+    def complete(self) -> str:
+        """Return the node's whole rules, as iptables-save prints them."""
+        return complete_text(self.settings, self.rules, self.jumps)
+
+
+def render(
+    cluster: Cluster,
+    node_name: str,
+    mode: str,
+    *,
+    octets: int = IPV4,
+    version: str | None = None,
+) -> Rendered:
+    """Return what kube-proxy programs on a node; `octets` is the family's address length.
+
+    Raises UsageError for a mode that the version does not have, InputError for a configuration
+    that kube-proxy would refuse.
+    """
+    if mode not in MODES:
+        raise UsageError(f"there is no mode {mode!r}; there are {', '.join(MODES)}")
+    chosen = version or (str(LAST_USERSPACE) if mode == "userspace" else DEFAULT_VERSION)
+    if mode == "userspace" and parse_version(chosen) > LAST_USERSPACE:
+        raise UsageError(
+            f"kube-proxy {chosen} has no userspace mode; {LAST_USERSPACE} was the last that had"
+        )
+    settings = proxy_settings(cluster, node_name, octets=octets, version=chosen)
+    ports = [port for service in cluster.services for port in service_ports(service, octets)]
+    endpoints = endpoints_map(cluster.slices, octets, node_name)
+    if mode == "iptables":
+        return Rendered(
+            mode=mode,
+            settings=settings,
+            rules=render_iptables(settings, ports, endpoints),
+            jumps=iptables_jumps(settings),
+        )
+    if mode == "ipvs":
+        ipvs = render_ipvs(settings, ports, endpoints)
+        return Rendered(
+            mode=mode, settings=settings, rules=ipvs.rules, jumps=ipvs_jumps(settings), ipvs=ipvs
+        )
+    found = render_userspace(settings, ports, endpoints)
+    return Rendered(
+        mode=mode,
+        settings=settings,
+        rules=found.rules,
+        jumps=userspace_jumps(),
+        proxies=found.proxies,
+    )
