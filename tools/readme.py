@@ -1,31 +1,27 @@
-"""Collect the "Differs from Linux" paragraphs of all docstrings into README.md's table.
+"""Refresh README.md: what commands print, and the table of differences from Linux.
 
-python3 tools/differences.py           write the table
-python3 tools/differences.py --check   exit 1 if it is stale
+    python3 tools/readme.py           write what is stale
+    python3 tools/readme.py --check   exit 1 if anything is
+
+A comment `<!-- $ netemu ARGUMENTS -->` is followed by what that command prints, up to
+`<!-- end -->`. The table is made of the "Differs from Linux" paragraphs of all docstrings.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import try_netemu  # noqa: E402 - found beside this file
-
 README = ROOT / "README.md"
 DIFFERENCES = ("<!-- differences: made by tools/readme.py -->", "<!-- end of differences -->")
-EXPLAIN = ("<!-- explain: made by tools/readme.py -->", "<!-- end of explain -->")
-EXPLAIN_RULE = (
-    "<!-- explain a rule: made by tools/readme.py -->",
-    "<!-- end of explain a rule -->",
-)
-REPLAY = ("<!-- replay: made by tools/readme.py -->", "<!-- end of replay -->")
-SCENE = ("<!-- scene: made by tools/readme.py -->", "<!-- end of scene -->")
+
+_COMMAND = re.compile(r"(<!-- \$ netemu (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _PARAGRAPH = re.compile(r"Differs from Linux( only)?:?\s*(.*)", re.DOTALL)
 
@@ -61,12 +57,11 @@ def table() -> str:
     return "\n".join(rows)
 
 
-def shown(*arguments: str) -> str:
+def shown(line: str) -> str:
     """Return a netemu command line and what it prints, as a block of Markdown."""
-    line = " ".join(f"'{word}'" if " " in word else word for word in arguments)
     done = subprocess.run(
-        [sys.executable, "-m", "netemu", *arguments],
-        check=True,
+        [sys.executable, "-m", "netemu", *shlex.split(line)],
+        check=False,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -76,18 +71,11 @@ def shown(*arguments: str) -> str:
 
 def updated(readme: str) -> str:
     """Return README's text with fresh parts."""
-    parts = (
-        (DIFFERENCES, table()),
-        (SCENE, shown(*try_netemu.DEFAULT)),
-        (EXPLAIN, shown("explain", "statistic")),
-        (EXPLAIN_RULE, shown("explain", "rulesets/clusterip/iptables-legacy-save_-c:39")),
-        (REPLAY, shown("replay", "rulesets/clusterip", "--in", "captures/clusterip.pcapng")),
-    )
-    for (begin, end), text in parts:
-        before, _, rest = readme.partition(begin)
-        _, _, after = rest.partition(end)
-        readme = f"{before}{begin}\n{text}\n{end}{after}"
-    return readme
+    begin, end = DIFFERENCES
+    before, _, rest = readme.partition(begin)
+    _, _, after = rest.partition(end)
+    fresh = f"{before}{begin}\n{table()}\n{end}{after}"
+    return _COMMAND.sub(lambda found: f"{found[1]}{shown(found[2])}\n{found[3]}", fresh)
 
 
 def main() -> int:

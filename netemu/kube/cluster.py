@@ -21,7 +21,7 @@ Kind = TypeVar("Kind", bound=KubeObject)
 
 @dataclass(slots=True)
 class Cluster:
-    """What was given: objects in the order of the input, a later one of a name replaces the first."""
+    """What was given, in the order of the input; of two objects of one name the later counts."""
 
     objects: dict[tuple[str, str], KubeObject] = field(default_factory=dict)
     """By kind and key."""
@@ -64,6 +64,13 @@ class Cluster:
                 return node
         known = ", ".join(node.metadata.name for node in self.nodes) or "none"
         raise InputError(f"there is no node {name!r}; the objects have {known}")
+
+    def node_of(self, address: str) -> str:
+        """Return the name of the node that has an address; empty when none has."""
+        for node in self.nodes:
+            if any(item.address == address for item in node.status.addresses or ()):
+                return node.metadata.name
+        return ""
 
     def proxy_config(self) -> KubeProxyConfiguration:
         """Return kube-proxy's configuration; its defaults when none was given."""

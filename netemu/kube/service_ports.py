@@ -183,7 +183,7 @@ def port_key(info: ServicePortInfo) -> PortKey:
 def endpoints_map(
     slices: Iterable[EndpointSlice], octets: int, node_name: str
 ) -> dict[PortKey, list[EndpointInfo]]:
-    """Return the endpoints of every Service port, sorted by `IP:port` (endpointsMapFromEndpointInfo).
+    """Return the endpoints of every Service port, sorted by `IP:port`.
 
     Of the same endpoint in two slices the local one counts.
     """

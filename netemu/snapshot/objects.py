@@ -129,7 +129,7 @@ def _documents(file: TextFile) -> list[object]:
         except msgspec.DecodeError:
             pass  # several documents, or flow style YAML; else the place is found below
     try:
-        return [item for item in yaml.load_all(file.text, _Loader) if item is not None]  # noqa: S506
+        return [item for item in yaml.load_all(file.text, _Loader) if item is not None]
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark
         raise InputError(
@@ -188,7 +188,7 @@ class _Place:
 
     def _find(self, steps: Sequence[str | int]) -> tuple[str, int, int]:
         """Return the object's kind and name, and line and column of the last step that is there."""
-        documents = [item for item in yaml.compose_all(self.file.text, _Loader) if item is not None]
+        documents = list(filter(None, yaml.compose_all(self.file.text, _Loader)))
         node = documents[self.document]
         for step in self.path:
             node = _child(node, step) or node
@@ -206,16 +206,14 @@ class _Place:
 
 def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
     if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == step:
-                return value
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        return node.value[step]
+        pairs: list[tuple[yaml.Node, yaml.Node]] = node.value
+        return next((value for key, value in pairs if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+        items: list[yaml.Node] = node.value
+        return items[step] if step < len(items) else None
     return None
 
 
 def _scalar(node: yaml.Node, key: str) -> str:
     found = _child(node, key)
     return str(found.value) if isinstance(found, yaml.ScalarNode) else ""
-
-

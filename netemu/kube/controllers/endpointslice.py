@@ -92,15 +92,15 @@ def _pod_ports(ports: Sequence[ServicePort], pod: Pod) -> Iterable[tuple[str, in
 
 def target_port(port: ServicePort, pod: Pod) -> int:
     """Return the pod's port behind a Service port; 0 when the pod has no port of that name."""
-    wanted = port.target_port or port.port
-    if isinstance(wanted, int):
-        return wanted
+    wanted = str(port.target_port or port.port)
+    if wanted.isdigit():
+        return int(wanted)
     sidecars = [item for item in pod.spec.init_containers or () if item.restart_policy == "Always"]
-    for container in (*(pod.spec.containers or ()), *sidecars):
-        for candidate in container.ports or ():
-            if candidate.name == wanted and candidate.protocol == port.protocol:
-                return candidate.container_port
-    return int(wanted) if wanted.isdigit() else 0
+    named = (
+        item for part in (*(pod.spec.containers or ()), *sidecars) for item in part.ports or ()
+    )
+    found = [item for item in named if item.name == wanted and item.protocol == port.protocol]
+    return found[0].container_port if found else 0
 
 
 def _endpoint(service: Service, pod: Pod, ip: str, zone: str | None) -> Endpoint:
@@ -152,7 +152,7 @@ def mirrored(endpoints: Endpoints) -> list[EndpointSlice]:
     made: list[EndpointSlice] = []
     for subset in endpoints.subsets or ():
         for octets, address_type in ADDRESS_TYPES.items():
-            items = [item for item in _mirrored_endpoints(subset, octets)]
+            items = list(_mirrored_endpoints(subset, octets))
             if items:
                 made.append(
                     EndpointSlice(

@@ -1,0 +1,1 @@
+"""kube-proxy: what each of its modes programs on one node."""

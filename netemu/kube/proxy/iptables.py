@@ -206,7 +206,9 @@ class _PortWriter:
     def _protocol(self, destination: str, port: int) -> str:
         protocol = self.port.protocol
         words = f"-m {protocol} -p {protocol}"
-        return f"{words} -d {destination} --dport {port}" if destination else f"{words} --dport {port}"
+        return (
+            f"{words} -d {destination} --dport {port}" if destination else f"{words} --dport {port}"
+        )
 
     def _refusal(self) -> tuple[str, str]:
         """Return comment and target for packets that no endpoint is there for."""

@@ -220,9 +220,7 @@ class _Writer:
         self.settings = settings
         self.state = IpvsState(octets=settings.octets)
         self.state.sets = {
-            name: []
-            for name in SETS
-            if name != IPVS_IPS or settings.version.has_ipvs_filter
+            name: [] for name in SETS if name != IPVS_IPS or settings.version.has_ipvs_filter
         }
         self.nat = TableText("nat")
         self.filter = TableText("filter")
@@ -372,7 +370,9 @@ class _Writer:
         match = f"-m set --match-set {self.state.set_name(name)} {directions}"
         return f"{comment(SETS[name][1])} {match}" if with_comment else match
 
-    def _if_filled(self, table: TableText, chain: str, name: str, rest: str, before: str = "") -> None:
+    def _if_filled(
+        self, table: TableText, chain: str, name: str, rest: str, before: str = ""
+    ) -> None:
         """Write a rule about a set unless the set is empty; `rest` begins with the directions."""
         if self.state.sets[name]:
             directions, _, words = rest.partition(" ")

@@ -80,9 +80,9 @@ def firewall_jumps() -> list[Jump]:
 
 
 def jumps_text(jumps: Sequence[Jump]) -> str:
-    """Return jumps as restore text, to be loaded with --noflush after the chains exist."""
+    """Return jumps and canaries as restore text, to be loaded with --noflush after the chains."""
     lines: list[str] = []
-    for table in dict.fromkeys(item.table for item in jumps):
+    for table in CANARY_TABLES:
         lines += [f"*{table}", f":{PROXY_CANARY} - [0:0]"]
         lines += [str(item) for item in jumps if item.table == table]
         lines.append("COMMIT")
@@ -127,8 +127,7 @@ def kubelet_text(settings: ProxySettings) -> str:
 def complete_text(settings: ProxySettings, proxy: str, jumps: Sequence[Jump]) -> str:
     """Return the whole of a node's rules, as iptables-save prints them.
 
-    Kubelet's part came first; a chain that both write holds what kube-proxy wrote, since restore
-    text flushes the chains that it declares.
+    A chain that both write holds what kube-proxy wrote; a jump that is there is not made again.
     """
     tables, early = kubelet_tables(settings)
     bodies: dict[str, dict[str, list[str]]] = {"mangle": {}, "nat": {}, "filter": {}}
@@ -138,7 +137,7 @@ def complete_text(settings: ProxySettings, proxy: str, jumps: Sequence[Jump]) ->
         bodies[name].update(chains)
     for chains in bodies.values():
         chains[PROXY_CANARY] = []
-    every = dict.fromkeys([*early, *jumps])
+    every = dict.fromkeys([*jumps, *early])
     lines: list[str] = []
     for name, chains in bodies.items():
         lines.append(f"*{name}")

@@ -40,7 +40,7 @@ class ProxySettings:
     nfacct: bool
     be_liberal: bool
     detect_local: str
-    """iptables arguments that a pod's packet meets (`-s CIDR`, `-i NAME`); empty for no detector."""
+    """iptables arguments that a pod's packet meets (`-s CIDR`, `-i NAME`); empty: nothing tells."""
     detect_not_local: str
     local_range: str
     """The prefix of `detect_local`, if it is one."""

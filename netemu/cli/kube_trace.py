@@ -1,0 +1,132 @@
+"""`netemu kube trace`: a packet from a pod, a node or outside to a Service, in any mode."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from netemu.cli.common import KERNELS, color_option, say_notes, wants_colour
+from netemu.cli.kube_render import only_node
+from netemu.cli.kube_walk import Walk, WalkOptions, find_destination, find_sender, walk
+from netemu.errors import UsageError
+from netemu.kube.proxy.render import MODES
+from netemu.kube.service_ports import IPV4, IPV6
+from netemu.snapshot.objects import object_files, read_cluster
+from netemu.trace.jsonform import passage_object, trace_object
+from netemu.trace.text import Paint, render_passage, render_text
+
+
+@click.command("trace")
+@click.argument("objects", metavar="OBJECTS...", nargs=-1, required=True)
+@click.option("--from", "source", metavar="POD|IP", required=True, help="Who sends the packet.")
+@click.option(
+    "--to",
+    "target",
+    metavar="SERVICE[:PORT]|IP:PORT[/PROTO]",
+    required=True,
+    help="Where it is sent.",
+)
+@click.option("--node", "node_name", metavar="NAME", help="The node [the sender's, the only one].")
+@click.option("--mode", "modes", metavar="MODE,...", help="iptables, ipvs, userspace.")
+@click.option("--proxy-version", "version", metavar="V", help="kube-proxy's version [1.30].")
+@click.option("--outcomes", "with_outcomes", is_flag=True, help="Enumerate all random branches.")
+@click.option("--all", "everything", is_flag=True, help="Show rules that did not match, and why.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("-6", "ipv6", is_flag=True, help="An IPv6 packet.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all chance.")
+@click.option("--kernel", type=click.Choice(KERNELS), default=KERNELS[0], show_default=True)
+@color_option
+def command(
+    objects: tuple[str, ...],
+    source: str,
+    target: str,
+    node_name: str | None,
+    modes: str | None,
+    version: str | None,
+    with_outcomes: bool,
+    everything: bool,
+    as_json: bool,
+    ipv6: bool,
+    seed: int,
+    kernel: str,
+    color: str,
+) -> int:
+    r"""Send one packet to a Service through the rules that its objects make.
+
+    \b
+    POD is [NAMESPACE/]NAME, SERVICE is [NAMESPACE/]NAME, PORT a name or a number.
+        --from default/client --to web:http
+        --from 203.0.113.5 --to 192.168.0.2:30080 --mode iptables,ipvs
+    """
+    cluster = read_cluster(file for path in objects for file in object_files(path))
+    octets = IPV6 if ipv6 else IPV4
+    if ipv6:
+        raise UsageError("packets of IPv6 are not walked; kube render -6 prints their rules")
+    sender = find_sender(cluster, source, octets)
+    destination = find_destination(cluster, target, octets)
+    known = sender.node or cluster.node_of(sender.ip) or cluster.node_of(destination.ip)
+    chosen = node_name or known or only_node(cluster)
+    wanted = (modes or cluster.proxy_config().mode or "iptables").split(",")
+    unknown = [mode for mode in wanted if mode not in MODES]
+    if unknown:
+        raise UsageError(f"--mode {unknown[0]}: there are {', '.join(MODES)}")
+    options = WalkOptions(
+        cluster=cluster,
+        node=chosen,
+        sender=sender,
+        destination=destination,
+        version=version,
+        octets=octets,
+        seed=seed,
+        kernel=kernel,
+        with_outcomes=with_outcomes,
+    )
+    found = [walk(options, mode) for mode in wanted]
+    if as_json:
+        click.echo(json.dumps(_as_json(found), indent=1, ensure_ascii=False))
+        return 0
+    colour = wants_colour(color)
+    click.echo("\n".join(_as_text(item, everything=everything, colour=colour) for item in found))
+    say_notes(list(dict.fromkeys(note for item in found for note in item.trace.notes)))
+    return 0
+
+
+def _as_json(found: list[Walk]) -> dict[str, object]:
+    objects = {item.mode: _walk_object(item) for item in found}
+    return next(iter(objects.values())) if len(objects) == 1 else {"modes": objects}
+
+
+def _walk_object(item: Walk) -> dict[str, object]:
+    found = trace_object(item.trace)
+    found["mode"] = item.mode
+    found["second"] = passage_object(item.second) if item.second is not None else None
+    told = _told(item)
+    found["names"] = {key: name for key, name in item.names.items() if key in told}
+    return found
+
+
+def _as_text(item: Walk, *, everything: bool, colour: bool) -> str:
+    paint = Paint(on=colour)
+    parts = [
+        paint(f"== {item.mode} mode, node {item.node}", "stage"),
+        render_text(item.trace, everything=everything, colour=colour),
+    ]
+    if item.second is not None:
+        parts.append(paint("the proxy's own connection", "stage"))
+        parts.append(render_passage(item.second, everything=everything, paint=paint))
+    told = _told(item)
+    names = [(key, name) for key, name in item.names.items() if key in told]
+    if names:
+        width = max(len(key) for key, _ in names)
+        parts.append(paint("names", "stage"))
+        parts += [f"  {key:<{width}}  {name}" for key, name in names]
+    return "\n".join(parts) + "\n"
+
+
+def _told(item: Walk) -> str:
+    """Return all text of a walk, for finding the names that occur in it."""
+    text = render_text(item.trace, everything=False, colour=False)
+    if item.second is not None:
+        text += render_passage(item.second, everything=False, paint=Paint(on=False))
+    return text
