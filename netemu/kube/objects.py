@@ -215,7 +215,7 @@ class ClientIPConfig(ApiStruct):
     timeout_seconds: int | None = None
 
 
-class SessionAffinityConfig(ApiStruct):
+class AffinityConfig(ApiStruct):
     """How clients stay with their endpoints."""
 
     client_ip: ClientIPConfig | None = msgspec.field(default=None, name="clientIP")
@@ -238,7 +238,7 @@ class ServiceSpec(ApiStruct):
     health_check_node_port: PortNumber = 0
     publish_not_ready_addresses: bool = False
     session_affinity: str = "None"
-    session_affinity_config: SessionAffinityConfig | None = None
+    session_affinity_config: AffinityConfig | None = None
     ip_families: list[str] | None = None
 
 
