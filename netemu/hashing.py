@@ -17,6 +17,15 @@ GOLDEN_RATIO_32 = 0x61C88647
 """2**32 times the negative golden ratio (include/linux/hash.h)."""
 
 
+GOLDEN_RATIO_64 = 0x61C8864680B583EB
+"""2**64 times the negative golden ratio (include/linux/hash.h)."""
+
+
+def hash_64(value: int, bits: int) -> int:
+    """Spread a 64-bit value over `bits` bits (hash_64)."""
+    return (value * GOLDEN_RATIO_64 & 0xFFFFFFFFFFFFFFFF) >> (64 - bits)
+
+
 def rol32(word: int, shift: int) -> int:
     """Rotate a 32-bit word to the left."""
     return ((word << shift) | (word >> (32 - shift))) & _MASK32

@@ -366,6 +366,7 @@ def br_nf_dev_queue_xmit(net: Net, skb: Skb) -> None:
     fits = skb.gso or len(skb.data) + 2 * reserved <= mtu
     _push_encapsulation(skb, info)
     if fits or skb.protocol != ETH_P_IP:
+        skb.nf_bridge = None
         br_dev_queue_push_xmit(net, skb)
         return
     if not br_validate_ipv4(skb):

@@ -9,6 +9,7 @@ from netemu.ip.icmp import icmp_send
 from netemu.ip.output import route_of
 from netemu.ip.rtable import Rtcf
 from netemu.ip.sockets import AssignedSocket, Sockets
+from netemu.ip.udp_tunnel import UdpTunnels
 from netemu.net import Net, consume_skb, kfree_skb_reason
 from netemu.skb import Checksum, Skb
 from netemu.wire.checksum import internet_checksum, pseudo_header_sum
@@ -42,6 +43,10 @@ def udp_rcv(net: Net, skb: Skb) -> None:
     device = skb.device
     assert device is not None
     port = datagram.dst_port
+    tunnel = None if lite else net.generic(UdpTunnels).receivers.get(port)
+    if tunnel is not None:
+        tunnel(skb)
+        return
     protocol = "udplite" if lite else "udp"
     assigned = isinstance(skb.sk, AssignedSocket)
     if assigned or net.generic(Sockets).lookup(protocol, header.dst, port, device):

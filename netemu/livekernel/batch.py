@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from netemu.livekernel.case import find_lowers, find_wires, port_keys, split_device
+from netemu.livekernel.case import (
+    find_lowers,
+    find_vxlans,
+    find_wires,
+    port_keys,
+    split_device,
+)
 from netemu.sim.spec import (
     AddressSpec,
     FdbSpec,
@@ -53,6 +59,9 @@ PORT_OPTIONS = {
     "locked": "locked",
 }
 """Keys of `LinkSpec.port` that are on or off, as ip(8) names them."""
+
+MULTICAST_NIBBLE = 14
+"""First half octet of 224.0.0.0/4."""
 
 TABLE_LOCAL = 255
 
@@ -104,10 +113,33 @@ def upper_lines(node: NodeSpec, paths: Mapping[str, str]) -> dict[str, list[str]
             line = f"link add {_identity(link)} link {lower.name}{netns} {_upper_kind(link)}"
             lines[there].append(line)
         waiting = [pair for pair in waiting if pair not in ready] if ready else []
+    for space, link, carrier, lower_name in find_vxlans(node):
+        netns = f" netns {paths[space]}" if space != carrier else ""
+        line = f"link add {_identity(link)}{netns} {_vxlan_kind(link, lower_name)}"
+        lines[carrier].append(line)
     return lines
 
 
+def _vxlan_kind(link: LinkSpec, lower: str) -> str:
+    vxlan = link.vxlan
+    assert vxlan is not None
+    words = [f"type vxlan id {vxlan.vni} dstport {vxlan.port} ageing {vxlan.ageing_s}"]
+    if vxlan.remote:
+        grouped = vxlan.remote[0] >> 4 == MULTICAST_NIBBLE
+        words.append(f"{'group' if grouped else 'remote'} {format_address(vxlan.remote)}")
+    words += [f"local {format_address(vxlan.local)}"] if vxlan.local else []
+    words += [f"dev {lower}"] if lower else []
+    words += [f"srcport {vxlan.src_ports[0]} {vxlan.src_ports[1]}"] if any(vxlan.src_ports) else []
+    words.append("learning" if vxlan.learning else "nolearning")
+    words.append(f"ttl {'inherit' if vxlan.ttl_inherit else vxlan.ttl or 'auto'}")
+    words += [f"tos {'inherit' if vxlan.tos == 1 else hex(vxlan.tos)}"] if vxlan.tos else []
+    words += [f"df {vxlan.df}", "udpcsum" if vxlan.checksum else "noudpcsum"]
+    return " ".join(words)
+
+
 def _upper_kind(link: LinkSpec) -> str:
+    if link.macvlan is not None:
+        return f"type macvlan mode {link.macvlan.mode}"
     vlan = link.vlan
     assert vlan is not None
     words = [f"type vlan proto {_VLAN_PROTOCOLS[vlan.protocol]} id {vlan.vid}"]
@@ -332,6 +364,20 @@ def bridge_vlan_lines(space: NamespaceSpec) -> list[str]:
         words = f"vlan add dev {entry.device} vid {entry.vid}"
         words += (" pvid" if entry.pvid else "") + (" untagged" if entry.untagged else "")
         lines.append(words + (" self" if entry.device in bridges else ""))
+    return lines
+
+
+def vxlan_fdb_lines(space: NamespaceSpec) -> list[str]:
+    """Add the hosts of VXLAN tables, in the order in which copies are sent to them."""
+    lines: list[str] = []
+    for entry in space.vxlan_fdb:
+        words = f"fdb append {format_mac(entry.mac)} dev {entry.device}"
+        words += f" dst {format_address(entry.dst)} self"
+        words += f" port {entry.port}" if entry.port else ""
+        words += f" vni {entry.vni}" if entry.vni else ""
+        words += f" via {entry.via}" if entry.via else ""
+        state = {"permanent": "local", "static": "static"}.get(entry.state, "dynamic")
+        lines.append(f"{words} {state}")
     return lines
 
 

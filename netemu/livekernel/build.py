@@ -165,7 +165,11 @@ class BuiltNode:
                 *batch.neighbour_lines(spec.neighbours),
             ]
         )
-        for lines in (batch.bridge_vlan_lines(spec), batch.fdb_lines(spec)):
+        for lines in (
+            batch.bridge_vlan_lines(spec),
+            batch.fdb_lines(spec),
+            batch.vxlan_fdb_lines(spec),
+        ):
             if lines:
                 run_tool(["bridge", "-batch", "-"], "\n".join(lines) + "\n")
         if spec.rules4 is not None:

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 
 from netemu.clock import UPTIME_NS
 from netemu.sim.spec import NodeSpec
-from netemu.sim.wiring import Wire, device_key, find_lowers, find_wires, port_keys, split_device
+from netemu.sim.wiring import (
+    Wire,
+    device_key,
+    find_lowers,
+    find_vxlans,
+    find_wires,
+    port_keys,
+    split_device,
+)
 
 NSEC_PER_SEC = 1_000_000_000
 
@@ -20,6 +28,7 @@ __all__ = [
     "Wire",
     "device_key",
     "find_lowers",
+    "find_vxlans",
     "find_wires",
     "port_keys",
     "split_device",

@@ -42,7 +42,13 @@ def masks_of(case: Case) -> Masks:
         for socket in space.sockets or []
         if socket.protocol == "tcp"
     ]
-    return Masks(input_frames(case), listeners)
+    tunnels = {
+        link.vxlan.port
+        for space in case.node.namespaces()
+        for link in space.links
+        if link.vxlan is not None
+    }
+    return Masks(input_frames(case), listeners, tunnels)
 
 
 def input_frames(case: Case) -> list[bytes]:
@@ -199,7 +205,7 @@ def _rows(kind: str, rows: Sequence[str]) -> list[str]:
     """Return rows that are comparable: the kernel's own multicast FDB entries are left out."""
     kept = [" ".join(row.split()) for row in rows if row.strip()]
     if kind == "fdb":
-        kept = [row for row in kept if " master " in f"{row} "]
+        kept = [row for row in kept if " master " in f"{row} " or " dst " in row]
     return sorted(kept)
 
 

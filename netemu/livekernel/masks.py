@@ -17,6 +17,7 @@ from netemu.wire.fields import get16, get32, set16
 MASKS = {
     "ip-id": "identification of packets without DF that the node makes itself",
     "tcp-isn": "first sequence number of a listening socket's connection, and its time stamps",
+    "tunnel-port": "source port of VXLAN packets, a hash with a key drawn at boot",
     "nat-port": "port numbers and ICMP ids that NAT draws (see draws.py): they may differ, but one"
     " number of one run must stand for one number of the other everywhere",
     "icmp-time": "time of day in an ICMP timestamp reply",
@@ -43,6 +44,8 @@ LARGEST_OFFSET = 1 << 16
 _LOG_SEQ = re.compile(r" PROTO=TCP SPT=\d+ DPT=\d+ (?:SEQ=(\d+) )?")
 _LOG_BOUND = re.compile(r" bound (\d+) ")
 _LOG_TIMESTAMP = re.compile(r"080A([0-9A-F]{8})")
+_LOG_TUNNEL = re.compile(r" SPT=(\d+) DPT=(\d+) ")
+_LOG_ANY_ID = re.compile(r"\bID=\d+ ")
 _LOG_ID = re.compile(r"(TTL=\d+ ID=)(\d+)( (?!DF|CE DF))")
 
 
@@ -65,8 +68,13 @@ def known_ids(frames: Iterable[bytes]) -> set[int]:
 class Masks:
     """The masks of one run of a case; frames go through them before log lines do."""
 
-    def __init__(self, inputs: Iterable[bytes], listeners: Sequence[tuple[bytes, int]]) -> None:
-        """Take what came in, and address (zero for any) and port of TCP listeners.
+    def __init__(
+        self,
+        inputs: Iterable[bytes],
+        listeners: Sequence[tuple[bytes, int]],
+        tunnels: Iterable[int] = (),
+    ) -> None:
+        """Take what came in, address (zero for any) and port of TCP listeners, ports of tunnels.
 
         Where anything listens, a SYN+ACK whose number did not come in was made by the node (its
         port may have been translated since).
@@ -77,6 +85,8 @@ class Masks:
         self._known_stamps = {stamp for frame in inputs for stamp in _time_stamps(frame)}
         self._listening = bool(listeners)
         self._isns: set[int] = set()
+        self._tunnels = frozenset(tunnels)
+        """Destination ports of VXLAN packets."""
 
     def frame(self, frame: bytes) -> bytes:
         """Return `frame` with what is random set to zero, checksums as if it had been zero."""
@@ -88,6 +98,8 @@ class Masks:
         return bytes(data)
 
     def _mask_packet(self, data: bytearray, start: int) -> None:
+        if self._mask_tunnel(data, start):
+            return
         self._mask_id(data, start)
         fragment = get16(data, start + 6)
         segment = start + (data[start] & 15) * 4
@@ -109,6 +121,23 @@ class Masks:
         if offset is not None:
             _mask_segment(data, segment, offset)
 
+    def _mask_tunnel(self, data: bytearray, start: int) -> bool:
+        """Mask the outer headers of a tunnelled frame; even with DF it has a random id."""
+        segment = start + (data[start] & 15) * 4
+        first = not get16(data, start + 6) & 0x1FFF
+        if data[start + 9] != PROTO_UDP or not first or len(data) < segment + 8:
+            return False
+        if get16(data, segment + 2) not in self._tunnels:
+            return False
+        check = csum_replace2(get16(data, start + 10), get16(data, start + 4), 0)
+        set16(data, start + 4, 0)
+        set16(data, start + 10, check)
+        if get16(data, segment + 6):
+            check = csum_replace2(get16(data, segment + 6), get16(data, segment), 0)
+            set16(data, segment + 6, check)
+        set16(data, segment, 0)
+        return True
+
     def _mask_id(self, data: bytearray, start: int) -> None:
         identification = get16(data, start + 4)
         if not get16(data, start + 6) & DF and identification not in self._known:
@@ -127,6 +156,8 @@ class Masks:
 
     def log_line(self, line: str) -> str:
         """Return a kernel log line with what is random set to zero."""
+        if (port := _LOG_TUNNEL.search(line)) and int(port[2]) in self._tunnels:
+            line = _LOG_ANY_ID.sub("ID=0 ", line).replace(port[0], f" SPT=0 DPT={port[2]} ")
         line = _LOG_BOUND.sub(self._log_bound, _LOG_ID.sub(self._log_id, line))
         found = _LOG_SEQ.search(line)
         if found is None:

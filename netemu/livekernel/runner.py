@@ -217,7 +217,7 @@ def _collect(space: NamespaceSpec, result: Result) -> None:
     rows = run_tool(["conntrack", "-L"]).splitlines()
     result.conntrack[space.name] = rows
     result.neighbours[space.name] = run_tool(["ip", "-4", "neigh"]).splitlines()
-    if any(link.kind == "bridge" for link in space.links):
+    if any(link.kind in {"bridge", "vxlan"} for link in space.links):
         result.fdb[space.name] = run_tool(["bridge", "fdb", "show"]).splitlines()
 
 

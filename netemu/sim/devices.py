@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from netemu.ip.vxlan import Vxlan
 from netemu.link.bridge import Bridge
 from netemu.link.dummy import Dummy
 from netemu.link.loopback import Loopback
+from netemu.link.macvlan import Macvlan
 from netemu.link.port import Port
 from netemu.link.veth import Veth
 from netemu.link.vlan import Vlan
-from netemu.sim.wiring import device_key, find_lowers, find_wires, port_keys
+from netemu.sim.wiring import device_key, find_lowers, find_vxlans, find_wires, port_keys
 
 if TYPE_CHECKING:
     from netemu.net import Net
@@ -24,9 +26,9 @@ if TYPE_CHECKING:
     from netemu.skb import Device
 
 WITHOUT_OWN_CODE = {
-    "vxlan": "frames leave it without their VXLAN header",
+    "vxlan": "frames leave it without their VXLAN header, since it is of a kind not emulated",
     "vlan": "frames leave it without their 802.1Q tag, since the device below is not known",
-    "macvlan": "it does not reach the other devices of its parent",
+    "macvlan": "it does not reach the other devices of its parent, which is not known",
     "ipvlan": "it does not reach the other devices of its parent",
     "bond": "it stands for all its slaves",
     "tun": "frames carry an Ethernet header here",
@@ -111,12 +113,30 @@ def _make_vlan(net: Net, link: LinkSpec) -> Device:
     )  # fmt: skip
 
 
+def _make_macvlan(net: Net, link: LinkSpec) -> Device:
+    assert link.macvlan is not None
+    return Macvlan(
+        net, link.macvlan, name=link.name, ifindex=link.ifindex, mac=link.mac, mtu=link.mtu,
+        up=link.up, noarp=link.noarp,
+    )  # fmt: skip
+
+
+def _make_vxlan(net: Net, link: LinkSpec) -> Device:
+    assert link.vxlan is not None
+    return Vxlan(
+        net, link.vxlan, name=link.name, ifindex=link.ifindex, mac=link.mac, mtu=link.mtu,
+        up=link.up, noarp=link.noarp,
+    )  # fmt: skip
+
+
 _MAKERS: dict[str, Callable[[Net, LinkSpec], Device]] = {
     "loopback": _make_loopback,
     "bridge": _make_bridge,
     "veth": _make_veth,
     "dummy": _make_dummy,
     "vlan": _make_vlan,
+    "macvlan": _make_macvlan,
+    "vxlan": _make_vxlan,
 }
 """By kind; whatever is not a port has one."""
 
@@ -133,8 +153,15 @@ def _connect_pairs(spec: NodeSpec, nets: dict[str, Net]) -> None:
 def _attach_uppers(spec: NodeSpec, nets: dict[str, Net]) -> None:
     for upper, lower in find_lowers(spec):
         device = nets[upper[0]].devices[upper[1].name]
-        assert isinstance(device, Vlan)
-        device.attach(nets[lower[0]].devices[lower[1].name])
+        below = nets[lower[0]].devices[lower[1].name]
+        if isinstance(device, Vlan):
+            device.attach(below)
+        elif isinstance(device, Macvlan):
+            device.attach(below, nets[lower[0]])
+    for space, link, carrier, lower_name in find_vxlans(spec):
+        device = nets[space].devices[link.name]
+        assert isinstance(device, Vxlan)
+        device.attach(nets[carrier], lower_name)
 
 
 def _enslave(space: NamespaceSpec, net: Net) -> None:
@@ -145,6 +172,9 @@ def _enslave(space: NamespaceSpec, net: Net) -> None:
         bridge = net.devices.get(link.master)
         if isinstance(bridge, Bridge):
             bridge.add_port(net.devices[link.name], link.port)
+    for device in net.devices.values():
+        if isinstance(device, Vxlan):
+            device.fdb.load(entry for entry in space.vxlan_fdb if entry.device == device.name)
     for bridge in net.devices.values():
         if isinstance(bridge, Bridge):
             bridge.load_vlans(space.bridge_vlans)

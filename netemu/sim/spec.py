@@ -33,6 +33,32 @@ class MacvlanSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VxlanSpec:
+    """What a VXLAN device is; the device that it sends by, if told, is `LinkSpec.peer_ifindex`."""
+
+    vni: int
+    remote: bytes = b""
+    """Where frames to unknown MACs go: a host or a group; empty: nowhere."""
+    local: bytes = b""
+    """Source address; empty: the route's."""
+    port: int = 8472
+    src_ports: tuple[int, int] = (0, 0)
+    """Source ports are drawn from low up to but not including high; (0, 0): as of programs."""
+    learning: bool = True
+    ageing_s: int = 300
+    ttl: int = 0
+    """0: as of any packet of the node."""
+    ttl_inherit: bool = False
+    tos: int = 0
+    """1: that of the packet inside."""
+    df: str = "unset"
+    """unset set inherit."""
+    checksum: bool = True
+    localbypass: bool = True
+    """A frame for another VXLAN device of the node goes there at once (since Linux 6.5)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkSpec:
     """One device, as `ip -j -d link show` gives it."""
 
@@ -57,6 +83,7 @@ class LinkSpec:
     """Port options of info_slave_data: state, hairpin, isolated, learning, flood, ..."""
     vlan: VlanSpec | None = None
     macvlan: MacvlanSpec | None = None
+    vxlan: VxlanSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +180,22 @@ class FdbSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VxlanFdbSpec:
+    """One entry of a VXLAN device's own table: the host behind which a MAC is."""
+
+    device: str
+    mac: bytes
+    dst: bytes
+    port: int = 0
+    """0: the device's own."""
+    vni: int = 0
+    via: str = ""
+    """Device that the outer packet leaves by; empty: as the route says."""
+    state: str = ""
+    """permanent static, or empty for a learnt one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeVlanSpec:
     """A VLAN that a bridge port, or the bridge itself, is a member of (`bridge vlan show`)."""
 
@@ -196,6 +239,7 @@ class NamespaceSpec:
     """None: the kernel's three (0 local, 32766 main, 32767 default)."""
     neighbours: list[NeighbourSpec] = field(default_factory=list)
     fdb: list[FdbSpec] = field(default_factory=list)
+    vxlan_fdb: list[VxlanFdbSpec] = field(default_factory=list)
     bridge_vlans: list[BridgeVlanSpec] | None = None
     """None: not told, so that every port is in the bridge's default VLAN."""
     sysctls: dict[str, str] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from netemu.clock import NSEC_PER_SEC
 from netemu.ip.neighbour import NeighbourTable
+from netemu.ip.vxlan import Vxlan
 from netemu.link.bridge import Bridge
 from netemu.netfilter.conntrack.expect import Expectations
 from netemu.netfilter.conntrack.table import Conntrack
@@ -44,8 +45,10 @@ def _namespace_files(space: Namespace) -> dict[str, str]:
             space.ruleset, counters=True, backend=space.spec.backend
         )
     bridges = [device for device in net.devices.values() if isinstance(device, Bridge)]
-    if bridges:
+    vxlans = [device for device in net.devices.values() if isinstance(device, Vxlan)]
+    if bridges or vxlans:
         files["fdb"] = "".join(bridge.fdb_text() for bridge in bridges)
+        files["fdb"] += "".join(device.fdb.text(device.name) for device in vxlans)
     return files
 
 

@@ -6,6 +6,7 @@ Kernel: net/core/rtnetlink.c (IFLA_LINK, IFLA_LINK_NETNSID), drivers/net/veth.c.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from netemu.sim.spec import LinkSpec, NamespaceSpec, NodeSpec
 
@@ -79,7 +80,33 @@ def find_lowers(node: NodeSpec) -> list[tuple[End, End]]:
 
 
 def _is_upper(link: LinkSpec) -> bool:
-    return link.vlan is not None
+    return link.vlan is not None or link.macvlan is not None
+
+
+class VxlanCarrier(NamedTuple):
+    """A VXLAN device, and what carries its frames."""
+
+    space: str
+    link: LinkSpec
+    carrier: str
+    """Namespace whose packets carry them: the one where the device was made."""
+    lower: str
+    """Device that the packets leave by; empty: as the routes say."""
+
+
+def find_vxlans(node: NodeSpec) -> list[VxlanCarrier]:
+    """Return the VXLAN devices whose carriers the node holds."""
+    names = {
+        (space.name, link.ifindex): link.name for space in node.namespaces() for link in space.links
+    }
+    found: list[VxlanCarrier] = []
+    for space in node.namespaces():
+        for link in space.links:
+            there = _peer_namespace(space, link)
+            if link.vxlan is not None and there is not None:
+                lower = names.get((there, link.peer_ifindex), "")
+                found.append(VxlanCarrier(space.name, link, there, lower))
+    return found
 
 
 def _peer_namespace(space: NamespaceSpec, link: LinkSpec) -> str | None:
@@ -94,6 +121,7 @@ def port_keys(node: NodeSpec) -> list[str]:
         (name, link.ifindex) for wire in find_wires(node) for name, link in (wire.one, wire.other)
     }
     inside |= {(name, link.ifindex) for (name, link), _ in find_lowers(node)}
+    inside |= {(found.space, found.link.ifindex) for found in find_vxlans(node)}
     return [
         device_key(space.name, link.name)
         for space in node.namespaces()

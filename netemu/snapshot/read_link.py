@@ -11,8 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from netemu.sim.spec import LinkSpec, VlanSpec
+from netemu.sim.spec import LinkSpec
 from netemu.snapshot.document import Document
+from netemu.snapshot.read_upper import macvlan_of, vlan_of, vxlan_of
 from netemu.snapshot.records import LinkRecord, Options
 from netemu.snapshot.text_link import link_records
 from netemu.snapshot.values import STP_STATES, VLAN_PROTOCOLS, mac_of
@@ -47,33 +48,22 @@ def _spec(record: LinkRecord, index_of: dict[str, int], masters: set[str]) -> Li
         carrier="NO-CARRIER" not in record.flags,
         noarp="NOARP" in record.flags,
         master=record.master,
-        peer_ifindex=record.link_index or index_of.get(record.link or "", 0),
+        peer_ifindex=record.link_index or index_of.get(_lower_name(record), 0),
         peer_netnsid=record.link_netnsid,
         bridge=numbers_of(info.info_data) if info.info_kind == "bridge" else {},
         port=numbers_of(info.info_slave_data) if info.info_slave_kind == "bridge" else {},
-        vlan=_vlan(info.info_data) if info.info_kind == "vlan" else None,
+        vlan=vlan_of(info.info_data) if info.info_kind == "vlan" else None,
+        macvlan=macvlan_of(info.info_data) if info.info_kind == "macvlan" else None,
+        vxlan=vxlan_of(info.info_data) if info.info_kind == "vxlan" else None,
     )
 
 
-def _vlan(options: Options) -> VlanSpec | None:
-    """Return what an 802.1Q device is; None when its id is not told."""
-    vid = options.get("id")
-    if not isinstance(vid, int):
-        return None
-    flags = options.get("flags")
-    return VlanSpec(
-        vid=vid,
-        protocol=VLAN_PROTOCOLS.get(str(options.get("protocol")), VLAN_PROTOCOLS["802.1Q"]),
-        reorder_header=not isinstance(flags, list) or "REORDER_HDR" in flags,
-        ingress_qos=_qos(options.get("ingress_qos")),
-        egress_qos=_qos(options.get("egress_qos")),
-    )
-
-
-def _qos(value: object) -> tuple[tuple[int, int], ...]:
-    rows = value if isinstance(value, list) else []
-    pairs = [(row.get("from"), row.get("to")) for row in rows if isinstance(row, dict)]
-    return tuple((one, two) for one, two in pairs if isinstance(one, int) and isinstance(two, int))
+def _lower_name(record: LinkRecord) -> str:
+    """Return the device at the other end or below, which a VXLAN's details name."""
+    if record.linkinfo.info_kind == "vxlan":
+        data = record.linkinfo.info_data
+        return str(data.get("link") or data.get("dev") or "")
+    return record.link or ""
 
 
 def _kind(record: LinkRecord, masters: set[str]) -> str:

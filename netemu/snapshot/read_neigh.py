@@ -1,15 +1,15 @@
 """`ip -j neigh show` and `bridge -j fdb show` into NeighbourSpec and FdbSpec.
 
-Tool: iproute2 ip/ipneigh.c (print_neigh), bridge/fdb.c (print_fdb). Of an FDB only entries of a
-bridge count (`master`, or the bridge device itself without `self`): `self` entries are a NIC's
-address filters or a VXLAN's own table.
+Tool: iproute2 ip/ipneigh.c (print_neigh), bridge/fdb.c (print_fdb). Of an FDB the entries of a
+bridge count (`master`), and those of a VXLAN's own table (`dst`): other `self` entries are a NIC's
+address filters.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from netemu.sim.spec import FdbSpec, NeighbourSpec
+from netemu.sim.spec import FdbSpec, NeighbourSpec, VxlanFdbSpec
 from netemu.snapshot.document import BadValueError, Document
 from netemu.snapshot.records import FdbRecord, NeighbourRecord
 from netemu.snapshot.text_neigh import fdb_records, neighbour_records
@@ -59,26 +59,46 @@ def _neighbour(record: NeighbourRecord) -> NeighbourSpec:
     )
 
 
-def read_fdb(document: Document) -> list[FdbSpec]:
-    """Return the entries of bridges in printed order."""
-    found: list[FdbSpec] = []
+def read_fdb(document: Document) -> tuple[list[FdbSpec], list[VxlanFdbSpec]]:
+    """Return the entries of bridges and those of VXLAN devices, each in printed order."""
+    bridges: list[FdbSpec] = []
+    tunnels: list[VxlanFdbSpec] = []
     json = document.is_json
     records = document.decode(list[FdbRecord]) if json else fdb_records(document)
     for index, record in enumerate(records):
-        if not record.mac or not record.master:
+        if not record.mac or not (record.master or record.dst):
             continue
         mac = mac_of(record.mac)
         if not mac:
             raise document.record_error(
                 index, BadValueError(f"{record.mac!r} is no MAC address", record.mac)
             )
-        found.append(
-            FdbSpec(
-                bridge=record.master,
-                device=record.ifname or record.dev,
-                mac=mac,
-                state=record.state,
-                vlan=record.vlan,
+        device = record.ifname or record.dev
+        if record.master:
+            bridges.append(
+                FdbSpec(
+                    bridge=record.master,
+                    device=device,
+                    mac=mac,
+                    state=record.state,
+                    vlan=record.vlan,
+                )
             )
-        )
-    return found
+        elif ":" not in record.dst:
+            try:
+                tunnels.append(_tunnel(record, device, mac))
+            except ValueError as error:
+                raise document.record_error(index, error) from None
+    return bridges, tunnels
+
+
+def _tunnel(record: FdbRecord, device: str, mac: bytes) -> VxlanFdbSpec:
+    return VxlanFdbSpec(
+        device=device,
+        mac=mac,
+        dst=address_of(record.dst),
+        port=record.port,
+        vni=record.vni,
+        via=record.viaIf,
+        state=record.state,
+    )

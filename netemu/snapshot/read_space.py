@@ -88,7 +88,7 @@ class SpaceReader:
         if document := self.document("neigh"):
             space.neighbours = read_neighbours(document)
         if document := self.document("fdb"):
-            space.fdb = read_fdb(document)
+            space.fdb, space.vxlan_fdb = read_fdb(document)
         if document := self.document("bridge_vlan"):
             space.bridge_vlans = read_bridge_vlans(document)
         if document := self.document("sysctl"):

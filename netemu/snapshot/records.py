@@ -90,6 +90,10 @@ class FdbRecord(msgspec.Struct):
     master: str = ""
     state: str = ""
     vlan: int = 0
+    dst: str = ""
+    port: int = 0
+    vni: int = 0
+    viaIf: str = ""  # noqa: N815 - the tool's own name
 
 
 class Via(msgspec.Struct):

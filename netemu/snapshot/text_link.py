@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from netemu.snapshot.document import Document
+from netemu.snapshot.read_upper import macvlan_words, vlan_words, vxlan_words
 from netemu.snapshot.records import AddressRecord, DeviceRecord, LinkInfo, LinkRecord, Options
 
 _HEAD = re.compile(
@@ -137,16 +138,12 @@ def _options(line: str) -> Options:
     return found
 
 
-_VLAN_FLAGS = re.compile(r"<([^>]*)>")
-
-
-def _vlan_options(line: str) -> Options:
-    """Return the members of `vlan protocol 802.1Q id 10 <REORDER_HDR>`."""
-    flags = _VLAN_FLAGS.search(line)
-    return _options(_VLAN_FLAGS.sub("", line)) | {"flags": flags[1].split(",") if flags else []}
-
-
-_DETAILS = {"bridge": _options, "vlan": _vlan_options, "macvlan": _options, "vxlan": _options}
+_DETAILS = {
+    "bridge": _options,
+    "macvlan": macvlan_words,
+    "vlan": vlan_words,
+    "vxlan": vxlan_words,
+}
 """How the rest of a kind's detail line is read."""
 
 

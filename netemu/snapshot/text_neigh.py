@@ -46,6 +46,10 @@ def fdb_records(document: Document) -> list[FdbRecord]:
                 master=word_after(words, "master"),
                 vlan=document.whole_number(number, word_after(words, "vlan")),
                 state=next((word for word in words if word in FDB_STATES), ""),
+                dst=word_after(words, "dst"),
+                port=document.whole_number(number, word_after(words, "port")),
+                vni=document.whole_number(number, word_after(words, "vni")),
+                viaIf=word_after(words, "via"),
             )
         )
     return found

@@ -25,6 +25,8 @@ from netemu.sim.spec import (
     RouteSpec,
     SocketSpec,
     VlanSpec,
+    VxlanFdbSpec,
+    VxlanSpec,
 )
 from netemu.snapshot.items import ITEM
 from netemu.snapshot.read_route import ALL_MARK_BITS
@@ -84,7 +86,8 @@ def files_of(space: NamespaceSpec) -> dict[str, str]:
     if space.policy_rules is not None:
         put("rule", _json([_rule(rule) for rule in space.policy_rules]))
     put("neigh", _json([_neighbour(neighbour) for neighbour in space.neighbours]))
-    put("fdb", _json([_fdb(entry) for entry in space.fdb]))
+    fdb = [_fdb(entry) for entry in space.fdb] + [_vxlan_fdb(entry) for entry in space.vxlan_fdb]
+    put("fdb", _json(fdb))
     if space.bridge_vlans is not None:
         put("bridge_vlan", _json(_bridge_vlans(space.bridge_vlans)))
     put("netns", _json([_netns(nsid, name) for nsid, name in space.netns_ids.items()]))
@@ -132,6 +135,10 @@ def _link(link: LinkSpec, index_names: Mapping[int, str]) -> Record:
         info["info_data"] = {name: _bridge_option(name, v) for name, v in link.bridge.items()}
     if link.vlan is not None:
         info["info_data"] = _vlan(link.vlan)
+    if link.macvlan is not None:
+        info["info_data"] = {"mode": link.macvlan.mode}
+    if link.vxlan is not None:
+        info["info_data"] = _vxlan(link.vxlan, index_names.get(link.peer_ifindex, ""))
     if link.master and link.port:
         info["info_slave_kind"] = "bridge"
         info["info_slave_data"] = {name: _option(name, v) for name, v in link.port.items()}
@@ -161,6 +168,38 @@ def _vlan(vlan: VlanSpec) -> Record:
     )
 
 
+def _vxlan(vxlan: VxlanSpec, lower: str) -> Record:
+    low, high = vxlan.src_ports
+    grouped = bool(vxlan.remote) and vxlan.remote[0] >> 4 == 14
+    return _kept(
+        id=vxlan.vni,
+        **{"group" if grouped else "remote": format_address(vxlan.remote) if vxlan.remote else ""},
+        local=format_address(vxlan.local) if vxlan.local else "",
+        link=lower,
+        port_range={"low": low, "high": high},
+        port=vxlan.port,
+        learning=vxlan.learning,
+        tos=hex(vxlan.tos) if vxlan.tos else "",
+        ttl="inherit" if vxlan.ttl_inherit else vxlan.ttl,
+        df=vxlan.df,
+        ageing=vxlan.ageing_s,
+        udp_csum=vxlan.checksum,
+        localbypass=vxlan.localbypass,
+    )
+
+
+def _vxlan_fdb(entry: VxlanFdbSpec) -> Record:
+    record = _kept(
+        mac=format_mac(entry.mac),
+        ifname=entry.device,
+        dst=format_address(entry.dst),
+        port=entry.port or None,
+        vni=entry.vni or None,
+        viaIf=entry.via,
+    )
+    return record | {"flags": ["self"], "state": entry.state}
+
+
 def _qos(pairs: tuple[tuple[int, int], ...]) -> object:
     return [{"from": one, "to": other} for one, other in pairs] or None
 
@@ -183,11 +222,12 @@ def _option(name: str, value: int) -> object:
 
 def _link_head(link: LinkSpec, index_names: Mapping[int, str]) -> Record:
     loopback = link.kind == "loopback"
-    near = link.peer_netnsid is None and link.peer_ifindex in index_names
+    own = link.vxlan is not None  # its details name the device below
+    near = link.peer_netnsid is None and link.peer_ifindex in index_names and not own
     return _kept(
         ifindex=link.ifindex,
         link=index_names[link.peer_ifindex] if near else None,
-        link_index=link.peer_ifindex or None if not near else None,
+        link_index=None if near or own else link.peer_ifindex or None,
         ifname=link.name,
         flags=_flags(link),
         mtu=link.mtu,

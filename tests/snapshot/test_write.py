@@ -15,6 +15,7 @@ from netemu.sim.spec import (
     BridgeVlanSpec,
     FdbSpec,
     LinkSpec,
+    MacvlanSpec,
     NamespaceSpec,
     NeighbourSpec,
     NexthopSpec,
@@ -24,6 +25,8 @@ from netemu.sim.spec import (
     SocketSpec,
     TextFile,
     VlanSpec,
+    VxlanFdbSpec,
+    VxlanSpec,
 )
 from netemu.snapshot.read import read_node
 from netemu.snapshot.write import write_node
@@ -47,6 +50,31 @@ vlans = st.builds(
     reorder_header=st.booleans(),
     ingress_qos=qos,
     egress_qos=qos,
+)
+vxlans = st.builds(
+    VxlanSpec,
+    vni=st.integers(1, 0xFFFFFF),
+    remote=st.sampled_from([b"", b"\xc0\x00\x02\x09", b"\xef\x01\x02\x03"]),
+    local=st.just(b"") | v4,
+    port=ports,
+    src_ports=st.tuples(ports, ports),
+    learning=st.booleans(),
+    ageing_s=st.integers(0, 999),
+    ttl=st.integers(0, 255),
+    tos=st.integers(0, 255),
+    df=st.sampled_from(["unset", "set", "inherit"]),
+    checksum=st.booleans(),
+    localbypass=st.booleans(),
+)
+tunnels = st.builds(
+    VxlanFdbSpec,
+    device=st.just("vx0"),
+    mac=macs,
+    dst=v4,
+    port=ports,
+    vni=st.integers(0, 0xFFFFFF),
+    via=st.sampled_from(["", "eth0"]),
+    state=st.sampled_from(["", "permanent", "static"]),
 )
 bridge_vlans = st.builds(
     BridgeVlanSpec,
@@ -101,7 +129,23 @@ def links(draw: st.DrawFn) -> list[LinkSpec]:
         peer_ifindex=2,
         vlan=draw(st.none() | vlans),
     )
-    return [lo, eth0, br0, veth1, vlan]
+    macvlan = LinkSpec(
+        name="mv0",
+        ifindex=10,
+        kind="macvlan",
+        mac=draw(macs),
+        peer_ifindex=2,
+        macvlan=MacvlanSpec(mode=draw(st.sampled_from(["bridge", "private", "vepa"]))),
+    )
+    vxlan = LinkSpec(
+        name="vx0",
+        ifindex=11,
+        kind="vxlan",
+        mac=draw(macs),
+        peer_ifindex=draw(st.sampled_from([0, 2])),
+        vxlan=draw(vxlans),
+    )
+    return [lo, eth0, br0, veth1, vlan, macvlan, vxlan]
 
 
 @st.composite
@@ -221,6 +265,7 @@ def namespaces(draw: st.DrawFn, name: str) -> NamespaceSpec:
         policy_rules=draw(st.none() | st.lists(policy_rules(), max_size=3)),
         neighbours=draw(st.lists(neighbours, max_size=2)),
         fdb=draw(st.lists(fdb, max_size=2)),
+        vxlan_fdb=draw(st.lists(tunnels, max_size=2)),
         bridge_vlans=draw(st.none() | st.lists(bridge_vlans, max_size=2)),
         sysctls=draw(
             st.dictionaries(
