@@ -2,9 +2,10 @@
 
 Kernel: net/ipv4/icmp.c. RFC 792, RFC 1122 section 3.2.2, RFC 1812 section 4.3.2.
 
-Differs from Linux: errors about packets of TCP and UDP sockets are taken and change nothing. An
-echo reply is taken, where the kernel has it dropped (NO_SOCKET) unless a program waits for it.
-PROBE messages (RFC 8335) are discarded in silence, which is the kernel's default, too.
+Differs from Linux: errors about packets of sockets whose programs are not emulated are taken and
+change nothing, and a connection does not learn a path's MTU while it sends. An echo reply is taken,
+where the kernel has it dropped (NO_SOCKET) unless a program waits for it. PROBE messages (RFC 8335)
+are discarded in silence, which is the kernel's default, too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,14 @@ from netemu.skb import ETH_P_IP, Checksum, PacketType, Skb
 from netemu.wire.address import IPV4_ANY
 from netemu.wire.checksum import internet_checksum
 from netemu.wire.fields import get16, set16, set32
-from netemu.wire.icmp import CHECK, ERROR_TYPES, HEADER_LEN, NR_ICMP_TYPES, IcmpType
+from netemu.wire.icmp import (
+    CHECK,
+    ERROR_TYPES,
+    HEADER_LEN,
+    NR_ICMP_TYPES,
+    IcmpType,
+    icmp_errno,
+)
 from netemu.wire.ipv4 import (
     IPPROTO_DCCP,
     IPPROTO_ICMP,
@@ -313,6 +321,11 @@ def _handle(net: Net, skb: Skb, message: bytearray) -> str:
     icmp_type = message[0]
     if icmp_type == IcmpType.ECHO:
         return _icmp_echo(net, skb, message)
+    if icmp_type == IcmpType.ECHO_REPLY:
+        take = net.generic(Upcalls).ping_rcv
+        if take is not None:
+            take(net, skb)
+        return ""
     if icmp_type == IcmpType.TIMESTAMP:
         return _icmp_timestamp(net, skb, message)
     if icmp_type in {
@@ -359,6 +372,9 @@ def _socket_deliver(net: Net, skb: Skb, message: bytearray, info: int) -> None:
     tcp_err = net.generic(Upcalls).tcp_err
     if protocol == IPPROTO_TCP and tcp_err is not None:
         tcp_err(net, skb, quoted, info)
+    tell, errno = net.generic(Upcalls).error_handlers.get(protocol), icmp_errno(message)
+    if tell is not None and errno:
+        tell(net, bytes(quoted), errno)
 
 
 def _icmp_err(net: Net, skb: Skb, message: bytearray, info: int) -> None:

@@ -2,14 +2,16 @@
 
 Kernel: net/ipv4/udp.c (__udp4_lib_lookup), net/ipv4/inet_hashtables.c (__inet_lookup_listener).
 
-Programs are not emulated: a socket takes what is sent to it, and a TCP one answers as the kernel
-does on its own.
+A socket whose program is not known takes what is sent to it, and a TCP one answers as the kernel
+does on its own. A known program (`Listener`) is given what arrives.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
+from netemu.ip.tcp_program import TcpProgram
 from netemu.net import Net
 from netemu.sim.spec import SocketSpec
 from netemu.skb import Device
@@ -45,15 +47,31 @@ CONTROL_SOCKET = ControlSocket()
 """ipv4_tcp_sk."""
 
 
+class Listener(Protocol):
+    """A program behind listening sockets."""
+
+    def accept(self) -> TcpProgram:
+        """Return what takes the next TCP connection."""
+
+    def answer(self, datagram: bytes) -> bytes | None:
+        """Return the answer to a UDP datagram, None for none."""
+
+
+LOCAL_PORTS = (32768, 60999)
+"""First and last port for programs that do not choose one (ip_local_port_range)."""
+
+
 class Sockets:
     """Who listens, by protocol and port."""
 
-    __slots__ = ("_by_port", "known")
+    __slots__ = ("_by_port", "_in_use", "_listeners", "known")
 
     def __init__(self, net: Net) -> None:
         """Start without sockets."""
         del net
         self._by_port: dict[tuple[str, int], list[SocketSpec]] = {}
+        self._listeners: dict[tuple[str, bytes, int], Listener] = {}
+        self._in_use: set[tuple[int, int]] = set()
         self.known = False
         """Whether the node's sockets were told at all; False: nothing listens, by assumption."""
 
@@ -62,6 +80,45 @@ class Sockets:
         self.known = sockets is not None
         for socket in sockets or ():
             self._by_port.setdefault((socket.protocol, socket.port), []).append(socket)
+
+    def listen(self, socket: SocketSpec, listener: Listener | None = None) -> None:
+        """Add a socket, with its program if that is known."""
+        self.known = True
+        self._by_port.setdefault((socket.protocol, socket.port), []).append(socket)
+        if listener is not None:
+            self._listeners[socket.protocol, socket.address, socket.port] = listener
+
+    def close(self, protocol: str, address: bytes, port: int) -> bool:
+        """Take a socket away; False if there is none."""
+        sockets = self._by_port.get((protocol, port), [])
+        left = [socket for socket in sockets if socket.address != address]
+        self._by_port[protocol, port] = left
+        self._listeners.pop((protocol, address, port), None)
+        return len(left) < len(sockets)
+
+    def program_of(self, protocol: str, address: bytes, port: int) -> tuple[bytes, Listener] | None:
+        """Return the socket that takes packets to `address`: what it is bound to, its program."""
+        for bound in (address, bytes(len(address))):
+            found = self._listeners.get((protocol, bound, port))
+            if found is not None:
+                return bound, found
+        return None
+
+    def ephemeral_port(self, net: Net, protocol: int) -> int:
+        """Return a port that no program has; an even one, as connect prefers."""
+        low, high = LOCAL_PORTS
+        count = (high - low + 1) // 2
+        start = net.entropy.stream("port").below(count)
+        for step in range(count):
+            port = low + 2 * ((start + step) % count)
+            if (protocol, port) not in self._in_use:
+                self._in_use.add((protocol, port))
+                return port
+        return low + 1
+
+    def release_port(self, protocol: int, port: int) -> None:
+        """Give a port back."""
+        self._in_use.discard((protocol, port))
 
     def lookup(self, protocol: str, address: bytes, port: int, device: Device) -> bool:
         """Return whether a socket takes packets to `address` that came in by `device`."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 from netemu.ip.fib_table import RouteType
 from netemu.ip.output import route_of
 from netemu.ip.sockets import AssignedSocket, ProgramSocket, Sockets
-from netemu.ip.tcp_listen import tcp_socket_rcv
+from netemu.ip.tcp_connect import tcp_rcv_synsent
+from netemu.ip.tcp_listen import Outcome, TcpConnections, read_segment
+from netemu.ip.tcp_sock import TcpState, before
 from netemu.ip.unicast_reply import ip_send_unicast_reply
 from netemu.net import Net, consume_skb, kfree_skb_reason
 from netemu.skb import Checksum, PacketType, Skb
@@ -61,6 +63,29 @@ def _check_segment(skb: Skb) -> str:
     header = IPv4(skb.data)
     pseudo = pseudo_header_sum(header.src, header.dst, IPPROTO_TCP, length)
     return "TCP_CSUM" if internet_checksum(skb.data[start:], pseudo) else ""
+
+
+def tcp_socket_rcv(net: Net, skb: Skb, *, listening: bool) -> Outcome | None:
+    """Give a checked segment to its connection or to a listener; None when there is neither."""
+    connections = net.generic(TcpConnections)
+    sock = connections.find(skb)
+    if sock is None and not listening:
+        return None
+    # nf_reset_ct: what is answered is looked up as any other packet.
+    skb.nfct = None
+    skb.ctinfo = 0
+    segment = read_segment(skb)
+    if sock is not None and sock.state == TcpState.TIME_WAIT and listening:
+        opens = segment.flags & (Flag.SYN | Flag.ACK | Flag.RST) == Flag.SYN
+        if opens and before(sock.rcv_nxt, segment.seq):
+            # A new connection between the same ends (tcp_timewait_state_process).
+            connections.remove(sock)
+            sock = None
+    if sock is None:
+        return connections.listen(segment)
+    if sock.state == TcpState.SYN_SENT:
+        return tcp_rcv_synsent(net, sock, segment)
+    return connections.receive(sock, segment)
 
 
 def tcp_v4_send_reset(net: Net, skb: Skb, sk: object | None = None) -> None:

@@ -12,7 +12,7 @@ from netemu.ip.tcp_sock import MASK32, TcpSock, TcpState
 from netemu.net import Net
 from netemu.skb import Skb
 from netemu.wire.fields import get16, get32
-from netemu.wire.icmp import IcmpType
+from netemu.wire.icmp import IcmpType, icmp_errno
 from netemu.wire.ipv4 import IPPROTO_TCP, IPv4
 
 NET_UNREACH, HOST_UNREACH, FRAG_NEEDED = 0, 1, 4
@@ -39,6 +39,10 @@ def tcp_v4_err(net: Net, skb: Skb, quoted: bytearray, info: int) -> None:
         nobody |= icmp_type == IcmpType.DEST_UNREACH and code in {NET_UNREACH, HOST_UNREACH}
         if seq == sock.isn and nobody:
             connections.remove(sock)
+    elif sock.state == TcpState.SYN_SENT:
+        errno = icmp_errno(message)
+        if seq == sock.isn and errno:
+            connections.fail(sock, errno)
     elif seq == (sock.isn + 1) & MASK32:
         # Nothing that we sent is unacknowledged: it is about an ACK.
         _learn(net, skb, sock, bytes(message[4:8]), info)

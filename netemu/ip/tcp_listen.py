@@ -1,4 +1,4 @@
-"""TCP listeners: SYNs are answered, connections kept, data acknowledged.
+"""Received segments: SYNs are answered by listeners, connections kept, data acknowledged.
 
 Kernel: net/ipv4/tcp_ipv4.c, net/ipv4/tcp_minisocks.c (tcp_check_req), net/ipv4/tcp_input.c
 (tcp_rcv_state_process, tcp_conn_request), net/ipv4/inet_connection_sock.c (reqsk_timer_handler).
@@ -12,18 +12,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from netemu.clock import NSEC_PER_SEC
-from netemu.ip.fib_table import Errno, Flowi4
-from netemu.ip.options_echo import ip_options_build, ip_options_echo
-from netemu.ip.output import ip_local_out, route_of
+from netemu.ip.fib_table import Errno
+from netemu.ip.options_echo import ip_options_echo
+from netemu.ip.output import route_of
 from netemu.ip.route import ip_route_output_key
 from netemu.ip.rtable import Rtable, Rtcf, ip_dst_mtu_maybe_forward
-from netemu.ip.sockets import AssignedSocket, ProgramSocket
+from netemu.ip.sockets import AssignedSocket, ProgramSocket, Sockets
+from netemu.ip.tcp_end import give_up, open_end, wake
 from netemu.ip.tcp_options import TcpOptions, ack_options, parse_tcp_options, synack_options
+from netemu.ip.tcp_output import (
+    arm_retransmission,
+    reply_key,
+    tcp_push,
+    tcp_retransmit,
+    tcp_send_ack,
+    tcp_send_delayed_ack,
+    tcp_transmit,
+    timestamp_of,
+)
+from netemu.ip.tcp_program import ProgramEnd
+from netemu.ip.tcp_sender import Sender
 from netemu.ip.tcp_sock import (
     INVALID_RATELIMIT_MS,
     MASK32,
-    TCP_DELACK_MIN_NS,
+    ON_FIN_ACKED,
+    TCP_MSS_DEFAULT,
     TCP_TIMEOUT_INIT_S,
+    TCP_TIMEWAIT_NS,
     TcpSock,
     TcpState,
     before,
@@ -31,10 +46,9 @@ from netemu.ip.tcp_sock import (
     initial_window_scale,
 )
 from netemu.ip.unicast_reply import ip_send_unicast_reply
-from netemu.link.device import skb_leave_checksum
-from netemu.net import Net, skb_made
-from netemu.skb import ETH_P_IP, Fate, Skb
-from netemu.wire.ipv4 import IPPROTO_TCP, MIN_HEADER_LEN, IPv4, build_ipv4
+from netemu.net import Net
+from netemu.skb import Fate, Skb
+from netemu.wire.ipv4 import IPPROTO_TCP, MIN_HEADER_LEN, IPv4
 from netemu.wire.tcp import MIN_HEADER_LEN as TCP_HEADER_LEN
 from netemu.wire.tcp import TCP, Flag, build_tcp
 
@@ -70,6 +84,9 @@ class Segment:
     end_seq: int
     """Behind data, SYN and FIN."""
     ack: int
+    window: int
+    """As it stands there, unscaled."""
+    payload: bytes
     options: TcpOptions
 
 
@@ -85,6 +102,8 @@ def read_segment(skb: Skb) -> Segment:
         seq=view.seq,
         end_seq=(view.seq + length) & MASK32,
         ack=view.ack,
+        window=view.window,
+        payload=bytes(skb.data[start + view.data_offset :]),
         options=parse_tcp_options(view.options),
     )
 
@@ -108,7 +127,18 @@ class TcpConnections:
     def remove(self, sock: TcpSock) -> None:
         """Forget a connection."""
         sock.cancel_timer()
+        if sock.rtx_timer is not None:
+            sock.rtx_timer.cancel()
+            sock.rtx_timer = None
         self.socks.pop(_key(sock), None)
+        self._net.generic(Sockets).release_port(IPPROTO_TCP, sock.local_port)
+
+    def fail(self, sock: TcpSock, why: str) -> None:
+        """Forget a connection that broke, and tell its program the errno (tcp_done_with_error)."""
+        self.remove(sock)
+        if sock.program is not None:
+            sock.program.failed = why
+            wake(self._net, sock)
 
     def listen(self, segment: Segment) -> Outcome:
         """Let a listener take a segment."""
@@ -131,7 +161,7 @@ class TcpConnections:
             return Outcome("NOT_SPECIFIED")
         header = IPv4(skb.data)
         view = TCP(skb.data, header.header_len)
-        flow = _reply_key(header.src, view.src_port, header.dst, view.dst_port)
+        flow = reply_key(header.src, view.src_port, header.dst, view.dst_port)
         flow.any_source = isinstance(skb.sk, AssignedSocket)
         route = ip_route_output_key(net, flow, skb)
         if isinstance(route, Errno):
@@ -175,6 +205,9 @@ class TcpConnections:
             ts_recent=offer.timestamp[0] if offer.timestamp is not None else 0,
             ip_id=random.u16(),
             ip_options=ip_options_echo(net, segment.skb),
+            peer_mss=offer.mss or TCP_MSS_DEFAULT,
+            peer_scale=(offer.window_scale or 0) if scaling else 0,
+            opened_ns=net.clock.now_ns,
         )
 
     def _arm(self, sock: TcpSock, cause: Fate) -> None:
@@ -229,10 +262,27 @@ class TcpConnections:
             return Outcome("NOT_SPECIFIED", reset=True)
         if not flags & Flag.ACK:
             return Outcome("NOT_SPECIFIED")
-        sock.state = TcpState.ESTABLISHED
         sock.last_oow_ack_ns = None
         sock.cancel_timer()
+        self.establish(sock, segment)
         return None
+
+    def establish(self, sock: TcpSock, segment: Segment) -> None:
+        """Open a connection: both ends have said their first numbers (tcp_init_transfer)."""
+        net = self._net
+        sock.state = TcpState.ESTABLISHED
+        sock.last_data_ns = net.clock.now_ns
+        first = (sock.isn + 1) & MASK32
+        payload = min(sock.peer_mss, sock.mss) - (12 if sock.timestamps else 0)
+        scale = 0 if segment.flags & Flag.SYN else sock.peer_scale
+        sock.out = Sender(una=first, nxt=first, window=segment.window << scale, mss=payload)
+        if not sock.retries:
+            sock.out.measure(net.clock.now_ns - sock.opened_ns)
+        if sock.program is None:
+            found = net.generic(Sockets).program_of("tcp", sock.local, sock.local_port)
+            if found is not None:
+                sock.program = open_end(net, self, sock, found[1].accept())
+        wake(net, sock)
 
     def _established(self, sock: TcpSock, segment: Segment) -> str:
         """Take a segment of a connection; a drop reason, or empty (tcp_rcv_established)."""
@@ -249,7 +299,10 @@ class TcpConnections:
         stamp = segment.options.timestamp
         if stamp is not None and not before(sock.rcv_nxt, segment.seq):
             sock.ts_recent = stamp[0]
-        return self._data(sock, segment)
+        reason = self._data(sock, segment)
+        if sock.out is not None and _key(sock) in self.socks:
+            tcp_push(self._net, sock, lambda: give_up(self, sock))
+        return reason
 
     def _validate_incoming(self, sock: TcpSock, segment: Segment) -> str:
         """Check time stamp, sequence, RST and SYN (tcp_validate_incoming, RFC 5961)."""
@@ -259,12 +312,12 @@ class TcpConnections:
             if not flags & Flag.RST:
                 self._send_dupack(sock, segment)
             elif sock.accepts_late_rst(segment.seq):
-                self.remove(sock)
+                self._reset(sock)
                 return ""
             return refused
         if flags & Flag.RST:
             if sock.accepts_rst(segment.seq):
-                self.remove(sock)
+                self._reset(sock)
                 return ""
             self._challenge(sock, segment)
             return "TCP_RESET"
@@ -283,18 +336,53 @@ class TcpConnections:
             return "TCP_OLD_SEQUENCE"
         return "TCP_INVALID_SEQUENCE" if before(sock.window_edge, segment.seq) else ""
 
+    def _reset(self, sock: TcpSock) -> None:
+        """End a connection by the peer's RST (tcp_reset)."""
+        self.fail(sock, "EPIPE" if sock.state == TcpState.CLOSE_WAIT else "ECONNRESET")
+
     def _ack(self, sock: TcpSock, segment: Segment) -> str:
-        """Return what is wrong with the acknowledgement: we sent but a SYN (tcp_ack)."""
-        sent = (sock.isn + 1) & MASK32
-        if before(sent, segment.ack):
+        """Take the acknowledgement; what is wrong with it, or empty (tcp_ack)."""
+        out = sock.out
+        assert out is not None
+        if before(out.nxt, segment.ack):
             return "TCP_ACK_UNSENT_DATA"
-        return "TCP_TOO_OLD_ACK" if before(segment.ack, sent) else ""
+        if before(segment.ack, out.una):
+            oldest = (out.una - min(out.window, out.acked)) & MASK32
+            return "TCP_TOO_OLD_ACK" if before(segment.ack, oldest) else ""
+        window = segment.window << sock.peer_scale
+        if segment.ack == out.una:
+            silent = segment.seq == segment.end_seq and window == out.window
+            out.window = window
+            if silent and out.in_flight:
+                tcp_retransmit(self._net, sock, out.duplicate())
+            return ""
+        out.window = window
+        finished = out.acknowledge(segment.ack, self._net.clock.now_ns)
+        tcp_retransmit(self._net, sock, out.next_hole())
+        arm_retransmission(self._net, sock, lambda: give_up(self, sock))
+        if finished:
+            self._fin_acked(sock)
+        return ""
+
+    def _fin_acked(self, sock: TcpSock) -> None:
+        """Go on once the peer has our FIN (tcp_rcv_state_process)."""
+        if sock.state == TcpState.LAST_ACK:
+            self.remove(sock)
+            return
+        sock.state = ON_FIN_ACKED[sock.state]
+        self._linger(sock)
+
+    def _linger(self, sock: TcpSock) -> None:
+        """Forget a connection that our program has closed in a minute (tcp_time_wait)."""
+        if sock.rtx_timer is not None:
+            sock.rtx_timer.cancel()
+        sock.rtx_timer = self._net.clock.add_timer(TCP_TIMEWAIT_NS, lambda: self.remove(sock))
 
     def _data(self, sock: TcpSock, segment: Segment) -> str:
         """Take data and FIN, and acknowledge them (tcp_data_queue)."""
         if segment.seq == segment.end_seq:
             return ""
-        if sock.state == TcpState.CLOSE_WAIT:
+        if sock.peer_finished:
             if not before(segment.seq, sock.rcv_nxt):
                 return "NOT_SPECIFIED"
             if before(sock.rcv_nxt, segment.end_seq):
@@ -302,22 +390,35 @@ class TcpConnections:
                 return ABORT_ON_DATA
         before_it = sock.rcv_nxt
         fin = bool(segment.flags & Flag.FIN)
+        was_finished = sock.peer_finished
         new = sock.take(segment.seq, segment.end_seq, fin=fin)
         arrived = (sock.rcv_nxt - before_it) & MASK32
-        finished = sock.state == TcpState.CLOSE_WAIT and arrived > 0
-        sock.got_data |= arrived > finished
-        if finished and fin:
-            self._delay_ack(sock, segment.skb.fate)
-        else:
-            self._send_ack(sock, segment.skb.fate)
+        finished = sock.peer_finished and not was_finished
+        if arrived > finished:
+            sock.note_data(arrived - finished, self._net.clock.now_ns)
+        if sock.program is not None:
+            _keep(sock.program, segment, before_it)
+        self._acknowledge(sock, segment.skb.fate, arrived=arrived, fin=finished and fin)
+        if finished and sock.state == TcpState.TIME_WAIT:
+            self._linger(sock)
+        if arrived:
+            wake(self._net, sock)
         return "" if new else "TCP_OLD_DATA"
 
-    def _delay_ack(self, sock: TcpSock, cause: Fate) -> None:
-        """Acknowledge a FIN a little later, or with the next ACK (tcp_send_delayed_ack)."""
-        clock = self._net.clock
-        delay = TCP_DELACK_MIN_NS if sock.got_data else clock.jiffies_to_ns(1)
-        sock.cancel_timer()
-        sock.timer = clock.add_timer(delay, lambda: self._send_ack(sock, cause))
+    def _acknowledge(self, sock: TcpSock, cause: Fate, *, arrived: int, fin: bool) -> None:
+        """Acknowledge now or later (__tcp_ack_snd_check, tcp_fin)."""
+        net = self._net
+        plain = arrived and not sock.out_of_order and sock.duplicate is None
+        if fin:
+            sock.ack_due = True
+            sock.pingpong = True
+            if sock.state == TcpState.CLOSE_WAIT:
+                tcp_send_delayed_ack(net, sock, cause)
+                return
+        elif plain and not sock.peer_finished and not sock.acks_now:
+            tcp_send_delayed_ack(net, sock, cause)
+            return
+        tcp_send_ack(net, sock, cause)
 
     def _send_dupack(self, sock: TcpSock, segment: Segment) -> None:
         """Acknowledge a segment out of place again, telling what it repeated."""
@@ -325,12 +426,12 @@ class TcpConnections:
             return
         if segment.seq != segment.end_seq and before(segment.seq, sock.rcv_nxt):
             sock.note_duplicate(segment.seq, segment.end_seq)
-        self._send_ack(sock, segment.skb.fate)
+        tcp_send_ack(self._net, sock, segment.skb.fate)
 
     def _challenge(self, sock: TcpSock, segment: Segment) -> None:
         """Ask the peer whether it meant that (RFC 5961), not too often."""
         if not self._oow_limited(sock):
-            self._send_ack(sock, segment.skb.fate)
+            tcp_send_ack(self._net, sock, segment.skb.fate)
 
     def _rate_limited(self, sock: TcpSock, segment: Segment) -> bool:
         """Return whether to be silent; segments with data are always answered."""
@@ -350,10 +451,20 @@ class TcpConnections:
         options = synack_options(
             mss=sock.mss,
             sack=sock.sack,
-            timestamp=self._timestamp(sock),
+            timestamp=timestamp_of(self._net, sock),
             window_scale=sock.window_scale,
         )
-        self._send(sock, cause, "tcp syn/ack", int(flags), sock.isn, sock.window, options, 0)
+        tcp_transmit(
+            self._net,
+            sock,
+            cause,
+            "tcp syn/ack",
+            flags=int(flags),
+            seq=sock.isn,
+            window=sock.window,
+            options=options,
+            identification=0,
+        )
 
     def _send_request_ack(self, sock: TcpSock, segment: Segment) -> None:
         """Acknowledge for a half-open connection (tcp_v4_reqsk_send_ack)."""
@@ -366,77 +477,11 @@ class TcpConnections:
             ack=sock.rcv_nxt,
             flags=int(Flag.ACK),
             window=sock.window >> (sock.window_scale or 0),
-            options=ack_options(timestamp=self._timestamp(sock), sack_blocks=[]),
+            options=ack_options(timestamp=timestamp_of(self._net, sock), sack_blocks=[]),
         )
         # The listener sends it, so LOG knows its owner; an open connection that no program
         # accepted has none.
         ip_send_unicast_reply(self._net, segment.skb, answer, "tcp ack", ProgramSocket())
-
-    def _send_ack(self, sock: TcpSock, cause: Fate) -> None:
-        """Acknowledge what arrived (tcp_send_ack)."""
-        blocks = sock.sack_blocks()
-        options = ack_options(timestamp=self._timestamp(sock), sack_blocks=blocks)
-        window = sock.advertised_window()
-        seq = (sock.isn + 1) & MASK32
-        sock.cancel_timer()
-        self._send(sock, cause, "tcp ack", int(Flag.ACK), seq, window, options, sock.ip_id)
-        sock.ip_id = (sock.ip_id + 1) & 0xFFFF
-
-    def _timestamp(self, sock: TcpSock) -> tuple[int, int] | None:
-        if not sock.timestamps:
-            return None
-        clock = self._net.clock
-        milliseconds = (clock.now_ns - clock.start_ns) // 1_000_000
-        return (milliseconds + sock.ts_offset) & MASK32, sock.ts_recent
-
-    def _send(  # noqa: PLR0913 - the fields of a segment
-        self,
-        sock: TcpSock,
-        cause: Fate,
-        what: str,
-        flags: int,
-        seq: int,
-        window: int,
-        options: bytes,
-        identification: int,
-    ) -> None:
-        net = self._net
-        ip_options = sock.ip_options
-        first_hop = b"" if ip_options is None else ip_options.first_hop
-        flow = _reply_key(first_hop or sock.remote, sock.remote_port, sock.local, sock.local_port)
-        flow.any_source = sock.transparent
-        route = ip_route_output_key(net, flow)
-        if isinstance(route, Errno):
-            return
-        segment = build_tcp(
-            src=sock.local,
-            dst=sock.remote,
-            src_port=sock.local_port,
-            dst_port=sock.remote_port,
-            seq=seq,
-            ack=sock.rcv_nxt,
-            flags=flags,
-            window=window,
-            options=options,
-        )
-        packet = build_ipv4(
-            src=sock.local,
-            dst=flow.daddr,
-            protocol=IPPROTO_TCP,
-            payload=segment,
-            ttl=net.sysctl.get("net.ipv4.ip_default_ttl"),
-            identification=identification,
-            dont_fragment=True,
-            options=b"" if ip_options is None else bytes(ip_options.octets),
-        )
-        skb = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=cause))
-        if ip_options is not None and ip_options.octets:
-            ip_options_build(net, skb, ip_options, sock.remote)
-        skb_leave_checksum(skb)
-        skb.sk = sock
-        skb.dst = route
-        skb_made(net, skb, what)
-        ip_local_out(net, skb)
 
 
 def tcp_rmem(net: Net) -> tuple[int, int]:
@@ -453,14 +498,16 @@ def _ecn_wanted(net: Net, segment: Segment, tos: int) -> bool:
     return asked and not tos & 3 and bool(net.sysctl.get("net.ipv4.tcp_ecn"))
 
 
-def _reply_key(remote: bytes, remote_port: int, local: bytes, local_port: int) -> Flowi4:
-    return Flowi4(
-        daddr=remote,
-        saddr=local,
-        protocol=IPPROTO_TCP,
-        src_port=local_port,
-        dst_port=remote_port,
-    )
+def _keep(end: ProgramEnd, segment: Segment, expected: int) -> None:
+    """Keep what arrived for the program, in order from `expected` on."""
+    end.early[segment.seq] = segment.payload
+    reached = expected
+    for seq in sorted(end.early, key=lambda seq: (seq - expected + 0x80000000) & MASK32):
+        if before(reached, seq):
+            break
+        fresh = end.early.pop(seq)[(reached - seq) & MASK32 :]
+        end.unread += fresh
+        reached = (reached + len(fresh)) & MASK32
 
 
 def _key(sock: TcpSock) -> Key:
@@ -471,18 +518,3 @@ def _key_of(skb: Skb) -> Key:
     header = IPv4(skb.data)
     view = TCP(skb.data, header.header_len)
     return header.src, view.src_port, header.dst, view.dst_port
-
-
-def tcp_socket_rcv(net: Net, skb: Skb, *, listening: bool) -> Outcome | None:
-    """Give a checked segment to its connection or to a listener; None when there is neither."""
-    connections = net.generic(TcpConnections)
-    sock = connections.find(skb)
-    if sock is None and not listening:
-        return None
-    # nf_reset_ct: what is answered is looked up as any other packet.
-    skb.nfct = None
-    skb.ctinfo = 0
-    segment = read_segment(skb)
-    if sock is not None:
-        return connections.receive(sock, segment)
-    return connections.listen(segment)

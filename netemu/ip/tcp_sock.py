@@ -1,15 +1,20 @@
-"""The server's side of a TCP connection, as far as the kernel speaks on its own.
+"""A TCP connection: its numbers, what it received, and when that is acknowledged.
 
 Kernel: net/ipv4/tcp_minisocks.c (tcp_check_req), net/ipv4/tcp_input.c, net/ipv4/tcp_output.c.
 
-    SYN -> SYN_RECV -- handshake ACK --> ESTABLISHED -- FIN --> CLOSE_WAIT
-             |  SYN/ACK again after 1, 2, 4, ... s        RST ends any of them
+    SYN -> SYN_RECV -- handshake ACK --> ESTABLISHED -- FIN --> CLOSE_WAIT -- close --> LAST_ACK
+    connect -> SYN_SENT -- SYN/ACK ------^    | close
+                                              v
+                                          FIN_WAIT1 -- ACK --> FIN_WAIT2 -- FIN --> TIME_WAIT
+                                              +------- FIN --> CLOSING --- ACK ------^
 
-Theory of operation: there is no program, so nobody sends data or closes; what arrives is taken and
-acknowledged at once, as Linux does while a connection is young (quick ACKs), but a FIN after 40 ms.
+Theory of operation: a connection whose program a snapshot does not tell (`program` is None) takes
+what arrives, sends no data and never closes. What arrives is acknowledged at once while a
+connection is young (quick ACKs) and no answer is likely to carry the ACK (ping-pong mode), a FIN
+and the rest after `ato_ns`.
 
-Differs from Linux: ACKs of data are never delayed, window growth and urgent data are left out; the
-window only follows what arrived, as if the program read it soon.
+Differs from Linux: window growth and urgent data are left out; the window only follows what
+arrived, as if the program read it soon.
 """
 
 from __future__ import annotations
@@ -19,8 +24,11 @@ from enum import Enum
 
 from netemu.clock import Timer
 from netemu.ip.options_echo import EchoedOptions
+from netemu.ip.sockets import ProgramSocket
+from netemu.ip.tcp_program import ProgramEnd
+from netemu.ip.tcp_sender import MASK32, Sender, before
 
-MASK32 = 0xFFFFFFFF
+__all__ = ["MASK32", "TcpSock", "TcpState", "before", "initial_window", "initial_window_scale"]
 
 TCP_TIMEOUT_INIT_S = 1
 """First retransmission time out (RFC 6298)."""
@@ -33,20 +41,47 @@ INVALID_RATELIMIT_MS = 500
 
 
 class TcpState(Enum):
-    """States that a server without a program can be in."""
+    """States of RFC 9293 section 3.3.2; a connection that is CLOSED is forgotten."""
 
+    SYN_SENT = "SYN_SENT"
     SYN_RECV = "SYN_RECV"
     ESTABLISHED = "ESTABLISHED"
+    FIN_WAIT1 = "FIN_WAIT1"
+    FIN_WAIT2 = "FIN_WAIT2"
+    CLOSING = "CLOSING"
+    TIME_WAIT = "TIME_WAIT"
     CLOSE_WAIT = "CLOSE_WAIT"
+    LAST_ACK = "LAST_ACK"
 
 
-def before(first: int, second: int) -> bool:
-    """Return whether one sequence number is older than another, modulo 2**32.
+ON_FIN = {
+    TcpState.SYN_RECV: TcpState.CLOSE_WAIT,
+    TcpState.ESTABLISHED: TcpState.CLOSE_WAIT,
+    TcpState.FIN_WAIT1: TcpState.CLOSING,
+    TcpState.FIN_WAIT2: TcpState.TIME_WAIT,
+}
+"""What the peer's FIN leads to (tcp_fin)."""
 
-    >>> before(0xFFFFFFF0, 5)
-    True
-    """
-    return (first - second) & MASK32 > 0x7FFFFFFF
+ON_CLOSE = {
+    TcpState.ESTABLISHED: TcpState.FIN_WAIT1,
+    TcpState.CLOSE_WAIT: TcpState.LAST_ACK,
+}
+"""What our own FIN leads to (tcp_close_state)."""
+
+ON_FIN_ACKED = {
+    TcpState.FIN_WAIT1: TcpState.FIN_WAIT2,
+    TcpState.CLOSING: TcpState.TIME_WAIT,
+}
+"""What the acknowledgement of our FIN leads to; after LAST_ACK there is nothing."""
+
+TCP_MSS_DEFAULT = 536
+"""Largest segment of a peer that does not say it, and the first guess of its segments."""
+
+TCP_TIMEWAIT_NS = 60_000_000_000
+"""How long a closed connection is remembered (TCP_TIMEWAIT_LEN)."""
+
+TCP_MAX_QUICKACKS = 16
+"""So many ACKs are sent at once before they are delayed."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -79,6 +114,11 @@ class TcpSock:
     """Latest time stamp of the peer."""
     ip_id: int
     """Identification of the next packet, once established."""
+    peer_mss: int = TCP_MSS_DEFAULT
+    peer_scale: int = 0
+    """What the peer said in its SYN."""
+    opened_ns: int = 0
+    """When our SYN or SYN/ACK was sent first."""
     ip_options: EchoedOptions | None = None
     """IP options of the SYN, turned round."""
     transparent: bool = False
@@ -89,14 +129,89 @@ class TcpSock:
     """SYN/ACK once more while half open, a delayed ACK afterwards."""
     fin_seq: int | None = None
     """Sequence number behind a FIN that came ahead of the stream."""
-    got_data: bool = False
-    """Data came in order; only then are ACKs delayed by more than a jiffy."""
+    ato_ns: int = 0
+    """How long an ACK is delayed; 0 before the first data (icsk_ack.ato)."""
+    quick: int = 0
+    """So many ACKs may still go at once (icsk_ack.quick)."""
+    pingpong: bool = False
+    """Answers follow what arrives, and carry its ACK (inet_csk_in_pingpong_mode)."""
+    last_data_ns: int = 0
+    """When data arrived last (icsk_ack.lrcvtime)."""
+    rcv_mss: int = TCP_MSS_DEFAULT
+    """Guess of the peer's segment size (icsk_ack.rcv_mss)."""
+    ack_due: bool = False
+    """Something arrived that is not acknowledged (ICSK_ACK_SCHED)."""
+    small_segments: int = 0
+    """Segments since the last ACK that were no full ones (ICSK_ACK_PUSHED, PUSHED2)."""
+    peer_finished: bool = False
+    """The peer's FIN was taken."""
+    rtx_timer: Timer | None = None
+    """Sends again what nobody acknowledged."""
+    out: Sender | None = None
+    """The sending half; None until the connection is open."""
+    program: ProgramEnd | None = None
+    """Who holds the connection; None: nobody that we know of."""
     last_oow_ack_ns: int | None = None
     """When a segment out of place was last answered."""
     out_of_order: list[tuple[int, int]] = field(default_factory=list)
     """Ranges that arrived ahead of rcv_nxt, the latest first (SACK blocks)."""
     duplicate: tuple[int, int] | None = None
     """What arrived twice, for the next ACK (RFC 2883)."""
+
+    @property
+    def owner(self) -> object:
+        """What its packets carry as their socket: one with an owner if a program holds it."""
+        return self if self.program is None else _PROGRAM
+
+    @property
+    def snd_nxt(self) -> int:
+        """Our next sequence number."""
+        return (self.isn + 1) & MASK32 if self.out is None else self.out.nxt
+
+    def note_data(self, length: int, now_ns: int) -> None:
+        """Adapt the ways of acknowledging to data that arrived (tcp_event_data_recv)."""
+        self.ack_due = True
+        if length >= self.rcv_mss:
+            self.rcv_mss = min(length, self.mss)
+        else:
+            self.small_segments += 1
+        since_ns = now_ns - self.last_data_ns
+        if not self.ato_ns:
+            self._more_quick_acks()
+            self.ato_ns = TCP_DELACK_MIN_NS
+        elif since_ns <= TCP_DELACK_MIN_NS // 2:
+            self.ato_ns = self.ato_ns // 2 + TCP_DELACK_MIN_NS // 2
+        elif since_ns < self.ato_ns:
+            self.ato_ns = self.ato_ns // 2 + since_ns
+        elif self.out is not None and since_ns > self.out.rto_ns:
+            self._more_quick_acks()
+        self.last_data_ns = now_ns
+
+    def _more_quick_acks(self) -> None:
+        """Allow quick ACKs for half of the window (tcp_incr_quickack)."""
+        wanted = max(self.window // (2 * self.rcv_mss), 2)
+        self.quick = max(self.quick, min(wanted, TCP_MAX_QUICKACKS))
+
+    def note_acked(self) -> None:
+        """Count an ACK that leaves (tcp_event_ack_sent)."""
+        if self.quick and self.ack_due:
+            self.quick -= 1
+            if not self.quick:
+                self.ato_ns = TCP_DELACK_MIN_NS
+        self.ack_due = False
+        self.small_segments = 0
+
+    @property
+    def acks_now(self) -> bool:
+        """Whether what arrived in order is acknowledged at once (__tcp_ack_snd_check)."""
+        unacked = (self.rcv_nxt - self.rcv_wup) & MASK32
+        return unacked > self.rcv_mss or bool(self.quick and not self.pingpong)
+
+    @property
+    def acks_when_read(self) -> bool:
+        """Whether the program's reading sends the ACK (tcp_cleanup_rbuf)."""
+        pushed = self.small_segments
+        return self.ack_due and (pushed > 1 or (pushed == 1 and not self.pingpong))
 
     def cancel_timer(self) -> None:
         """Stop what is pending."""
@@ -140,7 +255,7 @@ class TcpSock:
 
     def accepts_late_rst(self, seq: int) -> bool:
         """Return whether a RST before a FIN that was taken is meant (tcp_reset_check)."""
-        return self.state == TcpState.CLOSE_WAIT and seq == (self.rcv_nxt - 1) & MASK32
+        return self.peer_finished and seq == (self.rcv_nxt - 1) & MASK32
 
     def note_duplicate(self, seq: int, end_seq: int) -> None:
         """Remember for the next ACK what arrived twice (tcp_dsack_set)."""
@@ -177,7 +292,8 @@ class TcpSock:
 
     def _finish(self, fin_seq: int) -> None:
         """Take the peer's FIN: nothing may come behind it (tcp_fin)."""
-        self.state = TcpState.CLOSE_WAIT
+        self.state = ON_FIN[self.state]
+        self.peer_finished = True
         self.rcv_nxt = fin_seq
         self.out_of_order.clear()
         self.duplicate = None
@@ -224,6 +340,9 @@ class TcpSock:
                 if before(self.rcv_nxt, end):
                     self.rcv_nxt = end
                 moved = True
+
+
+_PROGRAM = ProgramSocket()
 
 
 def initial_window(rcvbuf: int, mss: int) -> int:

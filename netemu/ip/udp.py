@@ -5,6 +5,7 @@ Kernel: net/ipv4/udp.c (__udp4_lib_rcv). RFC 768, RFC 3828 (UDP-Lite), RFC 1122 
 
 from __future__ import annotations
 
+from netemu.ip.datagram import Waiters, udp_sendmsg
 from netemu.ip.icmp import icmp_send
 from netemu.ip.output import route_of
 from netemu.ip.rtable import Rtcf
@@ -51,6 +52,14 @@ def udp_rcv(net: Net, skb: Skb) -> None:
     assigned = isinstance(skb.sk, AssignedSocket)
     if assigned or net.generic(Sockets).lookup(protocol, header.dst, port, device):
         consume_skb(net, skb, f"{protocol} socket :{port}")
+        _give_to_program(net, protocol, skb, datagram)
+        return
+    source, source_port = header.src, datagram.src_port
+    waiter = None if lite else net.generic(Waiters).find_udp(port, source, source_port)
+    if waiter is not None:
+        payload = bytes(skb.data[start + HEADER_LEN :])
+        consume_skb(net, skb, f"udp socket :{port}")
+        net.clock.call_later(0, lambda: waiter.answered(source, source_port, payload))
         return
     if route_of(skb).flags & (Rtcf.BROADCAST | Rtcf.MULTICAST):
         kfree_skb_reason(net, skb, "NOT_SPECIFIED", f"nobody listens on {protocol} port {port}")
@@ -60,6 +69,24 @@ def udp_rcv(net: Net, skb: Skb) -> None:
     skb.ctinfo = 0
     icmp_send(net, skb, IcmpType.DEST_UNREACH, ICMP_PORT_UNREACH, 0)
     kfree_skb_reason(net, skb, "NO_SOCKET", f"nobody listens on {protocol} port {port}")
+
+
+def _give_to_program(net: Net, protocol: str, skb: Skb, datagram: UDP) -> None:
+    """Let the socket's program answer, if it is known, once the softirqs are done."""
+    header = IPv4(skb.data)
+    found = net.generic(Sockets).program_of(protocol, header.dst, datagram.dst_port)
+    if found is None:
+        return
+    bound, program = found
+    source, source_port, port = header.src, datagram.src_port, datagram.dst_port
+    payload = bytes(skb.data[datagram.offset + HEADER_LEN :])
+
+    def run() -> None:
+        answer = program.answer(payload)
+        if answer is not None:
+            udp_sendmsg(net, answer, remote=source, port=source_port, local=bound, local_port=port)
+
+    net.clock.call_later(0, run)
 
 
 def _checksum_ok(skb: Skb) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from netemu.wire.checksum import internet_checksum
-from netemu.wire.fields import get16, get32, set16, set32
+from netemu.wire.fields import Octets, get16, get32, set16, set32
 
 TYPE, CODE, CHECK, REST = 0, 1, 2, 4
 """Offsets of the fields."""
@@ -44,6 +44,38 @@ ERROR_TYPES = frozenset(
     }
 )
 """Types that quote the packet that caused them (icmp_is_err)."""
+
+
+_UNREACHABLE = {
+    0: "ENETUNREACH",
+    1: "EHOSTUNREACH",
+    2: "ENOPROTOOPT",
+    3: "ECONNREFUSED",
+    5: "EOPNOTSUPP",
+    6: "ENETUNREACH",
+    7: "EHOSTDOWN",
+    8: "ENONET",
+    9: "ENETUNREACH",
+    10: "EHOSTUNREACH",
+    11: "ENETUNREACH",
+    12: "EHOSTUNREACH",
+    13: "EHOSTUNREACH",
+    14: "EHOSTUNREACH",
+    15: "EHOSTUNREACH",
+}
+
+
+def icmp_errno(message: Octets) -> str:
+    """Return what an error means to the program that sent the packet (icmp_err_convert).
+
+    It is empty for what says nothing to a program: a path MTU, a redirect, a source quench.
+    """
+    icmp_type, code = message[TYPE], message[CODE]
+    if icmp_type == IcmpType.DEST_UNREACH:
+        return _UNREACHABLE.get(code, "")
+    if icmp_type == IcmpType.TIME_EXCEEDED:
+        return "EHOSTUNREACH"
+    return "EPROTO" if icmp_type == IcmpType.PARAMETER_PROBLEM else ""
 
 
 class ICMP:

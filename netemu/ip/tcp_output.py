@@ -1,0 +1,207 @@
+"""TCP segments of our own: their headers, their options, and when an ACK goes by itself.
+
+Kernel: net/ipv4/tcp_output.c (__tcp_transmit_skb, tcp_send_ack, tcp_send_delayed_ack,
+tcp_push, tcp_send_fin), net/ipv4/tcp_timer.c (tcp_delack_timer_handler, tcp_retransmit_timer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from netemu.ip.fib_table import Errno, Flowi4
+from netemu.ip.options_echo import ip_options_build
+from netemu.ip.output import ip_local_out
+from netemu.ip.route import ip_route_output_key
+from netemu.ip.tcp_options import ack_options
+from netemu.ip.tcp_sender import Piece
+from netemu.ip.tcp_sock import MASK32, TCP_DELACK_MIN_NS, TcpSock
+from netemu.link.device import skb_leave_checksum
+from netemu.net import Net, skb_made
+from netemu.skb import ETH_P_IP, Fate, Skb
+from netemu.wire.ipv4 import IPPROTO_TCP, build_ipv4
+from netemu.wire.tcp import Flag, build_tcp
+
+TCP_DELACK_MAX_NS = 200_000_000
+"""Longest delay of an ACK (include/net/tcp.h TCP_DELACK_MAX)."""
+
+
+def reply_key(remote: bytes, remote_port: int, local: bytes, local_port: int) -> Flowi4:
+    """Return what the route of a connection's segments is looked up for."""
+    return Flowi4(
+        daddr=remote,
+        saddr=local,
+        protocol=IPPROTO_TCP,
+        src_port=local_port,
+        dst_port=remote_port,
+    )
+
+
+def tcp_transmit(  # noqa: PLR0913 - the fields of a segment
+    net: Net,
+    sock: TcpSock,
+    cause: Fate | None,
+    what: str,
+    *,
+    flags: int,
+    seq: int,
+    window: int,
+    options: bytes,
+    identification: int,
+    payload: bytes = b"",
+) -> None:
+    """Send a segment of a connection (__tcp_transmit_skb)."""
+    ip_options = sock.ip_options
+    first_hop = b"" if ip_options is None else ip_options.first_hop
+    flow = reply_key(first_hop or sock.remote, sock.remote_port, sock.local, sock.local_port)
+    flow.any_source = sock.transparent
+    route = ip_route_output_key(net, flow)
+    if isinstance(route, Errno):
+        return
+    segment = build_tcp(
+        src=sock.local,
+        dst=sock.remote,
+        src_port=sock.local_port,
+        dst_port=sock.remote_port,
+        seq=seq,
+        ack=sock.rcv_nxt if flags & Flag.ACK else 0,
+        flags=flags,
+        window=window,
+        options=options,
+        payload=payload,
+    )
+    packet = build_ipv4(
+        src=sock.local,
+        dst=flow.daddr,
+        protocol=IPPROTO_TCP,
+        payload=segment,
+        ttl=net.sysctl.get("net.ipv4.ip_default_ttl"),
+        identification=identification,
+        dont_fragment=True,
+        options=b"" if ip_options is None else bytes(ip_options.octets),
+    )
+    skb = Skb(packet, protocol=ETH_P_IP, fate=net.new_fate(parent=cause))
+    if ip_options is not None and ip_options.octets:
+        ip_options_build(net, skb, ip_options, sock.remote)
+    skb_leave_checksum(skb)
+    skb.sk = sock.owner
+    skb.dst = route
+    skb_made(net, skb, what)
+    ip_local_out(net, skb)
+
+
+def timestamp_of(net: Net, sock: TcpSock) -> tuple[int, int] | None:
+    """Return the time stamp option of the next segment, None without."""
+    if not sock.timestamps:
+        return None
+    milliseconds = (net.clock.now_ns - net.clock.start_ns) // 1_000_000
+    return (milliseconds + sock.ts_offset) & MASK32, sock.ts_recent
+
+
+def tcp_send_ack(net: Net, sock: TcpSock, cause: Fate | None, flags: int = 0) -> None:
+    """Acknowledge what arrived; `flags` may add a RST (tcp_send_ack, tcp_send_active_reset)."""
+    sock.cancel_timer()
+    _send_established(net, sock, cause, "tcp rst" if flags & Flag.RST else "tcp ack", flags)
+
+
+def _send_established(  # noqa: PLR0913 - the fields of a segment
+    net: Net,
+    sock: TcpSock,
+    cause: Fate | None,
+    what: str,
+    flags: int = 0,
+    *,
+    seq: int | None = None,
+    payload: bytes = b"",
+) -> None:
+    blocks = sock.sack_blocks()
+    options = ack_options(timestamp=timestamp_of(net, sock), sack_blocks=blocks)
+    window = sock.advertised_window()
+    sock.note_acked()
+    identification = sock.ip_id
+    sock.ip_id = (identification + 1) & 0xFFFF
+    tcp_transmit(
+        net,
+        sock,
+        cause,
+        what,
+        flags=int(Flag.ACK) | flags,
+        seq=sock.snd_nxt if seq is None else seq,
+        window=window,
+        options=options,
+        identification=identification,
+        payload=payload,
+    )
+
+
+def tcp_send_delayed_ack(net: Net, sock: TcpSock, cause: Fate | None) -> None:
+    """Acknowledge a little later, or with the next segment (tcp_send_delayed_ack)."""
+    clock = net.clock
+    delay = min(max(sock.ato_ns, clock.jiffies_to_ns(1)), TCP_DELACK_MAX_NS)
+    if sock.timer is not None and sock.timer.when_ns <= clock.now_ns + delay:
+        return
+    sock.cancel_timer()
+    sock.timer = clock.add_timer(delay, lambda: _delack_timer(net, sock, cause))
+
+
+def _delack_timer(net: Net, sock: TcpSock, cause: Fate | None) -> None:
+    """Send the ACK that nothing carried, and expect the next one to be late, too."""
+    sock.timer = None
+    if sock.pingpong:
+        sock.pingpong = False
+        sock.ato_ns = TCP_DELACK_MIN_NS
+    elif sock.ato_ns:
+        rto_ns = sock.out.rto_ns if sock.out is not None else sock.ato_ns
+        sock.ato_ns = min(sock.ato_ns * 2, max(rto_ns, sock.ato_ns))
+    tcp_send_ack(net, sock, cause)
+
+
+def tcp_push(net: Net, sock: TcpSock, give_up: Callable[[], None]) -> None:
+    """Send what may be sent now (tcp_write_xmit); `give_up` runs when the peer stays silent."""
+    out = sock.out
+    assert out is not None
+    idle = not out.in_flight
+    sent = False
+    while (piece := out.next_segment()) is not None:
+        out.note_sent(piece, net.clock.now_ns)
+        _send_piece(net, sock, piece)
+        sent = True
+    if sent and idle:
+        arm_retransmission(net, sock, give_up)
+
+
+def _send_piece(net: Net, sock: TcpSock, piece: Piece) -> None:
+    flags = (Flag.PSH if piece.push else 0) | (Flag.FIN if piece.fin else 0)
+    if piece.payload and net.clock.now_ns - sock.last_data_ns < sock.ato_ns:
+        # A reply soon after what arrived (tcp_event_data_sent).
+        sock.pingpong = True
+    what = "tcp data" if piece.payload else "tcp fin"
+    sock.cancel_timer()
+    _send_established(net, sock, None, what, int(flags), seq=piece.seq, payload=piece.payload)
+
+
+def tcp_retransmit(net: Net, sock: TcpSock, piece: Piece | None) -> None:
+    """Send a segment once more, if there is one."""
+    if piece is not None:
+        _send_piece(net, sock, piece)
+
+
+def arm_retransmission(net: Net, sock: TcpSock, give_up: Callable[[], None]) -> None:
+    """Set the timer for what is in flight anew, or stop it (tcp_rearm_rto)."""
+    out = sock.out
+    assert out is not None
+    if sock.rtx_timer is not None:
+        sock.rtx_timer.cancel()
+        sock.rtx_timer = None
+    if not out.in_flight:
+        return
+
+    def expired() -> None:
+        sock.rtx_timer = None
+        piece = out.timeout()
+        if piece is None:
+            give_up()
+            return
+        tcp_retransmit(net, sock, piece)
+        arm_retransmission(net, sock, give_up)
+
+    sock.rtx_timer = net.clock.add_timer(out.wait_ns(), expired)
