@@ -96,6 +96,7 @@ CONF_DEFAULTS: dict[str, int] = {
     "ignore_routes_with_linkdown": 0,
     "log_martians": 0,
     "mc_forwarding": 0,
+    "promote_secondaries": 0,
     "medium_id": 0,
     "proxy_arp": 0,
     "proxy_arp_pvlan": 0,

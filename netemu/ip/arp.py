@@ -133,6 +133,18 @@ def arp_solicit(net: Net, entry: Neighbour, skb: Skb | None) -> None:
     _arp_xmit(net, device, destination, message, skb.fate if skb is not None else None)
 
 
+def arp_announce(net: Net, device: Device, address: bytes) -> None:
+    """Tell everybody behind `device` that `address` is here (inetdev_send_gratuitous_arp)."""
+    message = build_arp(
+        operation=ARPOP_REQUEST,
+        sender_mac=device.mac,
+        sender_ip=address,
+        target_mac=ZERO_MAC,
+        target_ip=address,
+    )
+    _arp_xmit(net, device, BROADCAST_MAC, message, None)
+
+
 def _announced_source(net: Net, device: Device, target: bytes, skb: Skb | None) -> bytes:
     """Return the waiting packet's source where arp_announce allows it, else empty."""
     announce = net.sysctl.conf_max(device.name, "arp_announce")

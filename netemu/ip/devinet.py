@@ -104,6 +104,35 @@ class Addresses:
         self.by_local.setdefault(entry.local, entry)
         return True
 
+    def remove(self, device: Device, local: bytes) -> list[IfAddr]:
+        """Take an address out; return it with the secondary ones that go with it.
+
+        Those of its subnet stay where promote_secondaries is on: the first one becomes primary.
+        """
+        entries = self._by_device.get(device, [])
+        found = next((entry for entry in entries if entry.local == local), None)
+        if found is None:
+            return []
+        gone = [found]
+        if not found.secondary:
+            others = [
+                entry
+                for entry in entries
+                if entry.secondary
+                and entry.prefix_len == found.prefix_len
+                and found.matches(entry.address)
+            ]
+            if others and self._net.sysctl.conf_or(device.name, "promote_secondaries"):
+                others[0].secondary = False
+            else:
+                gone += others
+        entries[:] = [entry for entry in entries if entry not in gone]
+        self.by_local.clear()
+        for kept in self._by_device.values():
+            for entry in kept:
+                self.by_local.setdefault(entry.local, entry)
+        return gone
+
     def primary_of(self, entry: IfAddr) -> IfAddr | None:
         """Return the primary address of a secondary one's subnet (inet_ifa_byprefix)."""
         for other in self.of(entry.device):

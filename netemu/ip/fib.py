@@ -17,6 +17,7 @@ from netemu.hashing import jhash2
 from netemu.ip.devinet import (
     RT_SCOPE_HOST,
     RT_SCOPE_LINK,
+    RT_SCOPE_NOWHERE,
     Addresses,
     IfAddr,
     ifaddr_from_spec,
@@ -183,6 +184,68 @@ class Fib:
         if self._merged is not None and route.table in {RT_TABLE_LOCAL, RT_TABLE_MAIN}:
             self._merged.insert(route)
 
+    def remove(self, route: FibRoute) -> None:
+        """Take a route out of its table."""
+        self.tables[route.table].remove(route)
+        if self._merged is not None and route.table in {RT_TABLE_LOCAL, RT_TABLE_MAIN}:
+            self._merged.remove(route)
+
+    def delete_route(self, spec: RouteSpec) -> bool:
+        """Remove the first route to a prefix (`ip route del`); False if there is none.
+
+        Gateway, device, metric and TOS count where they are given.
+        """
+        ways = [(way.device, way.gateway) for way in spec.nexthops]
+        kind = RouteType[spec.kind.upper()]
+        for route in self._routes_to(spec.table, spec.prefix, spec.prefix_len):
+            theirs = [
+                (way.device.name if way.device else "", way.gateway) for way in route.nexthops
+            ]
+            alike = not ways or all(
+                wanted[0] in {"", has[0]} and wanted[1] in {b"", has[1]}
+                for wanted, has in zip(ways, theirs, strict=False)
+            )
+            if alike and route.kind == kind and spec.metric in {0, route.metric}:
+                self.remove(route)
+                return True
+        return False
+
+    def delete_address(self, device: Device, local: bytes) -> bool:
+        """Remove an address (`ip addr del`) with those secondary to it; False if it is absent.
+
+        Its routes go with it, and those that name it as their source (inet_del_ifa,
+        fib_del_ifaddr, fib_sync_down_addr).
+        """
+        gone = self.addresses.remove(device, local)
+        for entry in gone:
+            for route in self._all_routes():
+                if route.source == entry.local and (route.magic or route.kind != RouteType.LOCAL):
+                    self.remove(route)
+        if gone:
+            # What another address stands for as well comes back.
+            for entry in self.addresses.of(device):
+                self._add_ifaddr(entry)
+        return bool(gone)
+
+    def device_down(self, device: Device) -> None:
+        """Forget the routes by a device that went down, but for its own addresses (fib_disable_ip).
+
+        A route with several ways loses only those.
+        """
+        for route in self._all_routes():
+            ways = [way for way in route.nexthops if way.device is device]
+            dead = [way for way in ways if way.scope != RT_SCOPE_NOWHERE]
+            if dead and len(dead) == len(route.nexthops):
+                self.remove(route)
+
+    def device_up(self, device: Device) -> None:
+        """Bring back the routes of a device's addresses (fib_add_ifaddr)."""
+        for entry in self.addresses.of(device):
+            self._add_ifaddr(entry)
+
+    def _all_routes(self) -> list[FibRoute]:
+        return [route for table in self.tables.values() for route in table.routes()]
+
     def lookup(self, flow: Flowi4, *, ignore_linkstate: bool = False) -> FibResult | Errno:
         """Return the route for `flow` or why there is none (fib_lookup)."""
         net = self._net
@@ -253,6 +316,7 @@ class Fib:
                 nexthops=(way,),
                 source=primary.local,
                 scope=scope,
+                magic=True,
             )
         )
 

@@ -119,6 +119,8 @@ class FibRoute:
     scope: int = 0
     tos: int = 0
     mtu: int = 0
+    magic: bool = False
+    """The kernel made it, for an address of ours (fib_magic)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -164,6 +166,14 @@ class FibTable:
         routes.sort(key=lambda entry: (-entry.table, -entry.tos, entry.metric))
         if length == 0:
             self.default_routes += 1
+
+    def remove(self, route: FibRoute) -> None:
+        """Take a route out, if it is there."""
+        routes = self.at(route.prefix, route.prefix_len)
+        if route in routes:
+            routes.remove(route)
+            if route.prefix_len == 0:
+                self.default_routes -= 1
 
     def at(self, prefix: bytes, prefix_len: int) -> list[FibRoute]:
         """Return the routes of exactly this prefix."""

@@ -112,6 +112,12 @@ class NeighbourTable:
         self._purge(entry)
         self._entries.pop((entry.address, entry.device), None)
 
+    def flush(self, device: Device, *, keep_permanent: bool) -> None:
+        """Forget the neighbours behind a device (neigh_ifdown, neigh_carrier_down)."""
+        for entry in [entry for entry in self._entries.values() if entry.device is device]:
+            if not (keep_permanent and entry.state & Nud.PERMANENT):
+                self.delete(entry)
+
     def entries(self) -> list[Neighbour]:
         """Return all entries in order of creation, those that were not used for long left out."""
         self._periodic_gc()

@@ -149,6 +149,19 @@ class Bridge(Device):
             for vid in group.vids:
                 self.fdb.add_local(device.mac, port, vid)
 
+    def set_mac(self, mac: bytes) -> None:
+        """Give the bridge a MAC of its own (br_set_mac_address)."""
+        self._mac_is_set = True
+        self._be_named(mac)
+
+    def port_mac_changed(self, port: BridgePort, before: bytes) -> None:
+        """Follow the MAC of a port (br_fdb_changeaddr)."""
+        for vid in (0, *port.vlans.vids):
+            self.fdb.delete_local(before, port, vid)
+            self.fdb.add_local(port.device.mac, port, vid)
+        if not self._mac_is_set:
+            self._take_lowest_mac()
+
     def load_fdb(self, specs: Iterable[FdbSpec]) -> None:
         """Add the entries of a `bridge fdb show` listing that belong to this bridge."""
         ports = {port.device.name: port for port in self.ports}
@@ -245,11 +258,14 @@ class Bridge(Device):
         """Name the bridge after its lowest port (br_stp_recalculate_bridge_id)."""
         lowest = min(port.device.mac for port in self.ports)
         if lowest != self.mac:
-            for vid in (0, *self.vlans.vids):
-                self.fdb.delete_local(self.mac, None, vid)
-            self.mac = lowest
-            for vid in (0, *self.vlans.vids):
-                self.fdb.add_local(lowest, None, vid)
+            self._be_named(lowest)
+
+    def _be_named(self, mac: bytes) -> None:
+        for vid in (0, *self.vlans.vids):
+            self.fdb.delete_local(self.mac, None, vid)
+        self.mac = mac
+        for vid in (0, *self.vlans.vids):
+            self.fdb.add_local(mac, None, vid)
 
 
 def br_handle_frame(bridge: Bridge, skb: Skb) -> bool:

@@ -113,6 +113,12 @@ class Fdb:
         if found is not None and found.local and found.port is port:
             del self._entries[mac, vlan]
 
+    def flush(self, port: BridgePort) -> None:
+        """Forget what was learnt behind a port that went down (br_fdb_delete_by_port)."""
+        for key, entry in list(self._entries.items()):
+            if entry.port is port and not entry.static:
+                del self._entries[key]
+
     def load(self, specs: Iterable[FdbSpec], ports: Mapping[str, BridgePort]) -> None:
         """Add a listing, which has the newest entry first; all count as refreshed just now.
 

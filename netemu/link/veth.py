@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from netemu.events import FrameSent
 from netemu.link.device import eth_type_trans, frame_of, is_skb_forwardable, netif_rx
+from netemu.link.wire import Wire
 from netemu.net import Net, kfree_skb_reason
 from netemu.skb import Device, PacketType, Skb
 
@@ -15,7 +16,7 @@ from netemu.skb import Device, PacketType, Skb
 class Veth(Device):
     """One end of a pair; `connect` joins two."""
 
-    __slots__ = ("net", "peer")
+    __slots__ = ("net", "peer", "wire")
 
     def __init__(  # noqa: PLR0913 - the properties of a device
         self,
@@ -34,6 +35,8 @@ class Veth(Device):
         )
         self.net = net
         self.peer: Veth | None = None
+        self.wire: Wire | None = None
+        """What happens to frames on their way to the peer; None: nothing."""
         self.carrier = False
         net.devices[name] = self
 
@@ -51,7 +54,14 @@ class Veth(Device):
         peer = self.peer
         if peer is None:
             kfree_skb_reason(net, skb, "DEV_READY", f"{self.name} has no peer")
-            return
+        elif self.wire is None:
+            self._forward_to(peer, skb)
+        else:
+            self.wire.carry(skb, lambda carried: self._forward_to(peer, carried))
+
+    def _forward_to(self, peer: Veth, skb: Skb) -> None:
+        """Let the peer take the frame in (__dev_forward_skb)."""
+        net = self.net
         if not is_skb_forwardable(peer, skb):
             why = "is down" if not peer.up else f"has MTU {peer.mtu}"
             kfree_skb_reason(

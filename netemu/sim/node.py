@@ -20,16 +20,19 @@ from netemu.ip.sockets import Sockets
 from netemu.ip.stack import inet_init
 from netemu.link.device import receive_frame
 from netemu.link.port import Port
+from netemu.link.veth import Veth
+from netemu.link.wire import InFlight, Wire
 from netemu.net import Net, PacketIds
 from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.helpers import nf_conntrack_helpers_init
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.log import syslog_net_init
 from netemu.netfilter.xtables.model import Rule, Ruleset
-from netemu.netfilter.xtables.table import register_table
+from netemu.netfilter.xtables.table import register_table, replace_table
 from netemu.ruleset import parse_ruleset
 from netemu.sim.devices import make_devices
-from netemu.sim.spec import NamespaceSpec, NodeSpec, TextFile
+from netemu.sim.programs import REFUSING, Server
+from netemu.sim.spec import NamespaceSpec, NodeSpec, TextFile, WireSpec
 from netemu.sim.wiring import device_key
 from netemu.skb import Device, Fate
 from netemu.sysctl import Sysctl
@@ -52,6 +55,18 @@ class Namespace:
         self.loaded_packets: dict[int, int] = {}
         """id of a rule -> its packet counter as loaded."""
 
+    def replaced(self, ruleset: Ruleset) -> None:
+        """Take note that the tables of `ruleset` are loaded now."""
+        before = self.ruleset.tables if self.ruleset is not None else []
+        new = {table.name: table for table in ruleset.tables}
+        tables = [new.pop(table.name, table) for table in before]
+        self.ruleset = Ruleset(
+            family=ruleset.family, tables=[*tables, *new.values()], file=ruleset.file
+        )
+        for table in ruleset.tables:
+            for chain in table.chains.values():
+                self.loaded_packets.update((id(rule), rule.packets) for rule in chain.rules)
+
     def was_hit(self, rule: Rule) -> bool:
         """Return whether a packet matched `rule` since the rules were loaded."""
         return rule.packets != self.loaded_packets[id(rule)]
@@ -60,7 +75,18 @@ class Namespace:
 class Node:
     """A node that frames can be sent through."""
 
-    __slots__ = ("clock", "kernel", "log", "namespaces", "notes", "ports", "seed", "spec")
+    __slots__ = (
+        "clock",
+        "in_flight",
+        "kernel",
+        "log",
+        "namespaces",
+        "notes",
+        "packet_ids",
+        "ports",
+        "seed",
+        "spec",
+    )
 
     def __init__(self, spec: NodeSpec, *, seed: int, kernel: str, clock: Clock) -> None:
         """Make a node without namespaces; use `build_node`."""
@@ -75,11 +101,14 @@ class Node:
         self.ports: dict[str, Port] = {}
         """Devices where frames enter and leave, as `DEV` or `NS/DEV`."""
         self.notes: list[str] = list(spec.notes)
+        self.in_flight = InFlight()
+        """Frames on cables that take time."""
+        self.packet_ids = PacketIds()
 
     @property
     def main(self) -> Namespace:
-        """The main namespace."""
-        return self.namespaces[""]
+        """The main namespace; in a lab, that of the host which is looked at."""
+        return self.namespaces[self.spec.main.name]
 
     def set_sink(self, sink: Sink | None) -> None:
         """Tell every event of every namespace to `sink`; None stops telling."""
@@ -123,6 +152,30 @@ class Node:
         self.clock.run_soon()
         return fate
 
+    def replace_rules(self, namespace: str, file: TextFile) -> None:
+        """Load iptables-save text now, as iptables-restore does: the tables it names are replaced.
+
+        Raises RulesetError, and nothing changes, for rules that would not load.
+        """
+        space = self.namespaces[namespace]
+        ruleset = parse_ruleset(
+            file.text, file.name, family=Family.IPV4, backend=space.spec.backend
+        )
+        for table in ruleset.tables:
+            try:
+                replace_table(space.net, table)
+            except RulesetError as error:
+                raise _placed(error, file) from None
+        space.replaced(ruleset)
+
+    def settle(self) -> None:
+        """Let frames that are on their way arrive, and what they set off happen."""
+        self.clock.run_until(self.clock.now_ns)
+        while self.in_flight.frames:
+            when_ns = self.clock.next_timer_ns()
+            assert when_ns is not None
+            self.clock.run_until(when_ns)
+
     def run_until(self, when_ns: int) -> None:
         """Let time pass."""
         self.clock.run_until(when_ns)
@@ -154,14 +207,13 @@ def build_node(spec: NodeSpec, *, seed: int = 0, kernel: str = "6.18", start_ns:
         message = f"no kernel profile {kernel!r}; there are {', '.join(KERNEL_HZ)}"
         raise UsageError(message)
     node = Node(spec, seed=seed, kernel=kernel, clock=Clock(start_ns, hz))
-    packet_ids = PacketIds()
     for part in spec.namespaces():
         net = Net(
             name=part.name,
             clock=node.clock,
             entropy=Entropy(seed, part.name),
             sysctl=Sysctl(part.sysctls),
-            packet_ids=packet_ids,
+            packet_ids=node.packet_ids,
             kernel=kernel,
             log=node.log,
         )
@@ -170,6 +222,7 @@ def build_node(spec: NodeSpec, *, seed: int = 0, kernel: str = "6.18", start_ns:
     made = make_devices(spec, nets)
     node.ports = made.ports
     node.notes += made.notes
+    _lay_wires(node, spec.wires)
     for space in node.namespaces.values():
         _fill_namespace(space)
         if not _has_br_netfilter(space.spec):
@@ -212,6 +265,22 @@ def _placed(error: RulesetError, file: TextFile) -> RulesetError:
     )
 
 
+def _open_sockets(net: Net, spec: NamespaceSpec) -> None:
+    sockets = net.generic(Sockets)
+    sockets.load(spec.sockets and [socket for socket in spec.sockets if not socket.program])
+    for socket in spec.sockets or ():
+        if socket.program and socket.program != REFUSING:
+            sockets.listen(socket, Server(socket.program, socket.text))
+
+
+def _lay_wires(node: Node, wires: list[WireSpec]) -> None:
+    for wire in wires:
+        for name in (wire.one, wire.other):
+            space, device = node.find_device(name)
+            if isinstance(device, Veth):
+                device.wire = Wire(space.net, wire, node.in_flight)
+
+
 def _fill_namespace(space: Namespace) -> None:
     net, spec = space.net, space.spec
     syslog_net_init(net)
@@ -221,7 +290,7 @@ def _fill_namespace(space: Namespace) -> None:
         br_netfilter_init(net)
     net.generic(Fib).load(spec)
     net.generic(NeighbourTable).load(spec.neighbours)
-    net.generic(Sockets).load(spec.sockets)
+    _open_sockets(net, spec)
     if spec.rules4 is not None:
         _load_rules(space, spec.rules4)
     if spec.conntrack is not None:

@@ -217,6 +217,27 @@ class SocketSpec:
     """All zero for a wildcard socket."""
     port: int
     device: str = ""
+    program: str = ""
+    """What the program behind it does (sim/programs.py); empty: nobody knows."""
+    text: str = ""
+    """What the program answers with, where it can be chosen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireSpec:
+    """What the cable between the two ends of a pair does to frames, in both directions."""
+
+    one: str
+    """`NS/DEV`, or `DEV` in the main namespace."""
+    other: str
+    delay_ns: int = 0
+    jitter_ns: int = 0
+    loss: float = 0.0
+    """Probability, as the next two."""
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    rate_bps: int = 0
+    """Bits per second; 0: a frame takes no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +284,8 @@ class NodeSpec:
 
     main: NamespaceSpec
     others: list[NamespaceSpec] = field(default_factory=list)
+    wires: list[WireSpec] = field(default_factory=list)
+    """Cables that are not perfect."""
     notes: list[str] = field(default_factory=list)
     """One sentence each: what was missing and what that disables, what was assumed."""
     source: str = ""

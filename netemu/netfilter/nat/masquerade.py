@@ -11,6 +11,7 @@ from netemu.ip.devinet import inet_select_addr
 from netemu.ip.rtable import skb_rtable
 from netemu.net import Net
 from netemu.netfilter.conntrack.connection import nf_ct_get
+from netemu.netfilter.conntrack.table import Conntrack, nf_ct_delete
 from netemu.netfilter.hook import Verdict
 from netemu.netfilter.nat.core import nf_nat_setup_info
 from netemu.netfilter.nat.range import MAP_IPS, Manip, NatRange
@@ -18,6 +19,13 @@ from netemu.skb import Device, Skb
 
 RT_SCOPE_UNIVERSE = 0
 """include/uapi/linux/rtnetlink.h"""
+
+
+def masq_device_event(net: Net, device: Device) -> None:
+    """Forget the connections that were masqueraded for a device that went down."""
+    for connection in list(net.generic(Conntrack)):
+        if connection.masq_ifindex == device.ifindex:
+            nf_ct_delete(net, connection, f"{device.name} went down")
 
 
 def nf_nat_masquerade_ipv4(net: Net, skb: Skb, range_: NatRange, out_device: Device) -> Verdict:

@@ -198,6 +198,10 @@ class XtTable:
 
     def __init__(self, model: Table) -> None:
         """Link the rules of `model`; their counters move as packets pass."""
+        self.replace(model)
+
+    def replace(self, model: Table) -> None:
+        """Run the rules of `model` from now on (xt_replace_table)."""
         self.model = model
         self.name = model.name
         self.heads = translate_table(model)

@@ -88,6 +88,16 @@ def register_table(net: Net, table: Table) -> XtTable:
     return running
 
 
+def replace_table(net: Net, table: Table) -> None:
+    """Put `table` in the place of the one of its name (ipt_replace); a first one is registered."""
+    running = net.generic(XtTables).by_name.get(table.name)
+    if running is None:
+        register_table(net, table)
+        return
+    check_entries(net, table)
+    running.replace(table)
+
+
 def _nat_priority(hook: Hook) -> int:
     destination = hook in {Hook.PREROUTING, Hook.OUTPUT}
     return Priority.NAT_DST if destination else Priority.NAT_SRC
