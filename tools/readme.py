@@ -10,6 +10,7 @@ A comment `<!-- $ netemu ARGUMENTS -->` is followed by what that command prints,
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DIFFERENCES = ("<!-- differences: made by tools/readme.py -->", "<!-- end of differences -->")
+LABS = ("<!-- labs: made by tools/readme.py -->", "<!-- end of labs -->")
 
 _COMMAND = re.compile(r"(<!-- \$ netemu (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -69,12 +71,31 @@ def shown(line: str) -> str:
     return f"```\n$ netemu {line}\n{done.stdout}{done.stderr}```"
 
 
+def labs() -> str:
+    """Return a table of the ready labs and what their clients saw, in Markdown."""
+    rows = ["| `netemu run rulesets/...` | shows | what its clients saw last |", "|---|---|---|"]
+    for path in sorted((ROOT / "rulesets").glob("*.lab.yaml")):
+        done = subprocess.run(
+            [sys.executable, "-m", "netemu", "run", str(path), "--json"],
+            check=True,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        about = re.search(r'^about: "?(.*?)"?$', path.read_text(encoding="utf-8"), re.MULTILINE)
+        clients = json.loads(done.stdout)["clients"]
+        seen = "; ".join(f"{client['name']}: {client['saw'][-1]['text']}" for client in clients)
+        rows.append(f"| `{path.name}` | {about[1] if about else ''} | {seen} |")
+    return "\n".join(rows)
+
+
 def updated(readme: str) -> str:
     """Return README's text with fresh parts."""
-    begin, end = DIFFERENCES
-    before, _, rest = readme.partition(begin)
-    _, _, after = rest.partition(end)
-    fresh = f"{before}{begin}\n{table()}\n{end}{after}"
+    fresh = readme
+    for (begin, end), text in ((DIFFERENCES, table()), (LABS, labs())):
+        before, _, rest = fresh.partition(begin)
+        _, _, after = rest.partition(end)
+        fresh = f"{before}{begin}\n{text}\n{end}{after}"
     return _COMMAND.sub(lambda found: f"{found[1]}{shown(found[2])}\n{found[3]}", fresh)
 
 

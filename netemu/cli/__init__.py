@@ -19,12 +19,17 @@ COMMANDS = {
     "fmt": "Print a rule file as iptables-save prints it, or say where it would not load.",
     "explain": "Explain a match or target, or say a rule of a file in words.",
     "trace": "Send one packet through a node and show every step.",
+    "run": "Play a lab of several nodes, frame by frame.",
     "replay": "Send captures through a node and compare what it sends.",
     "snapshot": "Save a live Linux node, or check what was saved.",
     "kube": "Kubernetes objects as rules on nodes and as packets to Services.",
     "verify": "Run the same packets through the live kernel and compare.",
+    "schema": "Print the JSON schema of a kind of file.",
 }
 """Command -> its line in `netemu --help`; the module `netemu.cli.NAME` holds `command`."""
+
+MODULES = {"run": "lab"}
+"""Where the module has another name than its command."""
 
 
 class LazyGroup(click.Group):
@@ -38,7 +43,8 @@ class LazyGroup(click.Group):
         """Import and return one command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"netemu.cli.{cmd_name}").command
+        module = MODULES.get(cmd_name, cmd_name)
+        command: click.Command = importlib.import_module(f"netemu.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -52,8 +58,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """What a Linux kernel does with a frame, step by step.
 
-    NODE is a node snapshot (directory or archive, `netemu snapshot` makes one), a sosreport, or
-    an iptables-save text.
+    NODE is a node snapshot (directory or archive, `netemu snapshot` makes one), a sosreport, an
+    iptables-save text, or a lab of several nodes (*.lab.yaml).
     """
 
 

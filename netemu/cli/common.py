@@ -36,6 +36,7 @@ class NodeOptions:
     seed: int
     kernel: str
     time: str | None
+    host: str | None = None
 
     def read(self) -> NodeSpec:
         """Read the node's input."""
@@ -49,6 +50,7 @@ class NodeOptions:
             addresses=self.addresses,
             routes=self.routes,
             sysctls=self.sysctls,
+            host=self.host,
         )
 
     def build(self, spec: NodeSpec, start_ns: int) -> Node:
@@ -71,7 +73,7 @@ _NODE_OPTIONS: list[Callable[[Function], Function]] = [
     click.option(
         "--as",
         "as_kind",
-        type=click.Choice(["snapshot", "sosreport", "rules"]),
+        type=click.Choice(["snapshot", "sosreport", "rules", "lab"]),
         help="What NODE is, if its content does not tell.",
     ),
     click.option(
@@ -100,6 +102,7 @@ _NODE_OPTIONS: list[Callable[[Function], Function]] = [
         show_default=True,
         help="Kernel profile.",
     ),
+    click.option("--host", metavar="HOST", help="Which host of a lab is looked at."),
     click.option(
         "--time",
         metavar="TIME",

@@ -220,7 +220,7 @@ class _Written:
     def build(self) -> Node:
         """Return a fresh node."""
         node = self.options.node.build(self.spec, 0)
-        if not self.options.strict:
+        if not self.options.strict and not self.spec.is_lab:
             node.assume_neighbours()
         return node
 
@@ -262,7 +262,7 @@ class _Captured:
 
     def _fresh(self, start_ns: int) -> Node:
         node = self.options.node.build(self.spec, start_ns)
-        if not self.options.strict:
+        if not self.options.strict and not self.spec.is_lab:
             node.assume_neighbours()
         return node
 

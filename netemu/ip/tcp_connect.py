@@ -19,7 +19,7 @@ from netemu.ip.tcp_end import open_end
 from netemu.ip.tcp_listen import TAKEN, Outcome, Segment, TcpConnections, tcp_rmem
 from netemu.ip.tcp_options import synack_options
 from netemu.ip.tcp_output import reply_key, tcp_send_ack, tcp_transmit, timestamp_of
-from netemu.ip.tcp_program import TcpProgram
+from netemu.ip.tcp_program import Connection, TcpProgram
 from netemu.ip.tcp_sock import (
     MASK32,
     TCP_MSS_DEFAULT,
@@ -49,8 +49,8 @@ def tcp_connect(
     *,
     local: bytes = IPV4_ANY,
     local_port: int = 0,
-) -> str:
-    """Open a connection for a program; an errno's name when that fails at once, else empty."""
+) -> Connection | str:
+    """Open a connection for a program; an errno's name when that fails at once."""
     local_port = local_port or net.generic(Sockets).ephemeral_port(net, IPPROTO_TCP)
     flow = reply_key(remote, port, local, local_port)
     route = ip_route_output_key(net, flow)
@@ -94,7 +94,7 @@ def tcp_connect(
     connections.socks[key] = sock
     _send_syn(net, sock)
     _arm(net, connections, sock)
-    return ""
+    return sock.program.connection
 
 
 def _send_syn(net: Net, sock: TcpSock) -> None:

@@ -86,9 +86,9 @@ class TcpClient(_Base):
         """Open the connection."""
         spec = self.spec
         self.answer = b""
-        self.connection: Connection | None = None
+        self.connected = False
         self.wait(self._time_out, spec.timeout_ns)
-        failure = tcp_connect(
+        opened = tcp_connect(
             self.net,
             self,
             spec.remote,
@@ -96,8 +96,9 @@ class TcpClient(_Base):
             local=spec.local,
             local_port=spec.local_port,
         )
-        if failure:
-            self.end(f"cannot connect to {_end(spec.remote, spec.port)}: {failure}", ok=False)
+        self.connection = None if isinstance(opened, str) else opened
+        if isinstance(opened, str):
+            self.end(f"cannot connect to {_end(spec.remote, spec.port)}: {opened}", ok=False)
 
     def request(self) -> bytes:
         """Return what is sent."""
@@ -105,7 +106,7 @@ class TcpClient(_Base):
 
     def opened(self, connection: Connection) -> None:
         """Send the request; without one, having connected is all that was wanted."""
-        self.connection = connection
+        self.connected = True
         self.say(f"connected to {_end(*connection.peer)}")
         request = self.request()
         if request:
@@ -129,11 +130,11 @@ class TcpClient(_Base):
 
     def failed(self, connection: Connection, why: str) -> None:
         """Report the end."""
-        what = "cannot connect" if self.connection is None else "the connection broke"
+        what = "the connection broke" if self.connected else "cannot connect"
         self.end(f"{what}: {why}", ok=False)
 
     def _time_out(self) -> None:
-        what = "no connection" if self.connection is None else "no answer"
+        what = "no answer" if self.connected else "no connection"
         self.end(f"{what} within {self.spec.timeout_ns / 1e9:g} s, gives up", ok=False)
         if self.connection is not None:
             self.connection.close()

@@ -75,7 +75,10 @@ class Lab:
 
         def run() -> None:
             self._note("", happening.text)
-            happening.do(self.node)
+            try:
+                happening.do(self.node)
+            except UsageError as problem:
+                self._note("", f"which fails: {problem}")
 
         self.at(happening.at_ns, run)
 

@@ -55,7 +55,7 @@ class Entry:
             fate = node.receive(self.device, self.frame)
         else:
             fate = node.send_local(self.packet, self.namespace, mark=self.mark)
-        node.run_until(node.clock.now_ns)
+        node.settle()
         return fate
 
 
@@ -65,8 +65,10 @@ def enter(node: Node, packet: ComposedPacket, device: str = "", *, local: bool =
     A packet from an address of another namespace is sent by that one, as its pod would.
     Raises UsageError when the device cannot be told.
     """
-    if local or (not device and _sender(node, packet)):
-        return Entry(namespace=_sender(node, packet), packet=packet.network, mark=packet.mark)
+    sender = _sender(node, packet)
+    if local or (not device and sender):
+        namespace = sender or node.spec.main.name
+        return Entry(namespace=namespace, packet=packet.network, mark=packet.mark)
     name = device or _reverse_device(node, packet)
     space, found = node.find_device(name)
     src_mac = packet.src_mac or _neighbour_mac(space, found, packet.src) or DEFAULT_SRC_MAC

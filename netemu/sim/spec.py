@@ -6,7 +6,7 @@ always given the same node. Addresses are packed bytes (4 or 16); MACs are 6 byt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +290,16 @@ class NodeSpec:
     """One sentence each: what was missing and what that disables, what was assumed."""
     source: str = ""
     """File or directory that it was read from."""
+
+    @property
+    def is_lab(self) -> bool:
+        """Whether it is a lab: several hosts, whose main namespaces have their names."""
+        return bool(self.main.name)
+
+    def seen_from(self, host: str) -> NodeSpec:
+        """Return a lab with another host as its main namespace."""
+        spaces = sorted(self.namespaces(), key=lambda space: space.name != host)
+        return replace(self, main=spaces[0], others=spaces[1:])
 
     def namespaces(self) -> list[NamespaceSpec]:
         """Return all namespaces, the main one first."""

@@ -25,6 +25,7 @@ from netemu.sim.spec import (
 )
 from netemu.snapshot import lab_values as values
 from netemu.snapshot.document import BadValueError
+from netemu.snapshot.read_rules import backend_of
 from netemu.wire.address import IPV4_ANY, format_address, parse_address
 
 PORT_OPTIONS = ("hairpin", "isolated", "learning", "flood", "bcast_flood", "mcast_flood")
@@ -180,13 +181,14 @@ class LabBuilder:
 
     def add_address(self, where: str, device: str, text: str) -> AddressSpec:
         """Give a device an address."""
-        self._device(where, device)
+        self.device(where, device)
         spec = values.device_address(device, text)
         for part in self._both(where):
             part.addresses.append(spec)
         return spec
 
-    def _device(self, where: str, device: str) -> LinkSpec:
+    def device(self, where: str, device: str) -> LinkSpec:
+        """Return a device as it is so far."""
         for link in self.space(where).links:
             if link.name == device:
                 return link
@@ -206,7 +208,7 @@ class LabBuilder:
         where, device = self.split(end)
         if not any(link.name == device for link in self.space(where).links):
             self.add_device(where, device)
-        link = self._device(where, device)
+        link = self.device(where, device)
         if link.kind != "veth":
             raise BadValueError(f"{end} is a {link.kind}, which has no cable", end)
         if link.peer_ifindex:
@@ -270,7 +272,7 @@ class LabBuilder:
         """Add a route, as ip(8) writes it."""
         spec = values.route(text, self.space(where).addresses)
         for way in spec.nexthops:
-            self._device(where, way.device)
+            self.device(where, way.device)
         for part in self._both(where):
             part.routes.append(spec)
 
@@ -279,7 +281,7 @@ class LabBuilder:
         words = text.split()
         if len(words) != 5 or words[1] != "lladdr" or words[3] != "dev":
             raise BadValueError(f"{text!r} is not ADDRESS lladdr MAC dev DEVICE", text)
-        self._device(where, words[4])
+        self.device(where, words[4])
         spec = NeighbourSpec(
             device=words[4],
             address=values.address(words[0]),
@@ -313,6 +315,7 @@ class LabBuilder:
         """Give a host or pod its rules."""
         for part in self._both(where):
             part.rules4 = file
+            part.backend = backend_of(file.text)
 
     def take_new(self) -> NodeSpec | None:
         """Return what was added since the last time, None for nothing."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from netemu.errors import SnapshotError, UsageError
+from netemu.sim.lab_spec import LabSpec
 from netemu.sim.spec import NamespaceSpec, NodeSpec, TextFile
 from netemu.snapshot.bare import bare_node
 from netemu.snapshot.change import Changes, change_addresses, change_routes, change_sysctls
@@ -19,13 +20,15 @@ from netemu.snapshot.items import ITEM, ITEMS
 from netemu.snapshot.names import pair_names
 from netemu.snapshot.read_rules import BACKENDS
 from netemu.snapshot.read_space import SpaceReader
-from netemu.snapshot.scan import looks_like_rules
+from netemu.snapshot.scan import looks_like_lab, looks_like_rules
 from netemu.snapshot.source import SIZE_LIMIT, Tree, is_archive, open_tree
 
-KINDS = ("snapshot", "sosreport", "rules")
+KINDS = ("snapshot", "sosreport", "rules", "lab")
 """What `--as` accepts."""
 
 STDIN = "-"
+
+LAB_SUFFIXES = (".lab.yaml", ".lab.yml")
 
 
 def read_node(  # noqa: PLR0913 - one keyword per command-line option
@@ -37,8 +40,9 @@ def read_node(  # noqa: PLR0913 - one keyword per command-line option
     addresses: Sequence[str] = (),
     routes: Sequence[str] = (),
     sysctls: Sequence[str] = (),
+    host: str | None = None,
 ) -> NodeSpec:
-    """Read a NODE: a snapshot or sosreport (directory or archive) or iptables-save text.
+    """Read a NODE: a snapshot or sosreport (directory or archive), iptables-save text, or a lab.
 
     Args:
         path: file or directory, `-` for iptables-save text on standard input.
@@ -48,6 +52,7 @@ def read_node(  # noqa: PLR0913 - one keyword per command-line option
         addresses: `DEV=IP/LEN` each.
         routes: `PREFIX[,via=IP][,dev=DEV]` each.
         sysctls: `KEY=VALUE` each.
+        host: the host of a lab that is looked at; its first one otherwise.
 
     """
     if backend not in (None, *BACKENDS):
@@ -57,11 +62,42 @@ def read_node(  # noqa: PLR0913 - one keyword per command-line option
         message = f"--as {as_kind}: one of {', '.join(KINDS)} would be right"
         raise UsageError(message)
     changes = Changes(addresses=addresses, routes=routes, sysctls=sysctls)
+    if as_kind == "lab" or (as_kind is None and is_lab(path)):
+        if changes:
+            raise UsageError("--addr, --route and --sysctl are for nodes; a lab says that itself")
+        return _host_of(load_lab(path), host)
+    if host is not None:
+        raise UsageError(f"--host {host}: NODE is no lab")
     if as_kind != "rules" and is_tree(path):
         node = read_tree(open_tree(path), backend=backend, changes=changes)
     else:
         file = _rule_file(path, as_kind)
         node = bare_node(file, changes, family=family, backend=backend)
+    return node
+
+
+def is_lab(path: str) -> bool:
+    """Return whether `path` is a lab file."""
+    if path == STDIN or Path(path).is_dir() or is_archive(_head(path)):
+        return False
+    return path.endswith(LAB_SUFFIXES) or looks_like_lab(_read_text(path))
+
+
+def load_lab(path: str) -> LabSpec:
+    """Read a lab file. Raises SnapshotError or RulesetError, with the place."""
+    from netemu.snapshot.lab_file import read_lab  # noqa: PLC0415 - loads YAML, only for labs
+
+    return read_lab(path, _read_text(path), lambda name: Path(name).read_text(encoding="utf-8"))
+
+
+def _host_of(lab: LabSpec, host: str | None) -> NodeSpec:
+    if host is not None and host not in lab.hosts:
+        raise UsageError(f"--host {host}: the lab has {', '.join(lab.hosts)}")
+    node = lab.node.seen_from(host or lab.hosts[0])
+    if host is None and len(lab.hosts) > 1:
+        node.notes.append(
+            f"devices without a host are those of {lab.hosts[0]}; --host chooses another"
+        )
     return node
 
 

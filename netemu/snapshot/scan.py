@@ -64,6 +64,13 @@ class RuleWords:
     target: str
 
 
+def looks_like_lab(text: str) -> bool:
+    """Return whether a text is a lab file: a YAML mapping with `nodes` and no Kubernetes kind."""
+    return bool(re.search(r"^nodes *:", text, re.MULTILINE)) and not re.search(
+        r"^(apiVersion|kind) *:", text, re.MULTILINE
+    )
+
+
 def looks_like_rules(text: str) -> bool:
     """Return whether `text` is iptables-save text; without any table it is empty or comments."""
     if _RULES.search(text):

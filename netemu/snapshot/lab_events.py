@@ -1,0 +1,222 @@
+"""The time line of a lab: what an administrator, or misfortune, does while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from netemu.ruleset import parse_ruleset
+from netemu.sim import admin
+from netemu.sim.lab_spec import Happening
+from netemu.sim.node import Node
+from netemu.sim.spec import AddressSpec, TextFile
+from netemu.snapshot import lab_values as values
+from netemu.snapshot.change import dotted, is_number, must_be_number
+from netemu.snapshot.document import BadValueError
+from netemu.snapshot.lab_build import LabBuilder
+from netemu.snapshot.lab_shape import EventShape
+from netemu.wire.address import format_mac
+
+Do = Callable[[Node], None]
+Made = tuple[str, Do]
+"""What happens in words, and how."""
+
+ReadRules = Callable[[str], TextFile]
+
+
+def happening(builder: LabBuilder, event: EventShape, rules: ReadRules) -> Happening:
+    """Return what an entry of the time line does. Raises BadValueError."""
+    words = [word for word in _MAKERS if getattr(event, word) is not None]
+    if len(words) != 1:
+        shown = ", ".join("arp" if word == "announce_only" else word for word in _MAKERS)
+        raise BadValueError(f"an event does one of {shown}", "")
+    if words[0] == "rules":
+        text, do = _rules(builder, event, rules)
+    else:
+        text, do = _MAKERS[words[0]](builder, event)
+    return Happening(at_ns=values.duration_ns(event.at), text=text, do=do)
+
+
+def _device(builder: LabBuilder, end: str, word: str) -> str:
+    if not end:
+        raise BadValueError(f"this event needs `{word}`, a device", "")
+    where, name = builder.split(end)
+    builder.device(where, name)
+    return end
+
+
+def _on(builder: LabBuilder, event: EventShape) -> str:
+    if not event.on:
+        raise BadValueError("this event needs `on`, a host or pod", "")
+    builder.space(event.on)
+    return event.on
+
+
+def set_link(end: str, *, up: bool) -> Do:
+    """Bring a device up or down."""
+
+    def do(node: Node) -> None:
+        space, device = node.find_device(end)
+        admin.set_link(space.net, device, up=up)
+
+    return do
+
+
+def _down(builder: LabBuilder, event: EventShape) -> Made:
+    end = _device(builder, event.down or "", "down")
+    return f"{end} goes down", set_link(end, up=False)
+
+
+def _up(builder: LabBuilder, event: EventShape) -> Made:
+    end = _device(builder, event.up or "", "up")
+    return f"{end} comes up", set_link(end, up=True)
+
+
+def cut_cable(end: str, *, cut: bool) -> Do:
+    """Cut a cable or mend it."""
+
+    def do(node: Node) -> None:
+        admin.cut_cable(node.find_device(end)[1], cut=cut)
+
+    return do
+
+
+def _cut(builder: LabBuilder, event: EventShape) -> Made:
+    end = _device(builder, event.cut or "", "cut")
+    return f"the cable of {end} is cut", cut_cable(end, cut=True)
+
+
+def _mend(builder: LabBuilder, event: EventShape) -> Made:
+    end = _device(builder, event.mend or "", "mend")
+    return f"the cable of {end} is mended", cut_cable(end, cut=False)
+
+
+def set_mac(end: str, mac: bytes) -> Do:
+    """Change a device's MAC."""
+
+    def do(node: Node) -> None:
+        space, device = node.find_device(end)
+        admin.set_mac(space.net, device, mac)
+
+    return do
+
+
+def _mac(builder: LabBuilder, event: EventShape) -> Made:
+    end, mac = _device(builder, event.mac or "", "mac"), values.mac(event.to)
+    return f"{end} becomes {format_mac(mac)}", set_mac(end, mac)
+
+
+def add_address(end: str, spec: AddressSpec, *, announce: bool) -> Do:
+    """Give a device an address, and tell everybody if wanted."""
+
+    def do(node: Node) -> None:
+        space, device = node.find_device(end)
+        admin.add_address(space.net, spec)
+        if announce:
+            admin.announce(space.net, device, spec.address)
+
+    return do
+
+
+def delete_address(end: str, address: bytes) -> Do:
+    """Take an address from a device."""
+
+    def do(node: Node) -> None:
+        space, device = node.find_device(end)
+        admin.delete_address(space.net, device, address)
+
+    return do
+
+
+def _add(builder: LabBuilder, event: EventShape) -> Made:
+    end = _device(builder, event.to, "to")
+    spec = values.device_address(builder.split(end)[1], event.add or "")
+    return f"{end} gets {event.add}", add_address(end, spec, announce=event.announce)
+
+
+def _remove(builder: LabBuilder, event: EventShape) -> Made:
+    end = _device(builder, event.source, "from")
+    address, _ = values.prefix(event.remove or "")
+    return f"{end} loses {event.remove}", delete_address(end, address)
+
+
+def _move(builder: LabBuilder, event: EventShape) -> Made:
+    source, target = _device(builder, event.source, "from"), _device(builder, event.to, "to")
+    spec = values.device_address(builder.split(target)[1], event.move or "")
+    take = delete_address(source, spec.address)
+    give = add_address(target, spec, announce=event.announce)
+
+    def do(node: Node) -> None:
+        take(node)
+        give(node)
+
+    return f"{event.move} moves from {source} to {target}", do
+
+
+def _arp(builder: LabBuilder, event: EventShape) -> Made:
+    end, address = _device(builder, event.source, "from"), values.address(event.announce_only or "")
+
+    def do(node: Node) -> None:
+        space, device = node.find_device(end)
+        admin.announce(space.net, device, address)
+
+    return f"{end} announces {event.announce_only}", do
+
+
+def _route(builder: LabBuilder, event: EventShape) -> Made:
+    where = _on(builder, event)
+    spec = values.route(event.route or "", builder.space(where).addresses)
+
+    def do(node: Node) -> None:
+        admin.add_route(node.namespaces[where].net, spec)
+
+    return f"{where} adds the route {event.route}", do
+
+
+def _unroute(builder: LabBuilder, event: EventShape) -> Made:
+    where = _on(builder, event)
+    spec = values.route(event.unroute or "", builder.space(where).addresses)
+
+    def do(node: Node) -> None:
+        admin.delete_route(node.namespaces[where].net, spec)
+
+    return f"{where} removes the route {event.unroute}", do
+
+
+def _sysctl(builder: LabBuilder, event: EventShape) -> Made:
+    where = _on(builder, event)
+    key, equals, value = (event.sysctl or "").partition("=")
+    name = dotted(key.strip())
+    if not equals or (must_be_number(name) and not is_number(value.strip())):
+        raise BadValueError(f"{event.sysctl!r} is not KEY=VALUE", event.sysctl or "")
+
+    def do(node: Node) -> None:
+        node.namespaces[where].net.sysctl.set(name, value.strip())
+
+    return f"{where} sets {event.sysctl}", do
+
+
+def _rules(builder: LabBuilder, event: EventShape, read: ReadRules | None = None) -> Made:
+    where = _on(builder, event)
+    assert read is not None
+    file = read(event.rules or "")
+    # What would not load is said now, not in the midst of a run.
+    parse_ruleset(file.text, file.name)
+    return f"{where} loads new rules", lambda node: node.replace_rules(where, file)
+
+
+_MAKERS: dict[str, Callable[[LabBuilder, EventShape], Made]] = {
+    "down": _down,
+    "up": _up,
+    "cut": _cut,
+    "mend": _mend,
+    "mac": _mac,
+    "move": _move,
+    "add": _add,
+    "remove": _remove,
+    "announce_only": _arp,
+    "rules": _rules,
+    "route": _route,
+    "unroute": _unroute,
+    "sysctl": _sysctl,
+}
+"""Everything that can happen, by the field that says so."""
