@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 import netemu as package
-from netemu.cli import COMMANDS
+from netemu.cli import COMMANDS, MODULES
 
 TOP = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_listed_works(name, netemu):
-    assert importlib.import_module(f"netemu.cli.{name}").command.name == name
+    module = MODULES.get(name, name)
+    assert importlib.import_module(f"netemu.cli.{module}").command.name == name
     shown = netemu(name, "--help")
     assert shown.code == 0
     assert shown.out.startswith("Usage: netemu ")

@@ -243,8 +243,8 @@ def test_an_empty_directory_is_no_node(tmp_path: Path) -> None:
 def test_wrong_options() -> None:
     with pytest.raises(UsageError, match="legacy or nft would be right"):
         read_node("x", backend="nftables")
-    with pytest.raises(UsageError, match="one of snapshot, sosreport, rules"):
-        read_node("x", as_kind="lab")
+    with pytest.raises(UsageError, match="one of snapshot, sosreport, rules, lab"):
+        read_node("x", as_kind="cluster")
 
 
 def test_an_empty_list_of_connections_is_none(put: Put) -> None:
