@@ -51,7 +51,7 @@ def scene(request, tmp_path, capsys):
 
 
 def test_there_are_scenes():
-    assert SCENES == ["clusterip", "docker", "firewall", "hairpin"]
+    assert SCENES == ["clusterip", "docker", "firewall", "hairpin", "idle"]
 
 
 def test_a_scene_is_as_the_kernel_was(scene):
@@ -95,6 +95,25 @@ def test_the_clusterip_traced_both_ways(capsys):
     ]
     assert {row["dnat"] for row in found["outcomes"]} == {
         f"10.244.1.{number}:8080" for number in (5, 6, 7)
+    }
+
+
+def test_a_connection_that_rested_too_long_is_gone(capsys):
+    """Frame 11 is the connection's last in time; 20 comes 2.5 s later and its timeout is 2 s."""
+    states = {}
+    for number in (11, 20):
+        frame = f"{ROOT / 'captures' / 'idle.pcapng'}#{number}"
+        assert run(cli, ["trace", str(ROOT / "rulesets" / "idle"), frame, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        events = found["events"]
+        states[number] = (
+            found["verdict"],
+            [event["state"] for event in events if event["kind"] == "conntrack_lookup"],
+            [event["why"] for event in events if event["kind"] == "connection_destroyed"],
+        )
+    assert states == {
+        11: ("ACCEPT", ["ESTABLISHED"], []),
+        20: ("DROP", ["INVALID"], ["timeout"]),
     }
 
 

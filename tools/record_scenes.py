@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import shutil
 import socket
+import struct
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from scene_bench import Bench, Host, Recorded, fetch  # noqa: E402 - found beside this file
-from scene_rules import DOCKER, HOST_FIREWALL, ServicePort, kube_proxy  # noqa: E402
+from scene_rules import DOCKER, GATEWAY, HOST_FIREWALL, ServicePort, kube_proxy  # noqa: E402
 
 from netemu.livekernel.runner import LogPhase  # noqa: E402 - found above this file
 from netemu.wire.capture import Direction  # noqa: E402
@@ -170,6 +172,45 @@ def firewall(bench: Bench) -> Callable[[], None]:
     return traffic
 
 
+def idle(bench: Bench) -> Callable[[], None]:
+    """A masquerading gateway that has forgotten a connection by the time it is used again."""
+    outside = uplink(bench)
+    inside = bench.host(
+        "eth1", "52:54:00:00:03:01", far_mac="52:54:00:00:03:05", address="10.0.0.5/24",
+        gateway="10.0.0.1", node_address="10.0.0.1/24",
+    )  # fmt: skip
+    bench.rules(GATEWAY)
+    for key, value in (
+        ("tcp_timeout_established", "2"), ("tcp_timeout_unacknowledged", "2"),
+        ("tcp_loose", "0"), ("udp_timeout", "1"),
+    ):  # fmt: skip
+        bench.sysctl(f"net.netfilter.nf_conntrack_{key}", value)
+
+    def traffic() -> None:
+        listener = outside.socket(socket.SOCK_STREAM, bind=("", 80))
+        listener.listen()
+        resolver = outside.socket(socket.SOCK_DGRAM, bind=("", 53))
+        with inside.socket(socket.SOCK_STREAM, bind=("", 40001)) as client, listener, resolver:
+            client.connect((CLIENT, 80))
+            server, _ = listener.accept()
+            client.sendall(b"in time")
+            server.recv(100)
+            with inside.socket(socket.SOCK_DGRAM, bind=("", 40002)) as asking:
+                asking.sendto(b"a question", (CLIENT, 53))
+                _, asker = resolver.recvfrom(100)
+                resolver.sendto(b"an answer", asker)
+                asking.recv(100)
+                time.sleep(2.5)
+                resolver.sendto(b"a late answer", asker)
+            for end in (client, server):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                end.sendall(b"too late")
+            time.sleep(0.1)
+            server.close()
+
+    return traffic
+
+
 SCENES = (
     Scene(
         name="clusterip",
@@ -192,6 +233,12 @@ SCENES = (
         name="firewall",
         about="a plain host firewall: limit, recent, LOG, REJECT, a traced packet, a closed port",
         build=firewall,
+    ),
+    Scene(
+        name="idle",
+        about="a masquerading gateway with short timeouts: a TCP connection and a UDP question "
+        "pass, rest until their entries expire, and their late packets meet nobody",
+        build=idle,
     ),
 )
 

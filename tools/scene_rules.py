@@ -179,6 +179,30 @@ COMMIT
 COMMIT
 """
 
+GATEWAY = """\
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:LATE - [0:0]
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -m conntrack --ctstate INVALID -j LATE
+-A INPUT -i eth0 -m conntrack --ctstate NEW -j LATE
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -m conntrack --ctstate INVALID -j LATE
+-A FORWARD -i eth1 -o eth0 -m conntrack --ctstate NEW -j ACCEPT
+-A LATE -j LOG --log-prefix "late: "
+-A LATE -j DROP
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+-A POSTROUTING -o eth0 -j MASQUERADE
+COMMIT
+"""
+
 HOST_FIREWALL = """\
 *raw
 :PREROUTING ACCEPT [0:0]

@@ -81,8 +81,7 @@ def router(sides: dict[bytes, int], rules: str) -> NodeSpec:
     """Return a router that knows the way to each address."""
     links = [LinkSpec(name="lo", ifindex=1, kind="loopback", mtu=65536, noarp=True)]
     links += [
-        LinkSpec(name=f"eth{side}", ifindex=2 + side, mac=ROUTER[side], mtu=MTU)
-        for side in (0, 1)
+        LinkSpec(name=f"eth{side}", ifindex=2 + side, mac=ROUTER[side], mtu=MTU) for side in (0, 1)
     ]
     ways = tuple(NexthopSpec(device=f"eth{side}", gateway=GATEWAY[side]) for side in (0, 1))
     routes = [RouteSpec(prefix=bytes(4), prefix_len=0, nexthops=(ways[0],))]
