@@ -46,6 +46,7 @@ DEFAULTS: dict[str, int] = {
     "net.netfilter.nf_conntrack_timestamp": 0,
     "net.netfilter.nf_conntrack_log_invalid": 0,
     "net.netfilter.nf_conntrack_max": 262144,
+    "net.netfilter.nf_conntrack_buckets": 262144,
     "net.netfilter.nf_conntrack_expect_max": 4096,
     "net.netfilter.nf_conntrack_tcp_be_liberal": 0,
     "net.netfilter.nf_conntrack_tcp_loose": 1,

@@ -6,6 +6,6 @@ protocol's states, `text` reads and writes what conntrack(8) prints.
 
 Decision: an entry is found through one dict keyed by (tuple, zone id), not through a hash table
 with the kernel's siphash, whose key is drawn at boot. Price: the order of a bucket, which the
-kernel shows in `conntrack -L`, is the order of creation here, and early drop, which the kernel
-does bucket by bucket, takes the oldest entries.
+kernel shows in `conntrack -L`, is the order of creation here; `eviction` has the kernel's
+buckets where they count, in a full table.
 """

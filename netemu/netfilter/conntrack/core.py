@@ -47,6 +47,7 @@ from netemu.netfilter.conntrack.connection import (
     nf_ct_set,
     state_word,
 )
+from netemu.netfilter.conntrack.eviction import early_drop
 from netemu.netfilter.conntrack.expect import Expectation, Expectations
 from netemu.netfilter.conntrack.helper import Helpers
 from netemu.netfilter.conntrack.judgement import Judgement
@@ -215,7 +216,11 @@ def init_conntrack(
     """Make an entry; None when the table is full."""
     sysctl = net.sysctl
     limit = sysctl.get("net.netfilter.nf_conntrack_max")
-    if limit and table.count + 1 > limit and not table.early_drop():
+    if (
+        limit
+        and table.count + 1 > limit
+        and not early_drop(net, table, original, zone.id_in(ORIGINAL))
+    ):
         if net_ratelimit(net, skb):
             net.printk(skb, f"nf_conntrack: nf_conntrack: {_table_full(net)}, dropping packet")
         return None

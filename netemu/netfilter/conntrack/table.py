@@ -11,14 +11,12 @@ the rest sooner or later, shows only in dumps, and those skip expired entries an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from netemu.clock import NSEC_PER_SEC
 from netemu.events import ConnectionDestroyed
 from netemu.net import Net
 from netemu.netfilter.conntrack.connection import (
     DEFAULT_ZONE,
-    IPS_ASSURED,
     IPS_CONFIRMED,
     IPS_DYING,
     IPS_FIXED_TIMEOUT,
@@ -38,9 +36,6 @@ from netemu.netfilter.conntrack.text import connection_text, parse_connections
 from netemu.netfilter.conntrack.tuple import Tuple
 from netemu.skb import Skb
 
-EVICTION_RANGE: Final = 8
-"""Buckets that early drop looks at (NF_CT_EVICTION_RANGE)."""
-
 Entry = tuple[Connection, int]
 Key = tuple[Tuple, int]
 
@@ -51,9 +46,9 @@ class Conntrack:
     __slots__ = (
         "_by_tuple",
         "_connections",
-        "_last_number",
         "by_source",
         "count",
+        "last_number",
         "net",
         "note",
         "packet",
@@ -64,7 +59,8 @@ class Conntrack:
         self.net = net
         self._by_tuple: dict[Key, Entry] = {}
         self._connections: dict[Connection, None] = {}
-        self._last_number = 0
+        self.last_number = 0
+        """Of the latest entry that was confirmed."""
         self.by_source: dict[tuple[bytes, int, int, int], list[Connection]] = {}
         """nf_nat's hash by original source (address, part, protocol, zone id); latest first.
 
@@ -147,8 +143,8 @@ class Conntrack:
         zone_id = connection.zone.id_in(REPLY)
         self._by_tuple[connection.reply, zone_id] = (connection, REPLY)
         self._connections[connection] = None
-        self._last_number += 1
-        connection.number = self._last_number
+        self.last_number += 1
+        connection.number = self.last_number
         connection.status |= IPS_CONFIRMED
         if connection.status & IPS_SRC_NAT_DONE:
             self.by_source.setdefault(source_key(connection), []).insert(0, connection)
@@ -178,19 +174,17 @@ class Conntrack:
             if not bucket:
                 del self.by_source[key]
 
-    def early_drop(self) -> bool:
-        """Kill entries that were never assured to make room; False when there are none.
+    def younger_than(self, number: int) -> Iterator[Connection]:
+        """Go through the entries that were confirmed after the one of a number, latest first."""
+        for connection in reversed(self._connections):
+            if connection.number <= number:
+                return
+            yield connection
 
-        Differs from Linux: there the victims share one of 8 buckets with the newcomer, whose
-        number hangs on a key drawn at boot. Here the oldest candidate goes.
-        """
-        for connection in list(self._connections):
-            if self.expired(connection):
-                nf_ct_delete(self.net, connection, "timeout")
-            elif not connection.status & (IPS_ASSURED | IPS_DYING):
-                nf_ct_delete(self.net, connection, "early drop")
-                return True
-        return False
+    def collect(self, ended_by: int) -> int:
+        """Remove the entries that ended at a jiffy or before; return how many (gc_worker)."""
+        ended = [entry for entry in self._connections if entry.timeout <= ended_by]
+        return sum(nf_ct_delete(self.net, entry, "timeout") for entry in ended)
 
     def dump(self) -> str:
         """Return the table as `conntrack -L` prints it, in order of creation."""

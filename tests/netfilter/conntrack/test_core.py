@@ -125,6 +125,7 @@ def test_template_names_the_zone() -> None:
 def test_full_table_drops_and_says_so() -> None:
     """Assured entries are not sacrificed; 6.18 names the namespace."""
     net = make_net()
+    net.sysctl.set("net.netfilter.nf_conntrack_buckets", "8")
     net.sysctl.set("net.netfilter.nf_conntrack_max", "1")
     skb = udp(net)
     connection = tracked(net, skb)

@@ -102,20 +102,6 @@ def test_reply_wins_where_both_tuples_are_the_same() -> None:
     assert held.find(itself) is None
 
 
-def test_early_drop_spares_the_assured() -> None:
-    """The oldest entry that nobody vouches for goes first."""
-    held = table()
-    entries = [connection(port) for port in (1, 2, 3)]
-    for entry in entries:
-        held.insert(entry)
-    entries[0].status |= Status.ASSURED
-    assert held.early_drop()
-    assert list(held) == [entries[0], entries[2]]
-    assert held.early_drop()
-    assert not held.early_drop()
-    assert list(held) == [entries[0]]
-
-
 def test_deleted_once() -> None:
     """The second one to delete hears that it is too late."""
     held = table()
