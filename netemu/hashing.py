@@ -1,7 +1,7 @@
 """Hash functions exactly as the kernel computes them.
 
-Kernel: include/linux/jhash.h, include/linux/hash.h, include/linux/kernel.h (reciprocal_scale).
-All arithmetic is modulo 2**32.
+Kernel: include/linux/jhash.h, include/linux/hash.h, include/linux/kernel.h (reciprocal_scale),
+lib/siphash.c. All arithmetic is modulo 2**32, that of SipHash modulo 2**64.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _MASK32 = 0xFFFFFFFF
+_MASK64 = (1 << 64) - 1
 
 JHASH_INITVAL = 0xDEADBEEF
 """An arbitrary start value (include/linux/jhash.h)."""
@@ -87,3 +88,47 @@ def reciprocal_scale(value: int, ep_ro: int) -> int:
 def hash_32(value: int, bits: int) -> int:
     """Hash a 32-bit value to `bits` bits (hash_32)."""
     return ((value * GOLDEN_RATIO_32) & _MASK32) >> (32 - bits)
+
+
+def siphash(data: bytes, key: tuple[int, int]) -> int:
+    """Hash octets to 64 bits with SipHash-2-4 (siphash).
+
+    >>> hex(siphash(bytes(range(15)), (0x0706050403020100, 0x0F0E0D0C0B0A0908)))
+    '0xa129ca6149be45e5'
+    """
+    first, second = key
+    v = [
+        0x736F6D6570736575 ^ first,
+        0x646F72616E646F6D ^ second,
+        0x6C7967656E657261 ^ first,
+        0x7465646279746573 ^ second,
+    ]
+    padded = data + bytes(7 - len(data) % 8) + bytes([len(data) & 0xFF])
+    for at in range(0, len(padded), 8):
+        word = int.from_bytes(padded[at : at + 8], "little")
+        v[3] ^= word
+        _sip_rounds(v, 2)
+        v[0] ^= word
+    v[2] ^= 0xFF
+    _sip_rounds(v, 4)
+    return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+def _sip_rounds(v: list[int], count: int) -> None:
+    a, b, c, d = v
+    for _ in range(count):
+        a = (a + b) & _MASK64
+        b = _rol64(b, 13) ^ a
+        a = _rol64(a, 32)
+        c = (c + d) & _MASK64
+        d = _rol64(d, 16) ^ c
+        a = (a + d) & _MASK64
+        d = _rol64(d, 21) ^ a
+        c = (c + b) & _MASK64
+        b = _rol64(b, 17) ^ c
+        c = _rol64(c, 32)
+    v[:] = a, b, c, d
+
+
+def _rol64(word: int, shift: int) -> int:
+    return ((word << shift) | (word >> (64 - shift))) & _MASK64

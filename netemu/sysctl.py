@@ -18,6 +18,8 @@ DEFAULTS: dict[str, int] = {
     "net.ipv4.ip_forward_update_priority": 1,
     "net.ipv4.ip_early_demux": 1,
     "net.ipv4.fib_multipath_hash_policy": 0,
+    "net.ipv4.fib_multipath_hash_fields": 7,
+    "net.ipv4.fib_multipath_hash_seed": 0,
     "net.ipv4.fwmark_reflect": 0,
     "net.ipv4.icmp_echo_ignore_all": 0,
     "net.ipv4.icmp_echo_ignore_broadcasts": 1,

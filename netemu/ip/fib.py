@@ -6,14 +6,12 @@ Theory of operation: while the policy rules are the default ones the kernel keep
 main table in one trie, so that one longest prefix match decides over both; a more specific route
 of `main` then beats a shorter local one. With custom rules the tables are asked one by one.
 
-Differs from Linux: nexthops of a multipath route are chosen by jhash of the flow with a seed from
-entropy, where Linux uses a seeded siphash; dead gateway detection among several default routes
-(fib_select_default) is left out, so the first one is used.
+Differs from Linux: dead gateway detection among several default routes (fib_select_default) is
+left out, so the first one is used.
 """
 
 from __future__ import annotations
 
-from netemu.hashing import jhash2
 from netemu.ip.devinet import (
     RT_SCOPE_HOST,
     RT_SCOPE_LINK,
@@ -44,6 +42,7 @@ from netemu.ip.fib_table import (
     RouteType,
     nexthop_scope,
 )
+from netemu.ip.multipath import fib_multipath_hash
 from netemu.net import Net
 from netemu.sim.spec import AddressSpec, NamespaceSpec, PolicyRuleSpec, RouteSpec
 from netemu.skb import Device
@@ -81,7 +80,6 @@ class Fib:
         "_net",
         "addresses",
         "custom_local_routes",
-        "hash_seed",
         "rules",
         "rules_need_ports",
         "tables",
@@ -98,7 +96,6 @@ class Fib:
         self.rules_need_ports = False
         self.custom_local_routes = False
         """A local route was added by hand (fib_has_custom_local_routes)."""
-        self.hash_seed = net.entropy.stream("ecmp").u32()
 
     @property
     def has_custom_rules(self) -> bool:
@@ -389,17 +386,6 @@ def fib_select_path(net: Net, result: FibResult, flow: Flowi4) -> None:
         fib_select_multipath(net, result, fib_multipath_hash(net, flow), flow.saddr)
     if flow.saddr == IPV4_ANY:
         flow.saddr = fib_result_prefsrc(net, result)
-
-
-def fib_multipath_hash(net: Net, flow: Flowi4) -> int:
-    """Return 31 bits that stay the same for a flow.
-
-    net.ipv4.fib_multipath_hash_policy 0 hashes the addresses, others the ports as well.
-    """
-    words = [int.from_bytes(flow.saddr, "big"), int.from_bytes(flow.daddr, "big")]
-    if net.sysctl.get("net.ipv4.fib_multipath_hash_policy"):
-        words += [(flow.src_port << 16) | flow.dst_port, flow.protocol]
-    return jhash2(words, net.generic(Fib).hash_seed) >> 1
 
 
 def fib_select_multipath(net: Net, result: FibResult, flow_hash: int, saddr: bytes) -> None:

@@ -23,13 +23,13 @@ from netemu.ip.exceptions import NexthopExceptions
 from netemu.ip.fib import (
     Fib,
     FibResult,
-    fib_multipath_hash,
     fib_result_prefsrc,
     fib_select_multipath,
     fib_select_path,
     inet_addr_type,
 )
 from netemu.ip.fib_table import LOOPBACK_IFINDEX, Errno, Flowi4, Nexthop, RouteType
+from netemu.ip.multipath import fib_multipath_hash
 from netemu.ip.rtable import (
     IPSKB_DOREDIRECT,
     IPSKB_MULTIPATH,
@@ -262,9 +262,8 @@ def _mkroute_input(  # noqa: PLR0913 - the kernel's own parameters
 ) -> str:
     """Route onwards (ip_mkroute_input, __mkroute_input)."""
     if len(found.route.nexthops) > 1:
-        dissect_ports(skb, flow)
         # The input path asks without a flow, so no nexthop is preferred for its source.
-        fib_select_multipath(net, found, fib_multipath_hash(net, flow), IPV4_ANY)
+        fib_select_multipath(net, found, fib_multipath_hash(net, flow, skb), IPV4_ANY)
         skb.ip_flags |= IPSKB_MULTIPATH
     way = found.nexthop
     out_device = way.device

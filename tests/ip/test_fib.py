@@ -15,12 +15,12 @@ from netemu.ip.fib import (
     Flowi4,
     RouteType,
     fib_lookup,
-    fib_multipath_hash,
     fib_select_multipath,
     inet_addr_type,
     inet_dev_addr_type,
 )
 from netemu.ip.fib_table import FibRoute
+from netemu.ip.multipath import fib_multipath_hash
 from netemu.sim.spec import AddressSpec, NexthopSpec, PolicyRuleSpec, RouteSpec
 from netemu.snapshot.read import read_node
 from netemu.wire.address import format_address, parse_address
