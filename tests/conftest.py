@@ -8,6 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine makes any example slow, and the same run must give the same answer.
+settings.register_profile("netemu", deadline=None, derandomize=True)
+settings.load_profile("netemu")
 
 KERNEL_DIR = Path(__file__).parent / "kernel"
 TOOLS = ("ip", "iptables-legacy-restore", "iptables-legacy-save", "conntrack", "ethtool")

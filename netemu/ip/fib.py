@@ -5,13 +5,11 @@ Kernel: net/ipv4/fib_frontend.c, net/ipv4/fib_semantics.c, include/net/ip_fib.h 
 Theory of operation: while the policy rules are the default ones the kernel keeps the local and the
 main table in one trie, so that one longest prefix match decides over both; a more specific route
 of `main` then beats a shorter local one. With custom rules the tables are asked one by one.
-
-Differs from Linux: dead gateway detection among several default routes (fib_select_default) is
-left out, so the first one is used.
 """
 
 from __future__ import annotations
 
+from netemu.ip.default_route import fib_select_default
 from netemu.ip.devinet import (
     RT_SCOPE_HOST,
     RT_SCOPE_LINK,
@@ -384,6 +382,9 @@ def fib_select_path(net: Net, result: FibResult, flow: Flowi4) -> None:
     """Choose a nexthop and fill in the source of an output flow (fib_select_path)."""
     if not flow.oif and len(result.route.nexthops) > 1:
         fib_select_multipath(net, result, fib_multipath_hash(net, flow), flow.saddr)
+    elif not flow.oif and not result.route.prefix_len and result.route.kind == RouteType.UNICAST:
+        if net.generic(Fib).tables[result.route.table].default_routes > 1:
+            fib_select_default(net, result, flow)
     if flow.saddr == IPV4_ANY:
         flow.saddr = fib_result_prefsrc(net, result)
 

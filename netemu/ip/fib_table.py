@@ -121,6 +121,8 @@ class FibRoute:
     mtu: int = 0
     magic: bool = False
     """The kernel made it, for an address of ours (fib_magic)."""
+    last_default: int = -1
+    """Which default route of the rank that this one begins was taken last (fa_default)."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,7 +7,9 @@ fragment that overlaps others ends the whole queue; one that lies within what is
 a duplicate and ignored. The skb of the fragment that completes the packet carries the whole of
 it; the other fragments end with it, so their fates point to the same delivery.
 
-Differs from Linux: there is no limit on memory (ipfrag_high_thresh).
+All queues together may take net.ipv4.ipfrag_high_thresh octets of memory; once they take more,
+every fragment is dropped until some packet's time is up. What a fragment takes hangs on who made
+its buffer: here each counts as one that came through a veth pair.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from netemu.ip.route import ip_route_input
 from netemu.ip.rtable import IPSKB_FRAG_COMPLETE, IPSKB_FRAG_PMTU, skb_rtable
 from netemu.ip.upcall import report_error
 from netemu.net import Net, kfree_skb_reason
-from netemu.skb import Checksum, Skb
+from netemu.skb import ETH_HLEN, Checksum, Skb
 from netemu.wire.icmp import IcmpType
 from netemu.wire.ipv4 import IP_DF, IP_MF, IP_OFFSET, IPv4
 
@@ -32,6 +34,26 @@ __all__ = ["DefragUser", "FragmentQueues", "ip_defrag", "ip_do_fragment", "ip_is
 
 ICMP_EXC_FRAGTIME = 1
 """Fragment reassembly time exceeded (include/uapi/linux/icmp.h)."""
+
+HIGH_THRESH = "net.ipv4.ipfrag_high_thresh"
+
+QUEUE_OCTETS = 200
+"""Memory of an empty queue (sizeof(struct ipq), asked of 6.18)."""
+
+SKB_OCTETS = 256
+"""sizeof(struct sk_buff), a multiple of a cache line."""
+
+SHARED_INFO_OCTETS = 320
+"""sizeof(struct skb_shared_info), likewise."""
+
+HEADROOM_OCTETS = 16
+"""LL_RESERVED_SPACE of a veth device, before its Ethernet header."""
+
+PAGE_OCTETS = 4096
+"""What is larger has a small head and whole pages."""
+
+SMALL_HEAD_OCTETS = 576
+"""SKB_SMALL_HEAD_SIZE rounded up; larger buffers are powers of two (asked of 6.18)."""
 
 ECN_CE = 3
 
@@ -80,6 +102,8 @@ class FragmentQueue:
     """One bit for each ECN codepoint seen."""
     max_size: int = 0
     max_df_size: int = 0
+    memory: int = QUEUE_OCTETS
+    """Octets that it counts for against ipfrag_high_thresh."""
     rid: int = 0
     """Count of the sender's fragments when the latest one came (ipq->rid)."""
     timer: Timer | None = None
@@ -91,7 +115,7 @@ Key = tuple[bytes, bytes, int, int, int]
 class FragmentQueues:
     """All queues of a namespace."""
 
-    __slots__ = ("_net", "_rids", "queues")
+    __slots__ = ("_net", "_rids", "memory", "queues")
 
     def __init__(self, net: Net) -> None:
         """Start empty."""
@@ -99,14 +123,28 @@ class FragmentQueues:
         self._rids: dict[bytes, int] = {}
         """Fragments seen of each sender (inet_peer->rid)."""
         self.queues: dict[Key, FragmentQueue] = {}
+        self.memory = 0
+        """Octets of all queues (fqdir->mem)."""
 
-    def find(self, key: Key) -> FragmentQueue:
-        """Return the queue of a packet, made with its timer on first use (inet_frag_find)."""
+    def find(self, key: Key) -> FragmentQueue | None:
+        """Return the queue of a packet, made with its timer on first use (inet_frag_find).
+
+        None when the queues take too much memory already.
+        """
+        limit = self._net.sysctl.get(HIGH_THRESH)
+        if not limit or self.memory > limit:
+            return None
         found = self.queues.get(key)
         if found is None:
             found = self.queues[key] = FragmentQueue()
+            self.memory += found.memory
             self._start_timer(key, found)
         return found
+
+    def charge(self, queue: FragmentQueue, octets: int) -> None:
+        """Count memory that a queue takes (add_frag_mem_limit)."""
+        queue.memory += octets
+        self.memory += octets
 
     def too_far(self, queue: FragmentQueue, source: bytes) -> bool:
         """Return whether the sender sent too many other fragments meanwhile (ip_frag_too_far).
@@ -128,6 +166,7 @@ class FragmentQueues:
         queue.runs.clear()
         queue.length = queue.ecn = 0
         queue.last_in = False
+        self.charge(queue, QUEUE_OCTETS - queue.memory)
         self._start_timer(key, queue)
 
     def _start_timer(self, key: Key, queue: FragmentQueue) -> None:
@@ -139,6 +178,8 @@ class FragmentQueues:
     def kill(self, key: Key) -> FragmentQueue | None:
         """Remove a queue and its timer (inet_frag_kill)."""
         queue = self.queues.pop(key, None)
+        if queue is not None:
+            self.memory -= queue.memory
         if queue is not None and queue.timer is not None:
             queue.timer.cancel()
         return queue
@@ -195,6 +236,10 @@ def ip_defrag(net: Net, skb: Skb, user: int) -> bool:
     header = IPv4(skb.data)
     key = (header.src, header.dst, header.identification, header.protocol, user)
     queue = queues.find(key)
+    if queue is None:
+        kfree_skb_reason(net, skb, "NOT_SPECIFIED", "fragments take too much memory")
+        return False
+    octets = truesize(len(skb.data))
     if not skb.ip_flags & IPSKB_FRAG_COMPLETE and queues.too_far(queue, key[0]):
         queues.reinit(key, queue)
     reason = _queue_fragment(queue, skb)
@@ -204,6 +249,7 @@ def ip_defrag(net: Net, skb: Skb, user: int) -> bool:
             reason = "NOT_SPECIFIED"
         kfree_skb_reason(net, skb, reason)
         return False
+    queues.charge(queue, octets)
     if not _is_complete(queue):
         skb.dst = None
         if net.sink is not None:
@@ -211,6 +257,23 @@ def ip_defrag(net: Net, skb: Skb, user: int) -> bool:
         return False
     queues.kill(key)
     return _reassemble(net, queue, skb, user)
+
+
+def truesize(packet_octets: int) -> int:
+    """Return the memory of a received IP packet's buffer (skb->truesize).
+
+    >>> truesize(28), truesize(276), truesize(1500), truesize(5020)
+    (832, 1280, 2304, 9024)
+    """
+    octets = packet_octets + ETH_HLEN
+    if octets + HEADROOM_OCTETS >= PAGE_OCTETS:
+        pages = -(-octets // PAGE_OCTETS)
+        return SKB_OCTETS + SMALL_HEAD_OCTETS + pages * PAGE_OCTETS
+    lines = -(-(octets + HEADROOM_OCTETS) // 64)
+    head = lines * 64 + SHARED_INFO_OCTETS
+    if head <= SMALL_HEAD_OCTETS:
+        return SKB_OCTETS + SMALL_HEAD_OCTETS
+    return SKB_OCTETS + (1 << (head - 1).bit_length())
 
 
 def _queue_fragment(queue: FragmentQueue, skb: Skb) -> str | None:

@@ -233,9 +233,14 @@ def _route_changes(spec: NamespaceSpec) -> list[str]:
         for key in present
         if key not in wanted and key[0] in tables and batch.TABLE_LOCAL in tables
     ]
-    lines += [
-        batch.route_line(route, "append") for key, route in wanted.items() if key not in present
-    ]
+    for route in spec.routes:
+        if len(route.prefix) != 4:
+            continue
+        key = _key(route)
+        if key in present:
+            present.remove(key)  # of several that are told apart by their gateway, the first is it
+        else:
+            lines.append(batch.route_line(route, "append"))
     return lines
 
 

@@ -75,3 +75,22 @@ def test_a_queue_ends_after_ipfrag_time(make_lab: Any, router: Any) -> None:
     assert not lab.net.generic(FragmentQueues).queues
     assert lab.drops == ["FRAG_REASM_TIMEOUT"]
     assert lab.out == []
+
+
+def test_memory_is_bounded(make_lab: Any, router: Any) -> None:
+    """A queue of one small fragment takes 1032 octets; above the limit even the last part of a
+    packet is dropped, until the time of the others is up.
+    """
+    lab = make_lab(router({"net.ipv4.ipfrag_high_thresh": "1100", "net.ipv4.ipfrag_time": "30"}))
+    queues = lab.net.generic(FragmentQueues)
+    user = DefragUser.LOCAL_DELIVER
+    for ident, memory in ((1, 1032), (2, 2064), (3, 2064)):
+        assert not ip_defrag(lab.net, piece(lab, 1, 0, more=True, ident=ident), user)
+        assert queues.memory == memory
+    assert not ip_defrag(lab.net, piece(lab, 2, 1, more=False, ident=1), user)
+    assert lab.drops == ["NOT_SPECIFIED"] * 2
+    lab.wait(30.1)
+    assert queues.memory == 0
+    assert not ip_defrag(lab.net, piece(lab, 1, 0, more=True, ident=4), user)
+    assert ip_defrag(lab.net, piece(lab, 2, 1, more=False, ident=4), user)
+    assert queues.memory == 0

@@ -224,7 +224,10 @@ def tcp_new(net: Net, connection: Connection, skb: Skb, segment: Segment, state:
     """Begin to track; False for a packet that cannot begin a connection."""
     new_state = TRANSITIONS[ORIGINAL][get_conntrack_index(segment.flags)][NO]
     if new_state >= IV:
-        nf_l4proto_log_invalid(net, skb, state, IPPROTO_TCP, "invalid new")
+        if net.kernel == "6.1":
+            net.generic(Conntrack).note = "invalid new"
+        else:
+            nf_l4proto_log_invalid(net, skb, state, IPPROTO_TCP, "invalid new")
         return False
     if new_state != SS and not net.sysctl.get("net.netfilter.nf_conntrack_tcp_loose"):
         return False
@@ -489,10 +492,11 @@ class _Packet:
         expires = self.connection.timeout - clock.jiffies
         timeout = self.net.sysctl.get(_UNACK_KEY) * clock.hz
         if expires >= 120 * clock.hz and expires > timeout:
-            self.log(
+            text = (
                 f"packet (index {int(self.index)}, dir {self.direction}) response for index "
                 f"{int(tcp.last_index)} lower timeout to {timeout}"
             )
+            self.log("lowered timeout to UNACK" if self.net.kernel == "6.1" else text)
             self.connection.timeout = clock.jiffies + timeout
 
     def accept(self) -> Judgement:
