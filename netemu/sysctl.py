@@ -66,6 +66,13 @@ DEFAULTS: dict[str, int] = {
     "net.netfilter.nf_conntrack_sctp_timeout_shutdown_recd": 3,
     "net.netfilter.nf_conntrack_sctp_timeout_shutdown_ack_sent": 3,
     "net.netfilter.nf_conntrack_sctp_timeout_heartbeat_sent": 30,
+    "net.netfilter.nf_conntrack_dccp_timeout_request": 240,
+    "net.netfilter.nf_conntrack_dccp_timeout_respond": 480,
+    "net.netfilter.nf_conntrack_dccp_timeout_partopen": 480,
+    "net.netfilter.nf_conntrack_dccp_timeout_open": 43200,
+    "net.netfilter.nf_conntrack_dccp_timeout_closereq": 64,
+    "net.netfilter.nf_conntrack_dccp_timeout_closing": 64,
+    "net.netfilter.nf_conntrack_dccp_timeout_timewait": 240,
     "net.netfilter.nf_conntrack_udp_timeout": 30,
     "net.netfilter.nf_conntrack_udp_timeout_stream": 120,
     "net.netfilter.nf_conntrack_tcp_timeout_syn_sent": 120,
@@ -79,7 +86,7 @@ DEFAULTS: dict[str, int] = {
     "net.netfilter.nf_conntrack_tcp_timeout_max_retrans": 300,
     "net.netfilter.nf_conntrack_tcp_timeout_unacknowledged": 300,
 }
-"""Value of each parameter in a fresh namespace of Linux 6.18."""
+"""Value of each parameter in a fresh namespace of Linux 6.18; those of DCCP are 6.1's."""
 
 CONF_DEFAULTS: dict[str, int] = {
     "forwarding": 0,

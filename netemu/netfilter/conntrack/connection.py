@@ -176,6 +176,22 @@ class SctpTracking:
         self.heartbeat_vtag_failed = False
 
 
+class DccpTracking:
+    """DCCP state of a connection (struct nf_ct_dccp)."""
+
+    __slots__ = ("handshake_seq", "last_dir", "last_type", "role", "state")
+
+    def __init__(self) -> None:
+        """Start as for a Request that the original direction's sender, the client, has sent."""
+        self.state = 0
+        self.role = [0, 1]
+        """0 client or 1 server, per direction."""
+        self.last_dir = 0
+        self.last_type = 0
+        self.handshake_seq = 0
+        """Sequence number of the Response."""
+
+
 @dataclass(slots=True)
 class SeqAdjustment:
     """How sequence numbers of one direction are shifted (struct nf_ct_seqadj)."""
@@ -191,6 +207,7 @@ class Connection:
 
     __slots__ = (
         "counters",
+        "dccp",
         "help_data",
         "helper",
         "labels",
@@ -229,6 +246,8 @@ class Connection:
         self.stream_from = 0
         """UDP: from this jiffy on a two-way connection counts as a stream."""
         self.sctp: SctpTracking | None = None
+        self.dccp: DccpTracking | None = None
+        """On Linux 6.1 only."""
         self.counters: tuple[Counter, Counter] | None = None
         """Per direction; None when nf_conntrack_acct was 0 at the start."""
         self.start_ns: int | None = None

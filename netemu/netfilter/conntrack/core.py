@@ -24,7 +24,7 @@ from netemu.events import ConnectionConfirmed, ConnectionCreated, ConntrackLooku
 from netemu.ip.fragment import DefragUser, ip_defrag
 from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net
-from netemu.netfilter.conntrack import generic, gre, icmp, sctp, tcp, udp
+from netemu.netfilter.conntrack import dccp, generic, gre, icmp, sctp, tcp, udp
 from netemu.netfilter.conntrack.connection import (
     IPS_CONFIRMED,
     IPS_DYING,
@@ -58,6 +58,7 @@ from netemu.netfilter.conntrack.zones import nf_ct_zone_tmpl
 from netemu.netfilter.hook import Family, Hook, HookState, Priority, Verdict
 from netemu.skb import Skb
 from netemu.wire.ipv4 import (
+    IPPROTO_DCCP,
     IPPROTO_GRE,
     IPPROTO_ICMP,
     IPPROTO_SCTP,
@@ -83,6 +84,7 @@ UDPLITE_PROTO: Final = L4Proto(packet=udp.nf_conntrack_udplite_packet, allow_cla
 ICMP_PROTO: Final = L4Proto(packet=icmp.nf_conntrack_icmp_packet)
 GRE_PROTO: Final = L4Proto(packet=gre.nf_conntrack_gre_packet)
 SCTP_PROTO: Final = L4Proto(packet=sctp.nf_conntrack_sctp_packet)
+DCCP_PROTO: Final = L4Proto(packet=dccp.nf_conntrack_dccp_packet)
 GENERIC_PROTO: Final = L4Proto(packet=generic.generic_packet, allow_clash=True)
 
 NETNS_INUM: Final = 4026532000
@@ -100,6 +102,8 @@ _PROTOCOLS: Final = {
 
 def nf_ct_l4proto_find(net: Net, protocol: int) -> L4Proto:
     """Return how a protocol is tracked."""
+    if protocol == IPPROTO_DCCP and net.kernel == "6.1":
+        return DCCP_PROTO
     return _PROTOCOLS.get(protocol, GENERIC_PROTO)
 
 

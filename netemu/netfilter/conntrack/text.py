@@ -25,6 +25,7 @@ from netemu.netfilter.conntrack.connection import (
     IPS_SRC_NAT_DONE,
     Connection,
     Counter,
+    DccpTracking,
     SctpTracking,
     TcpTracking,
     Zone,
@@ -74,6 +75,19 @@ SCTP_STATES: Final = (
 """sctp_conntrack_names, by number."""
 
 
+DCCP_STATES: Final = (
+    "NONE",
+    "REQUEST",
+    "RESPOND",
+    "PARTOPEN",
+    "OPEN",
+    "CLOSEREQ",
+    "CLOSING",
+    "TIMEWAIT",
+)
+"""dccp_state_names, by number (6.1)."""
+
+
 def connection_text(
     connection: Connection,
     expires_s: int,
@@ -100,6 +114,8 @@ def connection_text(
         words.append(TCP_STATES[connection.tcp.state])
     elif protocol == IPPROTO_SCTP and connection.sctp is not None:
         words.append(SCTP_STATES[connection.sctp.state])
+    elif protocol == IPPROTO_DCCP and connection.dccp is not None:
+        words.append(DCCP_STATES[connection.dccp.state])
     counters = connection.counters
     zone = connection.zone
     words.append(tuple_text(original))
@@ -164,6 +180,12 @@ _CLOSE_INIT: Final = 4
 count, and lets a SYN reopen a connection that is closed (asked of conntrack 1.4.7 and 6.18)."""
 
 _TIME_WAIT: Final = 7
+
+_STATE_NAMES: Final = {
+    IPPROTO_TCP: TCP_STATES,
+    IPPROTO_SCTP: SCTP_STATES,
+    IPPROTO_DCCP: DCCP_STATES,
+}
 
 _TOKEN: Final = re.compile(r"\S+")
 _FOOTER: Final = re.compile(r"conntrack v\S+ \(conntrack-tools\): ")
@@ -271,25 +293,30 @@ class _Line:
             expires_s = self.number_word("timeout in seconds")
         if protocol == IPPROTO_GRE and self.word.startswith("timeout="):
             self.at += 2  # /proc/net/nf_conntrack adds GRE's own two timeouts
-        state = 0
+        state = None
         if protocol in {IPPROTO_TCP, IPPROTO_SCTP, IPPROTO_DCCP} and "=" not in self.word:
             state = self.state(protocol)
         connection = self.tuples(protocol)
         if protocol == IPPROTO_TCP:
             connection.tcp = TcpTracking()
-            connection.tcp.state = state
+            connection.tcp.state = state or 0
             for side in connection.tcp.seen:
-                side.flags = _LIBERAL | _SACK_PERM | (_CLOSE_INIT if state >= _TIME_WAIT else 0)
+                side.flags = (
+                    _LIBERAL
+                    | _SACK_PERM
+                    | (_CLOSE_INIT if connection.tcp.state >= _TIME_WAIT else 0)
+                )
         if protocol == IPPROTO_SCTP:
             connection.sctp = SctpTracking()
-            connection.sctp.state = state
+            connection.sctp.state = state or 0
+        if protocol == IPPROTO_DCCP and state is not None:
+            connection.dccp = DccpTracking()
+            connection.dccp.state = state
         return ParsedConnection(connection=connection, expires_s=expires_s, age_s=self.age_s)
 
     def state(self, protocol: int) -> int:
-        names = SCTP_STATES if protocol == IPPROTO_SCTP else TCP_STATES
+        names = _STATE_NAMES[protocol]
         word = self.take()
-        if protocol == IPPROTO_DCCP:
-            return 0
         if word not in names:
             self.at -= 1
             raise self.fail(f"no state of {PROTOCOL_NAMES[protocol]}: {word!r}")
