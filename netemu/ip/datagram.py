@@ -132,6 +132,8 @@ def _send(net: Net, skb: Skb, what: str) -> None:
     IPv4(skb.data).update_check()
     skb_made(net, skb, what)
     ip_local_out(net, skb)
+    # A program sends: the softirqs that this sets off run before it goes on (local_bh_enable).
+    net.clock.run_soon()
 
 
 def ping_rcv(net: Net, skb: Skb) -> bool:

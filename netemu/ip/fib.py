@@ -222,14 +222,15 @@ class Fib:
                 self._add_ifaddr(entry)
         return bool(gone)
 
-    def device_down(self, device: Device) -> None:
-        """Forget the routes by a device that went down, but for its own addresses (fib_disable_ip).
+    def device_down(self, device: Device, *, force: bool = False) -> None:
+        """Forget the routes by a device that went down (fib_disable_ip).
 
-        A route with several ways loses only those.
+        Those to its own addresses stay, unless `force` says that it has none any more. A route
+        with several ways loses only those.
         """
         for route in self._all_routes():
             ways = [way for way in route.nexthops if way.device is device]
-            dead = [way for way in ways if way.scope != RT_SCOPE_NOWHERE]
+            dead = [way for way in ways if force or way.scope != RT_SCOPE_NOWHERE]
             if dead and len(dead) == len(route.nexthops):
                 self.remove(route)
 

@@ -94,6 +94,7 @@ def tcp_connect(
     connections.socks[key] = sock
     _send_syn(net, sock)
     _arm(net, connections, sock)
+    net.clock.run_soon()
     return sock.program.connection
 
 

@@ -76,10 +76,16 @@ class SockEnd:
             end.released = True
         if sock.state not in {TcpState.SYN_SENT, TcpState.TIME_WAIT}:
             tcp_send_ack(self._net, sock, None, int(Flag.RST))
+            self._net.clock.run_soon()
         self._connections.remove(sock)
 
     def _push(self) -> None:
-        tcp_push(self._net, self._sock, lambda: give_up(self._connections, self._sock))
+        tcp_push(
+            self._net,
+            self._sock,
+            lambda: give_up(self._connections, self._sock),
+            by_program=True,
+        )
 
 
 def open_end(net: Net, connections: Connections, sock: TcpSock, program: TcpProgram) -> ProgramEnd:
@@ -111,6 +117,7 @@ def _run(net: Net, sock: TcpSock, end: ProgramEnd) -> None:
         end.unread.clear()
         if sock.acks_when_read:
             tcp_send_ack(net, sock, None)
+            net.clock.run_soon()
         end.program.received(end.connection, data)
     if sock.peer_finished and not end.told_finished and not end.released:
         end.told_finished = True

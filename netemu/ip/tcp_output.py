@@ -155,17 +155,22 @@ def _delack_timer(net: Net, sock: TcpSock, cause: Fate | None) -> None:
     tcp_send_ack(net, sock, cause)
 
 
-def tcp_push(net: Net, sock: TcpSock, give_up: Callable[[], None]) -> None:
-    """Send what may be sent now (tcp_write_xmit); `give_up` runs when the peer stays silent."""
+def tcp_push(
+    net: Net, sock: TcpSock, give_up: Callable[[], None], *, by_program: bool = False
+) -> None:
+    """Send what may be sent now (tcp_write_xmit); `give_up` runs when the peer stays silent.
+
+    When a program sends, the softirqs that a segment sets off run before the next one is sent
+    (local_bh_enable).
+    """
     out = sock.out
     assert out is not None
-    idle = not out.in_flight
-    sent = False
     while (piece := out.next_segment()) is not None:
         out.note_sent(piece, net.clock.now_ns)
         _send_piece(net, sock, piece)
-        sent = True
-    if sent and idle:
+        if by_program:
+            net.clock.run_soon()
+    if out.in_flight and sock.rtx_timer is None:
         arm_retransmission(net, sock, give_up)
 
 

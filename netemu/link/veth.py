@@ -49,12 +49,14 @@ class Veth(Device):
     def xmit(self, skb: Skb) -> None:
         """Let the peer receive the frame (veth_xmit)."""
         net = self.net
+        if not self.carrier:
+            kfree_skb_reason(net, skb, "QDISC_DROP", f"{self.name} has no carrier")
+            return
         if net.sink is not None:
             net.tell(skb, FrameSent(device=self.name, frame=frame_of(skb), port=False))
         peer = self.peer
-        if peer is None:
-            kfree_skb_reason(net, skb, "DEV_READY", f"{self.name} has no peer")
-        elif self.wire is None:
+        assert peer is not None, "without a peer there is no carrier"
+        if self.wire is None:
             self._forward_to(peer, skb)
         else:
             self.wire.carry(skb, lambda carried: self._forward_to(peer, carried))

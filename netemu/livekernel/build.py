@@ -179,6 +179,8 @@ class BuiltNode:
             for command in conntrack_load.insert_commands(spec.conntrack.text):
                 run_tool(command)
         for listener in spec.sockets or []:
+            if listener.program:
+                continue  # the lab's own programs open their sockets themselves
             transparent = spec.rules4 is not None and "-j TPROXY" in spec.rules4.text
             self.sockets.append(_listen(listener, transparent=transparent))
 

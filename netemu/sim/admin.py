@@ -3,6 +3,9 @@
 Kernel: net/core/dev.c (__dev_notify_flags), net/ipv4/fib_frontend.c (fib_netdev_event,
 fib_inetaddr_event), net/ipv4/arp.c (arp_netdev_event), net/ipv4/devinet.c (inetdev_event),
 net/bridge/br.c (br_device_event), drivers/net/veth.c (veth_open, veth_close).
+
+Differs from Linux: neighbours behind a lost carrier are forgotten at once, there up to a second
+later (net/core/link_watch.c).
 """
 
 from __future__ import annotations
@@ -98,6 +101,9 @@ def delete_address(net: Net, device: Device, address: bytes) -> None:
     if not net.generic(Fib).delete_address(device, address):
         message = f"{device.name} has no address {format_address(address)}"
         raise UsageError(message)
+    if not net.generic(Addresses).of(device):
+        net.generic(Fib).device_down(device, force=True)
+        net.generic(NeighbourTable).flush(device, keep_permanent=False)
 
 
 def announce(net: Net, device: Device, address: bytes) -> None:

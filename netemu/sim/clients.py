@@ -213,7 +213,7 @@ class DnsClient(UdpClient):
 
     def start(self) -> None:
         """Choose an identifier and ask."""
-        self.identifier = self.net.entropy.stream("dns").u16()
+        self.identifier = self.spec.local_port or self.net.entropy.stream("dns").u16()
         super().start()
 
     def request(self) -> bytes:
@@ -246,7 +246,7 @@ class PingClient(_Base):
         self.sent_ns[self.sent] = self.net.clock.now_ns
         # What comes back at once must find us waiting already.
         self.wait(self._next, spec.interval_ns if self.sent < spec.count else 0)
-        failure = ping_sendmsg(self.net, spec.remote, self.identifier, self.sent, PING_PAYLOAD)
+        failure = self.send(self.sent)
         if failure:
             self.say(f"cannot send: {failure}")
 
@@ -271,6 +271,14 @@ class PingClient(_Base):
 
     def _finish(self) -> None:
         self.end(f"{self.replies} of {self.sent} answered", ok=self.replies == self.spec.count)
+        self.close()
+
+    def send(self, sequence: int) -> str:
+        """Send one request; an errno's name when that fails."""
+        return ping_sendmsg(self.net, self.spec.remote, self.identifier, sequence, PING_PAYLOAD)
+
+    def close(self) -> None:
+        """Close the socket."""
         self.net.generic(Waiters).remove(IPPROTO_ICMP, self.identifier)
 
 

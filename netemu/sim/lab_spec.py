@@ -42,6 +42,17 @@ class ClientSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command line that an administrator gives in a namespace."""
+
+    namespace: str
+    words: tuple[str, ...]
+    stdin: str = ""
+    announces: tuple[str, bytes] | None = None
+    """Instead of a command: device and address of a gratuitous ARP."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
     """Something that is done to a running lab at a moment."""
 
@@ -49,6 +60,8 @@ class Happening:
     text: str
     """What happens, for the log."""
     do: Callable[[Node], None]
+    commands: tuple[Command, ...] = ()
+    """What does the same in the live kernel, in order; empty: nothing can."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,4 +1,8 @@
-"""The time line of a lab: what an administrator, or misfortune, does while it runs."""
+"""The time line of a lab: what an administrator, or misfortune, does while it runs.
+
+Each event is made twice: as what netemu does, and as the commands that do the same in the live
+kernel.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Callable
 
 from netemu.ruleset import parse_ruleset
 from netemu.sim import admin
-from netemu.sim.lab_spec import Happening
+from netemu.sim.lab_spec import Command, Happening
 from netemu.sim.node import Node
 from netemu.sim.spec import AddressSpec, TextFile
 from netemu.snapshot import lab_values as values
@@ -14,11 +18,12 @@ from netemu.snapshot.change import dotted, is_number, must_be_number
 from netemu.snapshot.document import BadValueError
 from netemu.snapshot.lab_build import LabBuilder
 from netemu.snapshot.lab_shape import EventShape
-from netemu.wire.address import format_mac
+from netemu.snapshot.read_rules import backend_of
+from netemu.wire.address import format_address, format_mac
 
 Do = Callable[[Node], None]
-Made = tuple[str, Do]
-"""What happens in words, and how."""
+Made = tuple[str, Do, list[Command]]
+"""What happens in words, how, and the commands."""
 
 ReadRules = Callable[[str], TextFile]
 
@@ -30,10 +35,26 @@ def happening(builder: LabBuilder, event: EventShape, rules: ReadRules) -> Happe
         shown = ", ".join("arp" if word == "announce_only" else word for word in _MAKERS)
         raise BadValueError(f"an event does one of {shown}", "")
     if words[0] == "rules":
-        text, do = _rules(builder, event, rules)
+        made = _rules(builder, event, rules)
     else:
-        text, do = _MAKERS[words[0]](builder, event)
-    return Happening(at_ns=values.duration_ns(event.at), text=text, do=do)
+        made = _MAKERS[words[0]](builder, event)
+    text, do, commands = made
+    at_ns = values.duration_ns(event.at)
+    return Happening(at_ns=at_ns, text=text, do=do, commands=tuple(commands))
+
+
+def _command(end: str, words: str) -> Command:
+    """Return a command for a device; DEV in it stands for the device."""
+    namespace, _, device = end.rpartition("/")
+    return Command(
+        namespace=namespace,
+        words=tuple(device if word == "DEV" else word for word in words.split()),
+    )
+
+
+def _arp_command(end: str, address: bytes) -> Command:
+    namespace, _, device = end.rpartition("/")
+    return Command(namespace=namespace, words=(), announces=(device, address))
 
 
 def _device(builder: LabBuilder, end: str, word: str) -> str:
@@ -63,12 +84,12 @@ def set_link(end: str, *, up: bool) -> Do:
 
 def _down(builder: LabBuilder, event: EventShape) -> Made:
     end = _device(builder, event.down or "", "down")
-    return f"{end} goes down", set_link(end, up=False)
+    return f"{end} goes down", set_link(end, up=False), [_command(end, "ip link set DEV down")]
 
 
 def _up(builder: LabBuilder, event: EventShape) -> Made:
     end = _device(builder, event.up or "", "up")
-    return f"{end} comes up", set_link(end, up=True)
+    return f"{end} comes up", set_link(end, up=True), [_command(end, "ip link set DEV up")]
 
 
 def cut_cable(end: str, *, cut: bool) -> Do:
@@ -82,12 +103,12 @@ def cut_cable(end: str, *, cut: bool) -> Do:
 
 def _cut(builder: LabBuilder, event: EventShape) -> Made:
     end = _device(builder, event.cut or "", "cut")
-    return f"the cable of {end} is cut", cut_cable(end, cut=True)
+    return f"the cable of {end} is cut", cut_cable(end, cut=True), []
 
 
 def _mend(builder: LabBuilder, event: EventShape) -> Made:
     end = _device(builder, event.mend or "", "mend")
-    return f"the cable of {end} is mended", cut_cable(end, cut=False)
+    return f"the cable of {end} is mended", cut_cable(end, cut=False), []
 
 
 def set_mac(end: str, mac: bytes) -> Do:
@@ -102,7 +123,8 @@ def set_mac(end: str, mac: bytes) -> Do:
 
 def _mac(builder: LabBuilder, event: EventShape) -> Made:
     end, mac = _device(builder, event.mac or "", "mac"), values.mac(event.to)
-    return f"{end} becomes {format_mac(mac)}", set_mac(end, mac)
+    command = _command(end, f"ip link set DEV address {format_mac(mac)}")
+    return f"{end} becomes {format_mac(mac)}", set_mac(end, mac), [command]
 
 
 def add_address(end: str, spec: AddressSpec, *, announce: bool) -> Do:
@@ -130,13 +152,26 @@ def delete_address(end: str, address: bytes) -> Do:
 def _add(builder: LabBuilder, event: EventShape) -> Made:
     end = _device(builder, event.to, "to")
     spec = values.device_address(builder.split(end)[1], event.add or "")
-    return f"{end} gets {event.add}", add_address(end, spec, announce=event.announce)
+    commands = _add_commands(end, spec, announce=event.announce)
+    return f"{end} gets {event.add}", add_address(end, spec, announce=event.announce), commands
+
+
+def _add_commands(end: str, spec: AddressSpec, *, announce: bool) -> list[Command]:
+    text = f"{format_address(spec.address)}/{spec.prefix_len}"
+    broadcast = f" broadcast {format_address(spec.broadcast)}" if spec.broadcast else ""
+    commands = [_command(end, f"ip addr add {text}{broadcast} dev DEV")]
+    return commands + [_arp_command(end, spec.address)] * announce
+
+
+def _delete_command(end: str, address: str) -> Command:
+    return _command(end, f"ip addr del {address} dev DEV")
 
 
 def _remove(builder: LabBuilder, event: EventShape) -> Made:
     end = _device(builder, event.source, "from")
     address, _ = values.prefix(event.remove or "")
-    return f"{end} loses {event.remove}", delete_address(end, address)
+    command = _delete_command(end, event.remove or "")
+    return f"{end} loses {event.remove}", delete_address(end, address), [command]
 
 
 def _move(builder: LabBuilder, event: EventShape) -> Made:
@@ -149,7 +184,11 @@ def _move(builder: LabBuilder, event: EventShape) -> Made:
         take(node)
         give(node)
 
-    return f"{event.move} moves from {source} to {target}", do
+    commands = [
+        _delete_command(source, event.move or ""),
+        *_add_commands(target, spec, announce=event.announce),
+    ]
+    return f"{event.move} moves from {source} to {target}", do, commands
 
 
 def _arp(builder: LabBuilder, event: EventShape) -> Made:
@@ -159,7 +198,7 @@ def _arp(builder: LabBuilder, event: EventShape) -> Made:
         space, device = node.find_device(end)
         admin.announce(space.net, device, address)
 
-    return f"{end} announces {event.announce_only}", do
+    return f"{end} announces {event.announce_only}", do, [_arp_command(end, address)]
 
 
 def _route(builder: LabBuilder, event: EventShape) -> Made:
@@ -169,7 +208,10 @@ def _route(builder: LabBuilder, event: EventShape) -> Made:
     def do(node: Node) -> None:
         admin.add_route(node.namespaces[where].net, spec)
 
-    return f"{where} adds the route {event.route}", do
+    command = Command(
+        namespace=where, words=("ip", "route", "append", *(event.route or "").split())
+    )
+    return f"{where} adds the route {event.route}", do, [command]
 
 
 def _unroute(builder: LabBuilder, event: EventShape) -> Made:
@@ -179,7 +221,8 @@ def _unroute(builder: LabBuilder, event: EventShape) -> Made:
     def do(node: Node) -> None:
         admin.delete_route(node.namespaces[where].net, spec)
 
-    return f"{where} removes the route {event.unroute}", do
+    command = Command(namespace=where, words=("ip", "route", "del", *(event.unroute or "").split()))
+    return f"{where} removes the route {event.unroute}", do, [command]
 
 
 def _sysctl(builder: LabBuilder, event: EventShape) -> Made:
@@ -192,7 +235,8 @@ def _sysctl(builder: LabBuilder, event: EventShape) -> Made:
     def do(node: Node) -> None:
         node.namespaces[where].net.sysctl.set(name, value.strip())
 
-    return f"{where} sets {event.sysctl}", do
+    command = Command(namespace=where, words=("sysctl", "-qw", f"{key.strip()}={value.strip()}"))
+    return f"{where} sets {event.sysctl}", do, [command]
 
 
 def _rules(builder: LabBuilder, event: EventShape, read: ReadRules | None = None) -> Made:
@@ -201,7 +245,9 @@ def _rules(builder: LabBuilder, event: EventShape, read: ReadRules | None = None
     file = read(event.rules or "")
     # What would not load is said now, not in the midst of a run.
     parse_ruleset(file.text, file.name)
-    return f"{where} loads new rules", lambda node: node.replace_rules(where, file)
+    restore = f"iptables-{backend_of(file.text)}-restore"
+    command = Command(namespace=where, words=(restore, "-c"), stdin=file.text)
+    return f"{where} loads new rules", lambda node: node.replace_rules(where, file), [command]
 
 
 _MAKERS: dict[str, Callable[[LabBuilder, EventShape], Made]] = {

@@ -96,7 +96,7 @@ def test_a_server_that_closes() -> None:
     world.ask("http", 80)
     assert world.run().clients[0].ok
     assert world.tcp() == [
-        "c S", "s S.", "c .", "c P.", "s .", "s P.", "s F.", "c .", "c F.", "s .",
+        "c S", "s S.", "c .", "c P.", "s .", "s P.", "c .", "s F.", "c F.", "s .",
     ]  # fmt: skip
 
 
