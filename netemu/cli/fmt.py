@@ -10,6 +10,7 @@ import click
 from netemu.cli.common import write_output
 from netemu.cli.rule_text import chosen_family, family_options, read_rule_text, shown_name
 from netemu.ruleset import parse_ruleset, print_ruleset
+from netemu.ruleset.nft import forget_counters
 
 _RULE_COUNTERS = re.compile(r"^\[[0-9]+:[0-9]+\] ?(?=-)")
 _POLICY_COUNTERS = re.compile(r"^(:\S+ \S+ )\[[0-9]+:[0-9]+\]")
@@ -37,6 +38,8 @@ def command(*, file: str, check: bool, counters: bool, family: int | None, nft: 
         backend=backend,
         counters=counters,
     )
+    if nft:
+        forget_counters(ruleset)
     printed = print_ruleset(ruleset, counters=counters, backend=backend)
     if not check:
         write_output(None, printed.encode("utf-8", "surrogateescape"))

@@ -13,12 +13,11 @@ file that the real tool refuses must be refused.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import overload
 
 from netemu.errors import RulesetError
-from netemu.netfilter.hook import Verdict
+from netemu.netfilter.hook import Family, Verdict
 from netemu.netfilter.xtables.kit import AnyMatch, AnyTarget, Extension, Match, Settings
 from netemu.netfilter.xtables.model import (
     BoundMatch,
@@ -26,6 +25,7 @@ from netemu.netfilter.xtables.model import (
     Generic,
     Invert,
     Rule,
+    Ruleset,
     Table,
     rule_text,
 )
@@ -34,10 +34,6 @@ from netemu.ruleset.draft import Draft
 
 JUMP_STACK_SIZE = 16
 """NFT_JUMP_STACK_SIZE: chains on a way, the built-in one included."""
-
-_COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)")
-"""sscanf(3) looks at nothing behind the second number."""
-
 
 _SRCIP, _DSTIP = int(Invert.SRCIP), int(Invert.DSTIP)
 _VIA_IN, _VIA_OUT = int(Invert.VIA_IN), int(Invert.VIA_OUT)
@@ -148,6 +144,19 @@ def joins(draft: Draft) -> bool:
     return len(native) > len({extension.name for extension in native})
 
 
+def forget_counters(ruleset: Ruleset) -> None:
+    """Set the counters of all IPv6 rules to 0, as ip6tables-nft-restore 1.8.9 leaves them.
+
+    Reading itself keeps them, since a node holds what was counted, not what a tool forgets.
+    """
+    if ruleset.family != Family.IPV6:
+        return
+    for table in ruleset.tables:
+        for chain in table.chains.values():
+            for rule in chain.rules:
+                rule.packets = rule.octets = 0
+
+
 # -- chains and commands -------------------------------------------------------------------------
 
 
@@ -155,6 +164,7 @@ def declare(table: Table, fields: list[str], line: int, *, counted: bool) -> Non
     """Take a line `:NAME POLICY [p:b]`: a second one empties the chain."""
     name, policy, *rest = fields
     tables.check_new_name(name)
+    tables.check_word(name)
     table.touched = True
     chain = table.chains.get(name)
     if chain is None:
@@ -167,10 +177,8 @@ def declare(table: Table, fields: list[str], line: int, *, counted: bool) -> Non
     if not counted:
         tables.set_policy(table, name, kept, None)
         return
-    found = _COUNTERS.match(rest[0]) if rest else None
-    if found is None:
-        raise RulesetError(f"invalid policy counters for chain '{name}'; [0:0] would do")
-    tables.set_policy(table, name, kept, (int(found[1]), int(found[2])))
+    counters = tables.policy_counters(name, rest[0] if rest else "")
+    tables.set_policy(table, name, kept, counters)
 
 
 def make_chains(table: Table, draft: Draft) -> None:

@@ -29,10 +29,9 @@ from netemu.ruleset.words import read_fields, read_rule_line, split_words
 
 _NAMING = frozenset({"-m", "--match", "-j", "--jump", "-g", "--goto"})
 
-_USER_CHAIN = re.compile(r":([!-~]{1,28}) - \[[0-9]+:[0-9]+\]\n")
-"""The plainest line that declares a chain."""
+_USER_CHAIN = re.compile(r":(?![-!]|[A-Z]{4,6} )([!-~]{1,28}) - \[[0-9]+:[0-9]+\]\n")
+"""The plainest line that declares a chain, whose name is surely none of a built-in target."""
 
-_COUNTERS = re.compile(r"\[([0-9]+):([0-9]+)\]")
 
 _BEFORE_A_RULE = re.compile(r"\[[^\]:\n]+:[^\]\n]+\] ?(?=-)")
 """Counters in front of a command."""
@@ -224,13 +223,7 @@ class _Reader:
             return
         counters = None
         if rest and self._counted:
-            found = _COUNTERS.fullmatch(rest[0])
-            if found is None:
-                raise RulesetError(
-                    f"invalid policy counters for chain '{name}'; [0:0] would do",
-                    column=line.rindex(rest[0]) + 1,
-                )
-            counters = counter(found[1]), counter(found[2])
+            counters = tables.policy_counters(name, rest[0], line.rindex(rest[0]) + 1)
         tables.set_policy(table, name, policy, counters)
 
     # -- rules -------------------------------------------------------------------------------
@@ -286,6 +279,8 @@ class _Reader:
             raise RulesetError(f"Bad line {self._number}: need :")
         if not self._counted:
             return None, body
+        if "," in packets or octets[0] in "-!":
+            raise RulesetError("-c requires packet and byte counter; [12:3456] would do")
         return (counter(packets), counter(octets)), body
 
     def _execute(self, table: Table, draft: Draft) -> None:
@@ -307,7 +302,7 @@ class _Reader:
         elif letter == "Z":
             tables.zero(table, name, draft.number)
         elif letter == "E":
-            self._check_name(draft.argument)
+            tables.check_new_name(draft.argument)
             tables.rename_chain(table, name, draft.argument)
             for chain in table.chains.values():
                 for rule in chain.rules:
@@ -330,17 +325,11 @@ class _Reader:
             return False
         return True
 
-    def _check_name(self, name: str) -> None:
+    def _new_chain(self, table: Table, name: str) -> None:
         tables.check_new_name(name)
-        if name[:1] in {"-", "!"}:
-            raise RulesetError(f"chain name not allowed to start with `{name[0]}'")
+        tables.check_word(name)
         if self._registry.find_target(name, self._family) is not None:
             raise RulesetError("chain name may not clash with target name")
-        if any(character in " \t\n\v\f\r" for character in name):
-            raise RulesetError(f"Invalid chain name `{name}'")
-
-    def _new_chain(self, table: Table, name: str) -> None:
-        self._check_name(name)
         tables.add_chain(table, name, self._number)
 
     def _edit(self, table: Table, draft: Draft) -> None:

@@ -12,6 +12,7 @@ the words before it made it mean.
 
 from __future__ import annotations
 
+import re
 from typing import NoReturn
 
 from netemu.errors import RulesetError
@@ -45,6 +46,10 @@ _INVERT = {
     "p": Invert.PROTO,
     "f": Invert.FRAG,
 }
+
+U64_MAX = 0xFFFFFFFFFFFFFFFF
+
+_COUNTER = re.compile(r"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 
 _ILLEGAL = {"n": "-n", "x": "-x", "0": "--line-numbers"}
 
@@ -439,10 +444,19 @@ def _interface(name: str) -> str:
 
 
 def counter(text: str) -> int:
-    """Read a packet or byte counter, saturated as strtoull(3) does."""
-    if not (text.isascii() and text.isdigit()):
+    """Read a packet or byte counter as sscanf(3) does: what stands behind a number is ignored.
+
+    >>> counter("3"), counter(" +3x"), counter("-1") == counter("9" * 30)
+    (3, 3, True)
+    """
+    found = _COUNTER.match(text)
+    if found is None:
         raise RulesetError(f"-c counter not numeric: `{text}'; a number would do")
-    return min(int(text.lstrip("0")[:MOST_DIGITS] or "0"), 0xFFFFFFFFFFFFFFFF)
+    sign, digits = found.groups()
+    value = int(digits.lstrip("0")[:MOST_DIGITS] or "0")
+    if value > U64_MAX:
+        return U64_MAX
+    return -value & U64_MAX if sign == "-" else value
 
 
 def check_extension_name(what: str, name: str) -> None:

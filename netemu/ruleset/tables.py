@@ -6,11 +6,15 @@ net/netfilter/x_tables.c; libiptc.c of iptables for the errors.
 
 from __future__ import annotations
 
+import re
+
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.netfilter.xtables.kinds import octets_of
 from netemu.netfilter.xtables.model import Chain, Rule, Table
-from netemu.ruleset.rule import MAX_NAME
+from netemu.ruleset.rule import MAX_NAME, counter
+
+_COUNTERS = re.compile(r"\[([+-]?[0-9]+):([+-]?[0-9]+)")
 
 VALID_HOOKS = {
     "raw": (Hook.PREROUTING, Hook.OUTPUT),
@@ -20,6 +24,10 @@ VALID_HOOKS = {
     "security": (Hook.INPUT, Hook.FORWARD, Hook.OUTPUT),
 }
 """Hooks of each table, which name its built-in chains."""
+
+
+VERDICTS = frozenset({"ACCEPT", "DROP", "QUEUE", "RETURN"})
+"""Targets whose names no chain may have."""
 
 
 def new_table(name: str, family: Family, line: int | None) -> Table:
@@ -40,10 +48,25 @@ def check_new_name(name: str) -> None:
         raise RulesetError(f"chain name `{name}' too long (must be under {MAX_NAME + 1} chars)")
 
 
+def check_word(name: str) -> None:
+    """Refuse what -N, and iptables-nft everywhere, take for no name (assert_valid_chain_name)."""
+    if name[:1] in {"-", "!"}:
+        raise RulesetError(f"chain name not allowed to start with `{name[0]}'")
+    if any(character in " \t\n\v\f\r" for character in name):
+        raise RulesetError(f"Invalid chain name `{name}'")
+
+
+def _check_no_verdict(name: str) -> None:
+    """Refuse the names of the built-in targets (iptc_is_chain)."""
+    if name in VERDICTS:
+        raise RulesetError(f"error creating chain '{name}':File exists; it is a target")
+
+
 def add_chain(table: Table, name: str, line: int | None) -> None:
     """Make a user chain (iptc_create_chain)."""
     if name in table.chains:
         raise RulesetError(f"error creating chain '{name}':File exists; declare it once")
+    _check_no_verdict(name)
     table.chains[name] = Chain(name=name, line=line)
 
 
@@ -56,6 +79,16 @@ def need_chain(table: Table, name: str) -> Chain:
             f"`:{name} - [0:0]` first"
         )
     return chain
+
+
+def policy_counters(name: str, text: str, column: int = 0) -> tuple[int, int]:
+    """Read `[packets:octets]` of a policy; nothing behind the second number is looked at."""
+    found = _COUNTERS.match(text)
+    if found is None:
+        raise RulesetError(
+            f"invalid policy counters for chain '{name}'; [0:0] would do", column=column
+        )
+    return counter(found[1]), counter(found[2])
 
 
 def set_policy(table: Table, name: str, policy: str, counters: tuple[int, int] | None) -> None:
@@ -118,6 +151,7 @@ def rename_chain(table: Table, old: str, new: str) -> None:
         raise RulesetError(f"`{old}' is a built-in chain and cannot be renamed")
     if new in table.chains:
         raise RulesetError(f"File exists: there is a chain `{new}'")
+    _check_no_verdict(new)
     table.chains = {(new if name == old else name): found for name, found in table.chains.items()}
     chain.name = new
 

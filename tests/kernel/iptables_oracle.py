@@ -13,6 +13,7 @@ from pathlib import Path
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
 from netemu.ruleset import parse_ruleset, print_ruleset
+from netemu.ruleset.nft import forget_counters
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def ask_netemu(
         ruleset = parse_ruleset(text, family=family, backend=backend, counters=counters)
     except RulesetError as error:
         return Answer(False, {}, str(error))
+    if backend == "nft":
+        forget_counters(ruleset)
     printed = print_ruleset(ruleset, counters=counters, backend=backend)
     return Answer(True, split_tables(printed))
 

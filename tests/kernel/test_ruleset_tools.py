@@ -187,6 +187,10 @@ COUNTED = [
         ),
         *(f"[1:2] {command}" for command in ["-N FOO", "-F INPUT", "-X", "-P INPUT DROP"]),
         *(f"{command} -c 1 2" for command in ["-N FOO", "-F", "-D INPUT", "-D INPUT 1", "-Z"]),
+        *("[3x:4] -A INPUT", "[ 3:4] -A INPUT", "[3:-4] -A INPUT", "[-3:4] -A INPUT"),
+        *("[3,9:4] -A INPUT", "[3 5:4 6] -A INPUT", "[99999999999999999999:4] -A INPUT"),
+        *(":INPUT DROP [3:4x]", ":INPUT DROP [3:4", ":INPUT DROP [3:-4]", ":INPUT DROP [x:4]"),
+        *("-A INPUT -c 3- 4", "-A INPUT -c 0x3 4", "-A INPUT -c 3,-4", "-A INPUT -c -3 +4"),
         *("-P INPUT DROP -c 1 2", "-E BAR FOO -c 1 2", "-I INPUT -c 1 2", "-C INPUT -c 1 2"),
     ]
 ]
@@ -194,10 +198,46 @@ COUNTED = [
 
 @pytest.mark.parametrize("backend", ["legacy", "nft"])
 @pytest.mark.parametrize("counters", [False, True])
-def test_counters(backend, counters):
+@pytest.mark.parametrize("family", [Family.IPV4, Family.IPV6])
+def test_counters(backend, counters, family):
     """Counters before a rule, of a policy and of -c, with and without -c of both tools."""
     texts = [text for text in COUNTED if not (counters and ":INPUT DROP\n" in text)]
-    assert differences(texts, backend=backend, counters=counters) == []
+    assert differences(texts, family, backend, counters=counters) == []
+
+
+NAMES_OF_CHAINS = [
+    f"*filter\n:FOO - [0:0]\n{line}\nCOMMIT\n"
+    for line in [
+        *(
+            f":{name} - [0:0]"
+            for name in ["-x", "!x", "LOG", "ACCEPT", "RETURN", "a,b", "tcp", "x!"]
+        ),
+        *(
+            f"-N {name}"
+            for name in ["-x", "!x", "LOG", "ACCEPT", '"a b"', "a,b", "tcp", "x!", "FOO"]
+        ),
+        *(
+            f"-E FOO {name}"
+            for name in ["-x", "!x", "LOG", "ACCEPT", '"a b"', "tcp", "FOO", "INPUT"]
+        ),
+        *(f":INPUT {policy} [0:0]" for policy in ["QUEUE", "RETURN", "LOG", "x"]),
+        *(f"-P INPUT {policy}" for policy in ["QUEUE", "RETURN", "LOG", "x"]),
+        *(
+            ":a\vb - [0:0]",
+            ":a\rb - [0:0]",
+            ":FOO -m [0:0]",
+            "-P FOO DROP",
+            ":é - [0:0]",
+            ":a\\b -",
+        ),
+    ]
+]
+
+
+@pytest.mark.parametrize("backend", ["legacy", "nft"])
+def test_names_of_chains(backend):
+    """What a chain may be called where it is declared, made and renamed; policies."""
+    assert differences(NAMES_OF_CHAINS, backend=backend, counters=False) == []
 
 
 # -- public dumps ---------------------------------------------------------------------------------

@@ -21,6 +21,9 @@ MAX_LABEL = 127
 """XT_CONNLABEL_MAXBIT as the kernel has room for it (NF_CT_LABELS_MAX_SIZE)."""
 
 
+_U16_MAX, _INT_MAX, _U32_MAX, _ULONG_MAX = 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
+
+
 class Label(Kind[int]):
     """A label's number; it is printed in quotes."""
 
@@ -32,9 +35,21 @@ class Label(Kind[int]):
         """Read a number."""
         if not text:
             raise RulesetError("Argument must have a minimum length of 1 characters")
-        if shape("NUMBER").fullmatch(text) is None or c_integer(text) > MAX_LABEL:
+        number = self._number(text)
+        if number is None or number & _U16_MAX > MAX_LABEL:
             raise RulesetError(f"label '{text}' not found or invalid value; 0-{MAX_LABEL} would do")
-        return c_integer(text)
+        return number & _U16_MAX
+
+    def _number(self, text: str) -> int | None:
+        """Return what strtoul(3) and an int leave of a number; the label then is 16 bits of it."""
+        negative = text.startswith("-")
+        if shape("NUMBER").fullmatch(text[negative:]) is None:
+            return None
+        number = c_integer(text[negative:])
+        if number > _ULONG_MAX:
+            return None
+        number = (-number if negative else number) & _U32_MAX
+        return number if number <= _INT_MAX else None
 
     def show(self, value: int) -> str:
         """Print the number in quotes."""

@@ -14,6 +14,8 @@ from netemu.netfilter.xtables.addresses import Network, ipv6_octets, octets_in, 
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, c_integer, shape
 from netemu.wire.address import format_address, mask_of
 
+_DIGITS = frozenset("0123456789")
+
 
 def inet_aton(text: str) -> bytes | None:
     """Read an IPv4 address of one to four parts; the last one fills what is left.
@@ -22,13 +24,17 @@ def inet_aton(text: str) -> bytes | None:
     ('0a000001', '7f000001', None)
     """
     parts = text.split(".")
-    if len(parts) > 4 or any(shape("NUMBER").fullmatch(part) is None for part in parts):
+    if len(parts) > 4 or not all(_is_number(part) for part in parts):
         return None
     *leading, last = (c_integer(part) for part in parts)
     room = 4 - len(leading)
     if any(number > 0xFF for number in leading) or last >= 1 << 8 * room:
         return None
     return bytes(leading) + last.to_bytes(room, "big")
+
+
+def _is_number(part: str) -> bool:
+    return part[:1] in _DIGITS and shape("NUMBER").fullmatch(part) is not None
 
 
 class LooseHost(Kind[bytes]):

@@ -106,9 +106,16 @@ def resolve_port(text: str) -> int:
     >>> resolve_port("070"), resolve_port("70000"), resolve_port("tftp")
     (70, 4464, 69)
     """
-    digits = text.lstrip(" \t\n\v\f\r").removeprefix("+")
+    digits = text.lstrip(" \t\n\v\f\r")
+    negative = digits[:1] == "-"
+    digits = digits.removeprefix("-" if negative else "+")
     if digits.isascii() and digits.isdigit():
-        number = min(int(digits.lstrip("0")[:MOST_DIGITS] or "0"), _ULONG_MAX) & 0xFFFFFFFF
+        number = int(digits.lstrip("0")[:MOST_DIGITS] or "0")
+        if number > _ULONG_MAX:
+            number = _ULONG_MAX
+        elif negative:
+            number = -number
+        number &= 0xFFFFFFFF
         port = number & PORT_MAX if number <= _INT_MAX else None
     else:
         port = service_port(text)
