@@ -198,15 +198,15 @@ class RuleReader:
         first = self._position
         self._position += 1
         inverted, self._inverted = self._inverted, False
-        value = ""
+        value: str | None = ""
         if not arity:
             if glued is not None:
                 self._unknown(word)
-        elif option.kind.optional:
+        elif option.kind.absent is not None:
             draft.plain = False
             if glued is not None:
                 self._unknown(word)
-            value = self._next_value() or ""
+            value = self._next_value()
         elif glued is not None:
             value = glued
         else:
@@ -228,7 +228,10 @@ class RuleReader:
         loaded.uses.append(Use(option, canonical, call, first + 1, inverted))
         draft.plain &= glued is None
         try:
-            loaded.add(option, option.kind.parse(value, call) if arity else True, inverted)
+            if value is None:
+                loaded.add(option, option.kind.absent, inverted)
+            else:
+                loaded.add(option, option.kind.parse(value, call) if arity else True, inverted)
         except RulesetError as error:
             if not error.column and arity and glued is None:
                 error.column = self._words[first + 1].column

@@ -206,6 +206,24 @@ SPECIAL: dict[tuple[str, str], list[str]] = {
     ("realm", "realm"): ["5", "0x5/0xff", "cosmos", "cosmos/1", "x", "5/"],
     ("devgroup", "src-group"): ["5", "0x5/0xff", "default", "x", "0/0"],
     ("devgroup", "dst-group"): ["5", "0", "default", "4294967296"],
+    ("rateest", "rateest-bps1"): ["0x1f", "0X1fbit", "0x1p3", "1e3bit", "1.5kbit", "1ebit", ""],
+    ("rateest", "rateest-bps2"): [
+        "5kbit",
+        "5KBIT",
+        "5kibit",
+        "5tbps",
+        "5 bit",
+        "inf",
+        "1.bit",
+        ".",
+    ],
+    ("rateest", "rateest-pps2"): ["5", "0x1f", "1e3", "", "4294967295", "4294967296", "5x"],
+    ("set", "match-set"): ["foo src", "foo src,dst", "foo dst,dst,src", "foo", "foo x", "foo src,"],
+    ("set", "set"): ["foo src", "foo src,dst,src,dst,src,dst,src"],
+    ("SET", "add-set"): ["foo src", "foo src,dst", "foo", "foo x"],
+    ("SET", "del-set"): ["foo src", "foo dst"],
+    ("SET", "map-set"): ["foo src", "foo dst,src"],
+    ("SET", "timeout"): ["5", "0", "4294967295", "x"],
     ("time", "timestart"): ["1:2", "23:59:59", "00:00", "24:00", "5", "12:"],
     ("time", "timestop"): ["1:2", "23:59:59", "0:0:0", "x"],
     ("time", "datestart"): [
@@ -381,7 +399,8 @@ def quote(value: str) -> str:
 def protocol_words(extension: Extension, rng: random.Random) -> str:
     names = {1: "icmp", 6: "tcp", 17: "udp", 33: "dccp", 132: "sctp", 136: "udplite"}
     if extension.protocols and rng.random() < 0.9:
-        return f"-p {names.get(rng.choice(extension.protocols), 'tcp')} "
+        number = rng.choice(extension.protocols)
+        return f"-p {names.get(number, number)} "
     return rng.choice(["", "-p tcp ", "-p udp ", "-p 6 ", "! -p tcp "])
 
 

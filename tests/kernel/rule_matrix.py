@@ -7,6 +7,7 @@ at a time.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -33,8 +34,24 @@ SPELLINGS = [
     *("18446744073709551616", "0X1f", "1_0", "1,2", "a" * 300, "1:", ":1", "1-2", "1/1", "*"),
 ]
 
+OF_THE_MACHINE = {("cgroup", "path"), ("rateest", "rateest1"), ("rateest", "rateest2")}
+"""Options whose values name what only the machine knows."""
+
+BASES = {
+    "HMARK": "--hmark-tuple src,dst --hmark-mod 10 --hmark-rnd 0xcafe",
+    "TCPMSS": "--set-mss 1400",
+    "ULOG": "",
+    "set": "--match-set foo src",
+    "SET": "--add-set foo src",
+    "rateest": "--rateest1 x --rateest-lt --rateest-bps2 1mbit",
+}
+"""Options of a rule that loads, for what chance rarely finds."""
+
+NEEDED = {"TCPMSS": "--tcp-flags SYN,RST SYN"}
+"""What a rule of the extension needs besides its protocol."""
+
 PRELUDES = {
-    "rateest": "-A FOO -j RATEEST --rateest-name x --rateest-interval 1s --rateest-ewmalog 2s"
+    "rateest": "-A {first} -j RATEEST --rateest-name x --rateest-interval 1s --rateest-ewmalog 2s\n"
 }
 """Rules that have to stand before those of an extension."""
 
@@ -58,13 +75,8 @@ class Sample:
     def text(self, body: str | None = None) -> str:
         if body is None:
             body = f"{self.protocol} {self.flag} {self.extension.name} {self.options()}"
-        prelude = PRELUDES.get(self.extension.name, "")
-        lines = [f"*{self.table}", ":FOO - [0:0]", prelude, f"-A {self.chain} {body}", "COMMIT", ""]
-        return (
-            "\n".join(line for line in lines if line or line == "")
-            if prelude
-            else "\n".join([*lines[:2], *lines[3:]])
-        )
+        prelude = PRELUDES.get(self.extension.name, "").format(first=PLACES[self.table][0])
+        return f"*{self.table}\n:FOO - [0:0]\n{prelude}-A {self.chain} {body}\nCOMMIT\n"
 
     def instead(self, option: Option, value: str, bang: str = "") -> Sample:
         """Return the rule with an option in the place of it and of what excludes it."""
@@ -84,19 +96,31 @@ def extensions_of(family: Family) -> list[tuple[str, Extension]]:
     return [*matches, *targets]
 
 
+def _words(options: str) -> tuple[tuple[str, str], ...]:
+    """Split options into pairs of a name and its value."""
+    parts = re.split(r"(?:^| )(?=--)", options)
+    return tuple(
+        (name, value) for name, _, value in (part.partition(" ") for part in parts if part)
+    )
+
+
 def loading_sample(
     flag: str, extension: Extension, accepts: Accepts, rng: random.Random
 ) -> Sample | None:
     """Draw until a rule loads."""
     for _ in range(600):
         table, chain = places(extension, rng)
+        given = BASES.get(extension.name)
         words = tuple(
             (f"--{option.name}", quote(rng.choice(samples(extension.name, option))))
             if option.kind.arity
             else (f"--{option.name}", "")
             for option in option_sets(extension, rng)
         )
-        found = Sample(flag, extension, table, chain, protocol_words(extension, rng).strip(), words)
+        if given is not None:
+            words = _words(given)
+        protocol = f"{protocol_words(extension, rng)}{NEEDED.get(extension.name, '')}".strip()
+        found = Sample(flag, extension, table, chain, protocol, words)
         if accepts(found.text()):
             return found
     return None
@@ -110,6 +134,8 @@ def matrix(flag: str, extension: Extension, accepts: Accepts, seed: int) -> Iter
         return
     good: dict[str, str] = {}
     for option in extension.options:
+        if (extension.name, option.name) in OF_THE_MACHINE:
+            continue
         values = samples(extension.name, option) if option.kind.arity else [""]
         values = [*values, *(SPELLINGS if option.kind.arity else [])]
         for value in map(quote, values) if option.kind.arity else values:

@@ -25,8 +25,12 @@ NAME_LEN = 15
 USEC_PER_SEC = 1_000_000
 
 _NUMBER = re.compile(
-    r"[ \t\n\v\f\r]*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(.*)", re.DOTALL
+    r"[ \t\n\v\f\r]*([+-]?"
+    r"(?>0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]+)?"
+    r"|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf(?:inity)?|nan))(.*)",
+    re.DOTALL | re.IGNORECASE,
 )
+"""What strtod(3) takes, and the rest."""
 
 _TIME_UNITS = {
     "": 1,
@@ -62,6 +66,10 @@ def c_unsigned(value: float) -> int:
     return int(value) & U32_MAX if abs(value) < 1 << 63 else 0
 
 
+def _double(text: str) -> float:
+    return float.fromhex(text) if "x" in text.lower() else float(text)
+
+
 class Interval(Kind[int]):
     """A time, in microseconds (RATEEST_get_time)."""
 
@@ -76,7 +84,7 @@ class Interval(Kind[int]):
         if found is None or factor is None:
             what = call.option.removeprefix("rateest-")
             raise RulesetError(f'RATEEST: bad {what} value "{text}"; 250ms or 1s would do')
-        return c_unsigned(float(found[1]) * factor)
+        return c_unsigned(_double(found[1]) * factor)
 
     def show(self, value: int) -> str:
         """Print with the unit that fits (RATEEST_print_time)."""
@@ -91,17 +99,15 @@ class Rate(Kind[int]):
     form = "RATE[bit|kbit|mbit|bps...]"
     terminal = "TEXT"
     may_be_empty = True
-    optional = True
+    absent = 0
 
     def read(self, text: str, call: OptionCall) -> int:
         """Read a number and its unit."""
-        if not text:
-            return 0
         found = _NUMBER.fullmatch(text)
         factor = None if found is None else _RATE_UNITS.get(found[2].casefold())
         if found is None or factor is None:
             raise RulesetError(f"rateest: could not parse rate `{text}'; 5kbit would do")
-        return c_unsigned(float(found[1]) * factor / 8)
+        return c_unsigned(_double(found[1]) * factor / 8)
 
     def show(self, value: int) -> str:
         """Print in bits (rateest_print_rate)."""
@@ -117,12 +123,10 @@ class PacketRate(Kind[int]):
     form = "NUMBER"
     terminal = "TEXT"
     may_be_empty = True
-    optional = True
+    absent = 0
 
     def read(self, text: str, call: OptionCall) -> int:
         """Read a number of 32 bits."""
-        if not text:
-            return 0
         if shape("NUMBER").fullmatch(text) is None or c_integer(text) > U32_MAX:
             raise RulesetError(f"rateest: could not parse pps `{text}'; 0-{U32_MAX} would do")
         return c_integer(text)

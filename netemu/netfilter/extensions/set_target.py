@@ -69,9 +69,8 @@ def _check_set_target(settings: Settings) -> None:
 
 def _save_set_target(settings: Settings) -> str:
     """Print without the `!` that means nothing."""
-    for name in REFERENCES:
-        if name in settings:
-            settings.given[name] = settings.given[name]._replace(inverted=False)
+    for name, given in settings.given.items():
+        settings.given[name] = given._replace(inverted=False)
     return printed(settings, *_IN_ORDER)
 
 
@@ -99,8 +98,19 @@ TARGETS = (
                 invertible=True,
                 help="Adds what the packet has there; a `!` means nothing.",
             ),
-            Option("exist", help="Sets the timeout of an element that is there, too."),
-            Option("timeout", Timeout(), help="Seconds that the element stays."),
+            Option(
+                "exist",
+                invertible=True,
+                multiple=True,
+                help="Sets the timeout of an element that is there, too.",
+            ),
+            Option(
+                "timeout",
+                Timeout(),
+                invertible=True,
+                multiple=True,
+                help="Seconds that the element stays.",
+            ),
             Option(
                 "del-set",
                 SetAndDirections(),
@@ -113,9 +123,16 @@ TARGETS = (
                 invertible=True,
                 help="Looks the packet up; a `!` means nothing.",
             ),
-            Option("map-mark", help="Takes the element's mark."),
-            Option("map-prio", help="Takes the element's priority."),
-            Option("map-queue", help="Takes the element's queue of the network card."),
+            Option("map-mark", invertible=True, multiple=True, help="Takes the element's mark."),
+            Option(
+                "map-prio", invertible=True, multiple=True, help="Takes the element's priority."
+            ),
+            Option(
+                "map-queue",
+                invertible=True,
+                multiple=True,
+                help="Takes the element's queue of the network card.",
+            ),
         ),
         check=_check_set_target,
         save=_save_set_target,

@@ -68,8 +68,8 @@ class Kind(ABC, Generic[T]):
     """Words that the value takes; the reader joins them with one blank."""
     form: str = "VALUE"
     """How a value is written, for people."""
-    optional: ClassVar[bool] = False
-    """Whether the value may be left out; then `""` is read in its place."""
+    absent: ClassVar[object] = None
+    """What stands for a value that is left out; None where it may not be."""
 
     @functools.cached_property
     def fullmatch(self) -> Callable[[str], re.Match[str] | None]:
