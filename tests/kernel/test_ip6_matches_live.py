@@ -131,6 +131,10 @@ PACKETS = [
 ]
 
 GROUPS: dict[str, list[str]] = {
+    "hl": [
+        *("-m hl --hl-eq 64", "-m hl ! --hl-eq 64", "-m hl --hl-eq 63", "-m hl ! --hl-eq 63"),
+        *("-m hl --hl-lt 64", "-m hl --hl-lt 65", "-m hl --hl-gt 63", "-m hl --hl-gt 64"),
+    ],
     "icmp6": [
         "-p ipv6-icmp -m icmp6 --icmpv6-type 128",
         "-p ipv6-icmp -m icmp6 ! --icmpv6-type 128",
@@ -412,3 +416,21 @@ def test_prefixes_are_translated_as_by_the_kernel(prefixes: tuple[str, str]) -> 
             ]
             answer = ask_kernel(rules, [packet], "mangle", chain)
             assert answer == [[1, 1, int(made is not None)]], (target, suffix, wanted)
+
+
+@pytest.mark.parametrize(
+    "words", ["set 9", "set 0", "inc 5", "inc 255", "dec 63", "dec 64", "dec 255"]
+)
+def test_hop_limits_are_changed_as_by_the_kernel(words: str) -> None:
+    """The rule behind the target finds the hop limit that netemu makes of 64."""
+    rule = f"-j HL --hl-{words}"
+    ruleset = parse_ruleset(f"*mangle\n-A PREROUTING {rule}\nCOMMIT\n", family=Family.IPV6)
+    target = ruleset.tables[0].chains["PREROUTING"].rules[0].target
+    assert target is not None
+    skb = Skb(PACKETS[0], protocol=ETH_P_IPV6, fate=Fate(packet_id=1))
+    param = XtParam(
+        net=Net(), family=Family.IPV6, hook=Hook.PREROUTING, in_device=None, out_device=None
+    )
+    assert target.apply(target.settings, skb, param) is None
+    behind = f"-m hl --hl-eq {skb.data[7]}"
+    assert ask_kernel([rule, behind], PACKETS[:1], "mangle") == [[1, 1, 1]]
