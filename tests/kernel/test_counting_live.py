@@ -48,6 +48,8 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
             "--hashlimit-mode dstport,srcport,dstip",
             f"! -p tcp {LIMITS} d --hashlimit-upto 30/min --hashlimit-mode srcip "
             "--hashlimit-srcmask 31 --hashlimit-burst 2",
+            f"! -p tcp {LIMITS} e --hashlimit-upto 30/min --hashlimit-mode dstip "
+            "--hashlimit-dstmask 24 --hashlimit-burst 2",
         ),
         (
             *WARM,
@@ -93,6 +95,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
             "-m connlimit --connlimit-upto 2",
             "-m connlimit --connlimit-above 3 --connlimit-mask 24",
             "-m connlimit --connlimit-above 2 --connlimit-daddr",
+            "-m connlimit --connlimit-above 2 --connlimit-saddr --connlimit-mask 31",
         ),
         spaced(*syns(3), *syns(2, host=3), SYN, SYNACK, ACK, *flood(2)),
     ),

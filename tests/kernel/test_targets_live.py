@@ -43,11 +43,12 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
             "-A PREROUTING -p udp -m udp --dport 4 -j TOS --and-tos 0x0f",
             "-A PREROUTING -p udp -m udp --dport 5 -j DSCP --set-dscp-class EF",
             "-A PREROUTING -p udp -m udp --dport 6 -j DSCP --set-dscp 0",
+            "-A PREROUTING -p udp -m udp --dport 7 -j TOS --or-tos 0x18",
             "-A FORWARD -p udp -j LOG",
         ),
         tuple(
             f"eth0 udp 10.1.0.2:1000 > 10.2.0.2:{port} tos={tos}"
-            for port in range(1, 7)
+            for port in range(1, 8)
             for tos in ("0", "0xb9", "0xff")
         ),
     ),
@@ -101,7 +102,9 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         + table(
             "filter",
             "-A FORWARD -j NFLOG --nflog-group 3 --nflog-prefix x",
+            "-A FORWARD -j NFLOG --nflog-size 20 --nflog-threshold 9",
             "-A FORWARD -j AUDIT --type accept",
+            "-A FORWARD -p icmp -j NFQUEUE --queue-balance 1:2 --queue-cpu-fanout --queue-bypass",
             "-A FORWARD -p udp -j NFQUEUE --queue-num 5",
             "-A FORWARD -p tcp -j NFQUEUE --queue-balance 1:4 --queue-bypass",
             "-A FORWARD -p tcp -j DROP",
@@ -120,6 +123,9 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
             "-A FORWARD -p ah -j HMARK --hmark-spi-mask 0xffff --hmark-spi 0x10000 --hmark-mod 100000 --hmark-rnd 3",
             "-A POSTROUTING -j LOG",
             "-A POSTROUTING -j HMARK --hmark-tuple ct,src,dst,sport,dport,proto --hmark-mod 0xffffffff --hmark-rnd 3",
+            "-A POSTROUTING -j LOG",
+            "-A POSTROUTING -p udp -j HMARK --hmark-dst-prefix 8 --hmark-sport-mask 0xff00 --hmark-sport 1 --hmark-proto-mask 0xf --hmark-mod 5000 --hmark-rnd 9",
+            "-A POSTROUTING -p tcp -j HMARK --hmark-src-prefix 0 --hmark-dst-prefix 31 --hmark-sport 0x8000 --hmark-proto-mask 0 --hmark-mod 7 --hmark-rnd 0",
             "-A POSTROUTING -j LOG",
         )
         + table("nat", "-A PREROUTING -d 10.9.0.9 -p udp -j DNAT --to-destination 10.2.0.2:99"),
@@ -153,6 +159,23 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "idletimer": (
         TRACE + table("filter", "-A FORWARD -j IDLETIMER --timeout 5 --label netemu-ext2"),
         (UDP, SYN),
+    ),
+    "zones-of-one-direction": (
+        TRACE
+        + table(
+            "raw",
+            "-A PREROUTING -i eth0 -p udp -j CT --zone-orig 7",
+            "-A PREROUTING -i eth1 -p udp -j CT --zone-reply 7",
+            "-A PREROUTING -i eth0 -p tcp -j CT --zone-reply 9",
+            "-A PREROUTING -i eth1 -p tcp -j CT --zone-reply 9",
+        )
+        + table(
+            "filter",
+            "-A FORWARD -m conntrack --ctstate NEW",
+            "-A FORWARD -m conntrack --ctdir REPLY",
+            "-A FORWARD -m conntrack --ctstate ESTABLISHED",
+        ),
+        (UDP, "eth1 udp 10.2.0.2:53 > 10.1.0.2:1000", UDP, SYN, SYNACK, SYN),
     ),
     "netmap": (
         TRACE

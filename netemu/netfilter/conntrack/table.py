@@ -44,6 +44,7 @@ class Conntrack:
     """The connections of one namespace (struct nf_conntrack_net and its part of the hash)."""
 
     __slots__ = (
+        "_behind",
         "_by_tuple",
         "_connections",
         "by_source",
@@ -58,6 +59,9 @@ class Conntrack:
         """Start empty; found by `net.generic(Conntrack)`."""
         self.net = net
         self._by_tuple: dict[Key, Entry] = {}
+        self._behind: dict[Key, list[Entry]] = {}
+        """Entries behind one of the same key, latest last: with zones of one direction, a tuple and
+        zone id may be the original of one connection and the reply of another."""
         self._connections: dict[Connection, None] = {}
         self.last_number = 0
         """Of the latest entry that was confirmed."""
@@ -120,8 +124,18 @@ class Conntrack:
         if connection.zone is not zone and connection.zone.id_in(direction) != zone.id_in(
             direction
         ):
-            return None
+            return self._find_behind(tuple_, zone, zone_id) if self._behind else None
         return found
+
+    def _find_behind(self, tuple_: Tuple, zone: Zone, zone_id: int) -> Entry | None:
+        for entry in reversed(self._behind.get((tuple_, zone_id), ())):
+            connection, direction = entry
+            if connection.zone.id_in(direction) == zone.id_in(direction):
+                if not self.expired(connection):
+                    return entry
+                nf_ct_delete(self.net, connection, "timeout")
+                break
+        return None
 
     def find_confirmed(self, tuple_: Tuple, zone: Zone, direction: int) -> Connection | None:
         """Return the live entry that stands in the way of a tuple of that direction."""
@@ -135,13 +149,13 @@ class Conntrack:
         goes in last, at the head of the bucket.
         """
         zone = connection.zone
-        self._by_tuple[connection.original, zone.id_in(ORIGINAL)] = (connection, ORIGINAL)
+        self._put((connection.original, zone.id_in(ORIGINAL)), (connection, ORIGINAL))
         self.insert_reply(connection)
 
     def insert_reply(self, connection: Connection) -> None:
         """Put only the reply direction in; alone it is how a clash is resolved."""
         zone_id = connection.zone.id_in(REPLY)
-        self._by_tuple[connection.reply, zone_id] = (connection, REPLY)
+        self._put((connection.reply, zone_id), (connection, REPLY))
         self._connections[connection] = None
         self.last_number += 1
         connection.number = self.last_number
@@ -150,6 +164,25 @@ class Conntrack:
             self.by_source.setdefault(source_key(connection), []).insert(0, connection)
         self.count += 1
 
+    def _put(self, key: Key, entry: Entry) -> None:
+        before = self._by_tuple.get(key)
+        if before is not None and before[0] is not entry[0]:
+            self._behind.setdefault(key, []).append(before)
+        self._by_tuple[key] = entry
+
+    def _take(self, key: Key, connection: Connection) -> None:
+        """Take one direction of an entry out; what was behind it comes to the front."""
+        behind = self._behind.get(key, [])
+        found = self._by_tuple.get(key)
+        if found is not None and found[0] is connection:
+            del self._by_tuple[key]
+            if behind:
+                self._by_tuple[key] = behind.pop()
+        else:
+            behind[:] = [entry for entry in behind if entry[0] is not connection]
+        if key in self._behind and not behind:
+            del self._behind[key]
+
     def remove(self, connection: Connection) -> None:
         """Take an entry out (clean_from_lists and nf_ct_destroy)."""
         if connection not in self._connections:
@@ -157,10 +190,7 @@ class Conntrack:
         del self._connections[connection]
         self.count -= 1
         for direction, tuple_ in ((ORIGINAL, connection.original), (REPLY, connection.reply)):
-            key = (tuple_, connection.zone.id_in(direction))
-            found = self._by_tuple.get(key)
-            if found is not None and found[0] is connection:
-                del self._by_tuple[key]
+            self._take((tuple_, connection.zone.id_in(direction)), connection)
         self.forget_source(connection)
         if connection.helper:
             self.net.generic(Expectations).forget_master(connection)
