@@ -10,6 +10,7 @@ arp_accept is on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from netemu.clock import NSEC_PER_SEC
@@ -28,6 +29,7 @@ from netemu.ip.rtable import Rtable
 from netemu.link.device import dev_queue_xmit
 from netemu.net import Net, consume_skb, kfree_skb_reason, nf_hook, skb_made
 from netemu.netfilter.hook import Family, Hook
+from netemu.sim.spec import ProxySpec
 from netemu.skb import BROADCAST_MAC, ETH_P_ARP, ETH_P_IP, ZERO_MAC, Device, Fate, PacketType, Skb
 from netemu.wire.address import (
     IPV4_ANY,
@@ -70,13 +72,23 @@ class _Message:
 
 
 class ProxyQueue:
-    """Requests that wait for their random delay before we answer for somebody else."""
+    """Whom else we answer for, and the requests that wait for a random delay before we do."""
 
-    __slots__ = ("length",)
+    __slots__ = ("entries", "length")
 
     def __init__(self, _net: Net) -> None:
         """Start empty."""
         self.length = 0
+        self.entries: set[tuple[bytes, str]] = set()
+        """Addresses of `ip neigh add proxy`, each with its device, empty for any."""
+
+    def load(self, specs: Iterable[ProxySpec]) -> None:
+        """Add the entries of `ip neigh show proxy`."""
+        self.entries |= {(spec.address, spec.device) for spec in specs}
+
+    def lookup(self, address: bytes, device: Device) -> bool:
+        """Return whether we are told to answer for `address` on `device` (pneigh_lookup)."""
+        return (address, device.name) in self.entries or (address, "") in self.entries
 
 
 def arp_init(net: Net) -> None:
@@ -291,6 +303,8 @@ def _stands_in(net: Net, device: Device, message: _Message, route: Rtable) -> bo
     if route.device is device:
         pvlan = sysctl.conf_or(device.name, "proxy_arp_pvlan")
         return pvlan and message.sip != message.tip
+    if net.generic(ProxyQueue).lookup(message.tip, device):
+        return True
     if not sysctl.conf_or(device.name, "proxy_arp"):
         return False
     medium = sysctl.conf(device.name, "medium_id")

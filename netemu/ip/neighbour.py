@@ -14,9 +14,6 @@ Theory of operation: a packet for an entry that is not valid waits in the entry'
 first out when the queue is full. STALE entries are used at once and checked afterwards. `used` is
 refreshed on the slow path only: once an entry has sent a packet its header is cached (`hh`), and
 while it is CONNECTED packets take that header without touching the entry, as in the kernel.
-
-Differs from Linux: timers fire at their exact time, where the kernel's wheel is up to 1/8 late;
-the periodic collector runs when the table is looked at, not every 15 seconds.
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ from collections.abc import Callable, Iterable
 
 from netemu.clock import NSEC_PER_SEC
 from netemu.events import Event, NeighbourStateChanged, NeighbourUsed, PacketQueued, Stamp
+from netemu.ip.neighbour_gc import NeighbourGc
 from netemu.ip.nud import (
     CONNECTED,
     IN_TIMER,
@@ -51,18 +49,13 @@ MIN_TIMER_NS = 10 * MSEC_NS
 RAND_INTERVAL_NS = 300 * NSEC_PER_SEC
 """reachable_time is drawn anew every 300 s (neigh_periodic_work)."""
 
-GC_THRESHOLDS = {"gc_thresh1": 128, "gc_thresh2": 512, "gc_thresh3": 1024}
-"""net.ipv4.neigh.default.*: when collecting begins, when it is forced, and the limit (arp_tbl)."""
-
-FORCED_GC_AGE_NS = 5 * NSEC_PER_SEC
-
 
 class NeighbourTable:
     """All neighbours of one namespace."""
 
     __slots__ = (
         "_entries",
-        "_last_forced_gc_ns",
+        "_gc",
         "_net",
         "_reachable",
         "assume_delay_ns",
@@ -76,7 +69,7 @@ class NeighbourTable:
         self._net = net
         self._entries: dict[tuple[bytes, Device], Neighbour] = {}
         self._reachable: dict[Device, tuple[int, int]] = {}
-        self._last_forced_gc_ns = net.clock.now_ns
+        self._gc = NeighbourGc(net, self)
         self.protocols: dict[int, NeighbourProtocol] = {}
         """By length of the address: 4 for ARP, 16 for NDP."""
         self.link_failure: Callable[[Skb], None] | None = None
@@ -96,7 +89,7 @@ class NeighbourTable:
         found = self._entries.get((address, device))
         if found is not None:
             return found
-        if not self._make_room():
+        if not self._gc.make_room(len(self._entries)):
             return None
         entry = Neighbour(address, device, self._net.clock.now_ns)
         entry.confirmed_ns -= 2 * self._parameter(entry, "base_reachable_time_ms") * MSEC_NS
@@ -104,6 +97,7 @@ class NeighbourTable:
         if protocol is not None:
             protocol.constructor(entry)
         self._entries[address, device] = entry
+        self._gc.watch(len(self._entries))
         return entry
 
     def delete(self, entry: Neighbour) -> None:
@@ -119,8 +113,7 @@ class NeighbourTable:
                 self.delete(entry)
 
     def entries(self) -> list[Neighbour]:
-        """Return all entries in order of creation, those that were not used for long left out."""
-        self._periodic_gc()
+        """Return all entries in order of creation."""
         return list(self._entries.values())
 
     def load(self, specs: Iterable[NeighbourSpec]) -> None:
@@ -453,48 +446,6 @@ class NeighbourTable:
 
     def _delay_ns(self, entry: Neighbour) -> int:
         return self._parameter(entry, "delay_first_probe_time") * NSEC_PER_SEC
-
-    # -------------------------------------------------------------- collection
-
-    def _threshold(self, name: str) -> int:
-        text = self._net.sysctl.values.get(f"net.ipv4.neigh.default.{name}")
-        return GC_THRESHOLDS[name] if text is None else int(text)
-
-    def _make_room(self) -> bool:
-        """Collect if the table is too full; False when it stays so (neigh_alloc)."""
-        count = len(self._entries)
-        limit = self._threshold("gc_thresh3")
-        middle = self._threshold("gc_thresh2")
-        now = self._net.clock.now_ns
-        rested = now > self._last_forced_gc_ns + FORCED_GC_AGE_NS
-        if count < limit and not (count >= middle and rested):
-            return True
-        self._last_forced_gc_ns = now
-        for entry in list(self._entries.values()):
-            if len(self._entries) <= middle:
-                break
-            if entry.queue or entry.state == Nud.PERMANENT:
-                continue
-            old = entry.updated_ns < now - FORCED_GC_AGE_NS
-            if entry.state in {Nud.FAILED, Nud.NOARP} or old:
-                self.delete(entry)
-        if len(self._entries) < limit:
-            return True
-        self._net.log.append("neighbour: arp_cache: neighbor table overflow!")
-        return False
-
-    def _periodic_gc(self) -> None:
-        """Remove what nobody used for gc_stale_time, once there are many (neigh_periodic_work)."""
-        if len(self._entries) < self._threshold("gc_thresh1"):
-            return
-        now = self._net.clock.now_ns
-        for entry in list(self._entries.values()):
-            if entry.state & (IN_TIMER | Nud.PERMANENT):
-                continue
-            idle = now - max(entry.used_ns, min(entry.confirmed_ns, now))
-            stale_ns = self._parameter(entry, "gc_stale_time") * NSEC_PER_SEC
-            if entry.state == Nud.FAILED or idle >= stale_ns:
-                self.delete(entry)
 
 
 def neigh_output(net: Net, skb: Skb, device: Device, next_hop: bytes) -> None:

@@ -334,6 +334,15 @@ def neighbour_lines(neighbours: Iterable[NeighbourSpec]) -> list[str]:
     return lines
 
 
+def proxy_lines(space: NamespaceSpec) -> list[str]:
+    """Add the addresses that the node answers ARP for."""
+    return [
+        f"neigh add proxy {format_address(entry.address)} dev {entry.device}"
+        for entry in space.proxies
+        if entry.device
+    ]
+
+
 def fdb_lines(space: NamespaceSpec) -> list[str]:
     """Add bridge forwarding entries; a device's own and multicast ones are there already."""
     own = {link.mac for link in space.links}

@@ -163,6 +163,7 @@ class BuiltNode:
                 *_route_changes(spec),
                 *batch.rule_lines(spec),
                 *batch.neighbour_lines(spec.neighbours),
+                *batch.proxy_lines(spec),
             ]
         )
         for lines in (

@@ -18,7 +18,7 @@ _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 
 _ABOUT_PACKETS = re.compile(
     r"IN=\S* OUT=|martian|source route option|^ll header: |received packet on \S+ with own address"
-    r"|migrated from|ate my IP address|nf_conntrack: table full"
+    r"|migrated from|neighbor table overflow|ate my IP address|nf_conntrack: table full"
 )
 _DEVICE = re.compile(
     r"(?:IN|OUT|PHYSIN|PHYSOUT)=(\S+)|\bon dev (\S+)|, dev (\S+)|received packet on (\S+) with"

@@ -12,6 +12,7 @@ from netemu.clock import Clock
 from netemu.entropy import Entropy
 from netemu.errors import RulesetError, UsageError
 from netemu.events import Sink
+from netemu.ip.arp import ProxyQueue
 from netemu.ip.br_netfilter import br_netfilter_init
 from netemu.ip.fib import Fib
 from netemu.ip.neighbour import NeighbourTable
@@ -290,6 +291,7 @@ def _fill_namespace(space: Namespace) -> None:
         br_netfilter_init(net)
     net.generic(Fib).load(spec)
     net.generic(NeighbourTable).load(spec.neighbours)
+    net.generic(ProxyQueue).load(spec.proxies)
     _open_sockets(net, spec)
     if spec.rules4 is not None:
         _load_rules(space, spec.rules4)

@@ -168,6 +168,15 @@ class NeighbourSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProxySpec:
+    """An address that the node answers ARP for (`ip neigh add proxy`)."""
+
+    address: bytes
+    device: str = ""
+    """Empty: on any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FdbSpec:
     """One bridge forwarding entry."""
 
@@ -259,6 +268,7 @@ class NamespaceSpec:
     policy_rules: list[PolicyRuleSpec] | None = None
     """None: the kernel's three (0 local, 32766 main, 32767 default)."""
     neighbours: list[NeighbourSpec] = field(default_factory=list)
+    proxies: list[ProxySpec] = field(default_factory=list)
     fdb: list[FdbSpec] = field(default_factory=list)
     vxlan_fdb: list[VxlanFdbSpec] = field(default_factory=list)
     bridge_vlans: list[BridgeVlanSpec] | None = None

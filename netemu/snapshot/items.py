@@ -110,6 +110,12 @@ ITEMS: tuple[Item, ...] = (
         disables="every neighbour has to be resolved by ARP first",
     ),
     Item(
+        key="proxy",
+        command="ip -j neigh show proxy",
+        also=("ip_neigh_show_proxy",),
+        collect=False,
+    ),
+    Item(
         key="netns",
         command="ip -j netns list-id",
         also=("ip_netns_list-id",),
@@ -151,6 +157,18 @@ ITEMS: tuple[Item, ...] = (
         command="nft list ruleset",
         also=("nft_-a_list_ruleset",),
         disables="native nftables rules would go unnoticed",
+    ),
+    Item(
+        key="ebtables",
+        command="ebtables-save",
+        also=("ebtables-legacy-save", "ebtables-nft-save", "ebtables_-L"),
+        collect=False,
+    ),
+    Item(
+        key="arptables",
+        command="arptables-save",
+        also=("arptables-legacy-save", "arptables-nft-save"),
+        collect=False,
     ),
     Item(
         key="ipset",

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import msgspec
 
-from netemu.sim.spec import FdbSpec, NeighbourSpec, VxlanFdbSpec
+from netemu.sim.spec import FdbSpec, NeighbourSpec, ProxySpec, VxlanFdbSpec
 from netemu.snapshot.document import BadValueError, Document
 from netemu.snapshot.records import FdbRecord, NeighbourRecord
-from netemu.snapshot.text_neigh import fdb_records, neighbour_records
+from netemu.snapshot.text_neigh import fdb_records, neighbour_records, proxy_records
 from netemu.snapshot.values import address_of, mac_of
+
+IPV4_OCTETS = 4
 
 NUD_STATES = frozenset(
     {
@@ -43,6 +45,21 @@ def read_neighbours(document: Document) -> list[NeighbourSpec]:
             found.append(_neighbour(record))
         except ValueError as error:
             raise document.record_error(index, error) from None
+    return found
+
+
+def read_proxies(document: Document) -> list[ProxySpec]:
+    """Return the IPv4 addresses that the node answers ARP for."""
+    json = document.is_json
+    records = document.decode(list[NeighbourRecord]) if json else proxy_records(document)
+    found: list[ProxySpec] = []
+    for index, record in enumerate(records):
+        try:
+            address = address_of(record.dst)
+        except ValueError as error:
+            raise document.record_error(index, error) from None
+        if len(address) == IPV4_OCTETS:
+            found.append(ProxySpec(address=address, device=record.dev))
     return found
 
 

@@ -10,7 +10,7 @@ from netemu.snapshot.items import ITEM, LISTED_TABLES
 from netemu.snapshot.read_addr import device_records, read_addresses
 from netemu.snapshot.read_bridge import read_bridge_vlans
 from netemu.snapshot.read_link import read_bridge_links, read_links, specs_of
-from netemu.snapshot.read_neigh import read_fdb, read_neighbours
+from netemu.snapshot.read_neigh import read_fdb, read_neighbours, read_proxies
 from netemu.snapshot.read_plain import read_netns_ids, read_sockets, read_sysctls
 from netemu.snapshot.read_route import Routes
 from netemu.snapshot.read_rules import Choice, choose, gather
@@ -25,6 +25,11 @@ _FAILED = re.compile(
     r"|RTNETLINK answers:|Dump terminated|Object \".*\" is unknown"
 )
 """What a report holds instead of output where a tool is missing or not allowed."""
+
+_LINK_RULE = re.compile(
+    r"^(?:\[\d+:\d+\] )?-A |^:\S+ DROP|^-[a-z] .* -j |, entries: [1-9]|policy: DROP", re.MULTILINE
+)
+"""A rule or a dropping policy in what ebtables and arptables print."""
 
 RULE_KEYS = ("save4", "legacy4", "nft4", *(f"list_{table}4" for table in LISTED_TABLES))
 
@@ -87,6 +92,8 @@ class SpaceReader:
             space.addresses = read_addresses(document)
         if document := self.document("neigh"):
             space.neighbours = read_neighbours(document)
+        if document := self.document("proxy"):
+            space.proxies = read_proxies(document)
         if document := self.document("fdb"):
             space.fdb, space.vxlan_fdb = read_fdb(document)
         if document := self.document("bridge_vlan"):
@@ -100,7 +107,16 @@ class SpaceReader:
         if (document := self.document("link")) and not document.is_json:
             space.netns_ids |= names_of_netns(document)
         self._read_routes(space)
+        self._note(self._link_layer_rules())
         return space
+
+    def _link_layer_rules(self) -> list[str]:
+        """Say which rules of the link layer there are, since none is evaluated."""
+        return [
+            f"the rules of {key} are not evaluated: frames pass as if there were none"
+            for key in ("ebtables", "arptables")
+            if (document := self.document(key)) and _LINK_RULE.search(document.text)
+        ]
 
     def _connections(self) -> TextFile | None:
         """Return the connections; an empty list says no more than no list.

@@ -32,6 +32,12 @@ def neighbour_records(document: Document) -> list[NeighbourRecord]:
     return found
 
 
+def proxy_records(document: Document) -> list[NeighbourRecord]:
+    """Return one record per line of `ip neigh show proxy`."""
+    lines = [line.split() for line in document.text.splitlines() if line.strip()]
+    return [NeighbourRecord(dst=words[0], dev=word_after(words, "dev")) for words in lines]
+
+
 def fdb_records(document: Document) -> list[FdbRecord]:
     """Return one record per line."""
     found: list[FdbRecord] = []

@@ -22,6 +22,7 @@ from netemu.sim.spec import (
     NexthopSpec,
     NodeSpec,
     PolicyRuleSpec,
+    ProxySpec,
     RouteSpec,
     SocketSpec,
     VlanSpec,
@@ -86,6 +87,8 @@ def files_of(space: NamespaceSpec) -> dict[str, str]:
     if space.policy_rules is not None:
         put("rule", _json([_rule(rule) for rule in space.policy_rules]))
     put("neigh", _json([_neighbour(neighbour) for neighbour in space.neighbours]))
+    if space.proxies:
+        put("proxy", _json([_proxy(entry) for entry in space.proxies]))
     fdb = [_fdb(entry) for entry in space.fdb] + [_vxlan_fdb(entry) for entry in space.vxlan_fdb]
     put("fdb", _json(fdb))
     if space.bridge_vlans is not None:
@@ -382,6 +385,10 @@ def _neighbour(neighbour: NeighbourSpec) -> Record:
         lladdr=format_mac(neighbour.mac) if neighbour.mac else "",
         state=[neighbour.state],
     )
+
+
+def _proxy(entry: ProxySpec) -> Record:
+    return _kept(dst=format_address(entry.address), dev=entry.device) | {"proxy": None}
 
 
 def _fdb(entry: FdbSpec) -> Record:

@@ -19,6 +19,7 @@ from netemu.sim.spec import (
     NamespaceSpec,
     NeighbourSpec,
     NodeSpec,
+    ProxySpec,
     TextFile,
 )
 from netemu.wire.address import parse_address as ip
@@ -551,7 +552,7 @@ ARP_SYSCTLS = {
     "rp_filter": (1, 2),
     "accept_local": (1,),
 }
-"""Without proxy_arp_pvlan: its answers come after a delay that the kernel draws at random."""
+"""Those that change who is answered or learnt."""
 
 
 def arp_cases() -> Iterator[Case]:
@@ -567,6 +568,21 @@ def arp_cases() -> Iterator[Case]:
     proxy = {"net.ipv4.conf.eth1.proxy_arp": "1", "net.ipv4.neigh.eth1.proxy_delay": "0"}
     yield case("proxy ARP", arp_node(sysctls=proxy), ARP_FRAMES)
     yield case("proxy ARP, ip_forward 0", arp_node(forward=0, sysctls=proxy), ARP_FRAMES)
+    for forward in (0, 1):
+        node = arp_node(forward=forward, sysctls={"net.ipv4.neigh.eth1.proxy_delay": "0"})
+        node.main.proxies = [
+            ProxySpec(address=ip(text), device="eth1")
+            for text in ("10.2.0.5", "10.1.0.77", "198.51.100.1")
+        ]
+        yield case(f"proxy entries, ip_forward {forward}", node, ARP_FRAMES)
+    pvlan = {"net.ipv4.conf.eth1.proxy_arp_pvlan": "1", "net.ipv4.neigh.eth1.proxy_delay": "0"}
+    yield case("proxy ARP on a private VLAN", arp_node(sysctls=pvlan), ARP_FRAMES)
+    for medium in ("-1", "1", "2"):
+        settings = proxy | {
+            "net.ipv4.conf.eth1.medium_id": "1",
+            "net.ipv4.conf.eth2.medium_id": medium,
+        }
+        yield case(f"proxy ARP to medium {medium}", arp_node(sysctls=settings), ARP_FRAMES)
     good = ARP_FRAMES[0][1]
     changes = [
         (0, "0006"),

@@ -64,10 +64,17 @@ run = subprocess.run
 TUNED = {"GLIBC_TUNABLES": os.environ["GLIBC_TUNABLES"]}
 subprocess.run = lambda *args, env, **more: run(*args, env=env | TUNED, **more)
 
+from netemu.livekernel.namespace import write_sysctl
 from netemu.livekernel.runner import run_case
+
+# The neighbour table is one for all namespaces, and only the first one may set its limits.
+LIMITS = {"gc_thresh1": "128", "gc_thresh2": "512", "gc_thresh3": "1024"}
 
 found = []
 for case in pickle.load(open("cases.pickle", "rb")):
+    for name, usual in LIMITS.items():
+        key = "net.ipv4.neigh.default." + name
+        write_sysctl(key, case.node.main.sysctls.get(key, usual))
     try:
         found.append(run_case(case))
     except Exception:

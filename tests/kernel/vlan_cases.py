@@ -17,14 +17,19 @@ from link_cases import (
     BOB,
     BRIDGE,
     CAROL,
+    E2,
     ETH0,
     LOGS,
     UMA,
+    XENIA,
+    YVES,
     ZERO,
     Sent,
     arp,
+    arp_node,
     case,
     frame,
+    says,
     tagged,
     udp,
 )
@@ -334,5 +339,38 @@ def device_cases() -> Iterator[Case]:
     yield case("what goes out by a dummy is lost", routed, lost)
 
 
+def collector_cases() -> Iterator[Case]:
+    """A neighbour table that is too full: what makes room, what is refused."""
+    lower = {"gc_thresh1": 1, "gc_thresh2": 2, "gc_thresh3": 4}
+    known = [NeighbourSpec(device="eth2", address=ip("10.2.0.9"), mac=YVES, state="PERMANENT")]
+    for limits in (lower, lower | {"gc_thresh3": 5}, lower | {"gc_thresh2": 4}):
+        settings = {f"net.ipv4.neigh.default.{name}": str(n) for name, n in limits.items()}
+        node = arp_node(
+            neighbours=known, sysctls=settings | {"net.ipv4.neigh.eth1.mcast_solicit": "1"}
+        )
+        hops: list[Sent] = [
+            ("eth2", frame(E2, YVES, udp("10.2.0.9", 1, f"10.1.0.{host}", 2)))
+            for host in range(11, 18)
+        ]
+        # Failures 90 ms apart do not meet in one bucket of the timer wheel.
+        apart: list[Sent] = [(port, body, 90) for port, body in (hop[:2] for hop in hops[:3])]
+        heard = [says(f"10.1.0.{host}") for host in (11, 12)]
+        later: list[Sent] = [
+            (port, body, 1300 if not n else 10) for n, (port, body) in enumerate(hops)
+        ]
+        name = " ".join(map(str, limits.values()))
+        yield case(f"thresholds {name}: all at once", node, hops)
+        yield case(f"thresholds {name}: some answer", node, [*hops[:2], *heard, *hops[2:]])
+        yield case(f"thresholds {name}: again after failure", node, [*apart, *later])
+        stale = [
+            NeighbourSpec(device="eth1", address=ip(f"10.1.0.{n}"), mac=XENIA, state="STALE")
+            for n in (1, 2, 3)
+        ]
+        old = arp_node(neighbours=[*known, *stale], sysctls=settings)
+        waits: list[Sent] = [(*hops[0][:2], 5600), *hops[1:4]]
+        yield case(f"thresholds {name}: old entries", old, waits)
+
+
 def all_cases() -> list[Case]:
-    return [item for maker in (filtering_cases, learning_cases, device_cases) for item in maker()]
+    makers = (collector_cases, filtering_cases, learning_cases, device_cases)
+    return [item for maker in makers for item in maker()]

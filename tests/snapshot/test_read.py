@@ -275,3 +275,34 @@ def test_unfollowed_parts_are_noted(put: Put) -> None:
     notes = read_node(put(files)).notes
     assert "a route through t with encapsulation is left out" in notes
     assert any("policy rule 898 looks at a user id" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("ebtables-save", "*filter\n:FORWARD ACCEPT\n-A FORWARD -p ARP -j DROP\n", True),
+        ("ebtables-legacy-save", "*filter\n:FORWARD DROP\n", True),
+        (
+            "ebtables_-L",
+            "Bridge chain: FORWARD, entries: 1, policy: ACCEPT\n-p ARP -j DROP\n",
+            True,
+        ),
+        ("ebtables-save", "*filter\n:FORWARD ACCEPT\n", False),
+        ("ebtables_-L", "Bridge chain: FORWARD, entries: 0, policy: ACCEPT\n", False),
+        ("arptables-save", "*filter\n:INPUT ACCEPT\n-A INPUT -s 10.0.0.1 -j DROP\n", True),
+    ],
+)
+def test_rules_of_the_link_layer_are_reported(put: Put, name: str, text: str, said: bool) -> None:
+    """They are not evaluated, which the notes say."""
+    node = put({"ip_-j_-d_link_show": LO, name: text})
+    assert any("not evaluated" in note for note in read_node(node).notes) is said
+
+
+def test_proxy_entries_are_read(put: Put) -> None:
+    """From both forms; recorded from iproute2 6.1."""
+    rows = [{"dst": "10.0.0.9", "dev": "eth0", "proxy": None}, {"dst": "fd00::9", "dev": "eth0"}]
+    text = "10.0.0.9 dev eth0 proxy \nfd00::9 dev eth0 proxy\n"
+    for name, content in (("ip_-j_neigh_show_proxy", rows), ("ip_neigh_show_proxy", text)):
+        node = put({"ip_-j_-d_link_show": LO, name: content}, name)
+        found = [(entry.address, entry.device) for entry in read_node(node).main.proxies]
+        assert found == [(parse_address("10.0.0.9"), "eth0")]

@@ -21,6 +21,7 @@ from netemu.sim.spec import (
     NexthopSpec,
     NodeSpec,
     PolicyRuleSpec,
+    ProxySpec,
     RouteSpec,
     SocketSpec,
     TextFile,
@@ -76,6 +77,7 @@ tunnels = st.builds(
     via=st.sampled_from(["", "eth0"]),
     state=st.sampled_from(["", "permanent", "static"]),
 )
+proxies = st.builds(ProxySpec, address=v4, device=devices)
 bridge_vlans = st.builds(
     BridgeVlanSpec,
     device=st.just("br0"),
@@ -265,6 +267,7 @@ def namespaces(draw: st.DrawFn, name: str) -> NamespaceSpec:
         policy_rules=draw(st.none() | st.lists(policy_rules(), max_size=3)),
         neighbours=draw(st.lists(neighbours, max_size=2)),
         fdb=draw(st.lists(fdb, max_size=2)),
+        proxies=draw(st.lists(proxies, max_size=2)),
         vxlan_fdb=draw(st.lists(tunnels, max_size=2)),
         bridge_vlans=draw(st.none() | st.lists(bridge_vlans, max_size=2)),
         sysctls=draw(
