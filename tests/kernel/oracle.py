@@ -24,7 +24,7 @@ from netemu.livekernel.case import Case, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path.home() / ".cache" / "netemu-oracle"
-SECONDS = 240
+SECONDS = 600
 
 WRAPPER = r"""#!/usr/bin/python3 -I
 import ctypes, os, struct, sys
@@ -58,7 +58,7 @@ PYTHONPATH=/tmp/py python3 guest.py
 """
 
 GUEST = """
-import os, pickle, subprocess, traceback
+import os, pickle, subprocess, time, traceback
 
 run = subprocess.run
 TUNED = {"GLIBC_TUNABLES": os.environ["GLIBC_TUNABLES"]}
@@ -72,6 +72,7 @@ LIMITS = {"gc_thresh1": "128", "gc_thresh2": "512", "gc_thresh3": "1024"}
 
 found = []
 for case in pickle.load(open("cases.pickle", "rb")):
+    print(f"{time.monotonic():8.1f} {case.name}", flush=True)
     for name, usual in LIMITS.items():
         key = "net.ipv4.neigh.default." + name
         write_sysctl(key, case.node.main.sysctls.get(key, usual))
