@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from netemu.errors import UsageError
 from netemu.events import Event, Stamp
+from netemu.netfilter.conntrack.table import Form
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables import model
 from netemu.ruleset import parse_ruleset, print_ruleset
@@ -154,9 +155,13 @@ class Node:
         """Let simulated time pass: timers fire, entries expire."""
         self.engine.run_until(self.engine.clock.now_ns + round(seconds * 1e9))
 
-    def state(self) -> dict[str, str]:
-        """Return `iptables-save`, `conntrack`, `neigh` and `fdb` as the tools print them."""
-        return state_files(self.engine)
+    def state(self, *, conntrack_form: str = "plain") -> dict[str, str]:
+        """Return `iptables-save`, `conntrack`, `neigh` and `fdb` as the tools print them.
+
+        `conntrack_form` is `plain`, `extended` (conntrack -o extended) or `proc`
+        (/proc/net/nf_conntrack).
+        """
+        return state_files(self.engine, Form[conntrack_form.upper()])
 
     def _frames_after(self, before: dict[str, int]) -> Iterable[Frame]:
         frames = [

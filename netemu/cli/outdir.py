@@ -8,6 +8,7 @@ from pathlib import Path
 
 from netemu.cli.captures import frames_of
 from netemu.errors import InputError
+from netemu.netfilter.conntrack.table import Form
 from netemu.sim.replay import Comparison, Replay, SentAt
 from netemu.sim.state import state_files, summary_record, verdict_record
 from netemu.wire.describe import describe_frame
@@ -17,7 +18,7 @@ NOT_COMPARED = {"summary.json", "verdicts.jsonl"}
 """They name the input files and say the same as the others."""
 
 
-def out_files(replay: Replay, comparison: Comparison) -> dict[str, bytes]:
+def out_files(replay: Replay, comparison: Comparison, form: Form = Form.PLAIN) -> dict[str, bytes]:
     """Return file name -> content of everything that a run leaves behind."""
     node = replay.node
     files: dict[str, bytes] = {}
@@ -28,7 +29,7 @@ def out_files(replay: Replay, comparison: Comparison) -> dict[str, bytes]:
             writer.write(sent.time_ns, sent.frame)
         files[f"{name}.pcap"] = b"".join(parts)
     files["trace.log"] = "".join(f"{line}\n" for line in node.log).encode()
-    files |= {name: text.encode() for name, text in state_files(node).items()}
+    files |= {name: text.encode() for name, text in state_files(node, form).items()}
     records = [verdict_record(injected) for injected in replay.injected]
     files["verdicts.jsonl"] = "".join(f"{json.dumps(record)}\n" for record in records).encode()
     summary = json.dumps(summary_record(replay, comparison), indent=1)

@@ -22,6 +22,7 @@ from netemu.cli.differ import Difference, difference_lines, first_difference
 from netemu.cli.follow import Course, Follower, with_upcoming
 from netemu.cli.outdir import compare_with, out_files, write_out_files
 from netemu.errors import UsageError
+from netemu.netfilter.conntrack.table import Form
 from netemu.sim.node import Node
 from netemu.sim.replay import Comparison, Replay
 from netemu.sim.spec import NodeSpec
@@ -67,6 +68,13 @@ class Run:
     show_default=True,
     help="Take random choices from what the capture shows, else from the seed.",
 )
+@click.option(
+    "--conntrack-form",
+    type=click.Choice([form.name.lower() for form in Form]),
+    default=Form.PLAIN.name.lower(),
+    show_default=True,
+    help="Write the connections of --out as conntrack -L, with -o extended, or as in /proc.",
+)
 @click.option("--expect-same-as", "expected", metavar="DIR|PCAPNG", help="Compare, exit 1 if not.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @color_option
@@ -76,6 +84,7 @@ def command(
     until: float,
     assume_neighbours: bool,
     follow: bool,
+    conntrack_form: str,
     expected: str | None,
     as_json: bool,
     color: str,
@@ -94,7 +103,7 @@ def command(
     run = replay_captures(
         options, spec, sources, until_s=until, assume=assume_neighbours, follow=follow
     )
-    files = out_files(run.replay, run.comparison)
+    files = out_files(run.replay, run.comparison, Form[conntrack_form.upper()])
     if out is not None:
         write_out_files(out, files)
     unequal = compare_with(expected, run.replay, files) if expected is not None else ""

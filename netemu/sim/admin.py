@@ -19,7 +19,7 @@ from netemu.link.bridge import Bridge
 from netemu.link.bridge_port import br_port_get
 from netemu.link.veth import Veth
 from netemu.net import Net
-from netemu.netfilter.nat.masquerade import masq_device_event
+from netemu.netfilter.nat.masquerade import masq_device_event, masq_inet_event
 from netemu.sim.spec import AddressSpec, NeighbourSpec, RouteSpec
 from netemu.skb import Device
 from netemu.wire.address import format_address
@@ -104,6 +104,7 @@ def delete_address(net: Net, device: Device, address: bytes) -> None:
     if not net.generic(Addresses).of(device):
         net.generic(Fib).device_down(device, force=True)
         net.generic(NeighbourTable).flush(device, keep_permanent=False)
+    masq_inet_event(net, device, address)
 
 
 def announce(net: Net, device: Device, address: bytes) -> None:

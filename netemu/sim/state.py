@@ -14,7 +14,7 @@ from netemu.ip.neighbour import NeighbourTable
 from netemu.ip.vxlan import Vxlan
 from netemu.link.bridge import Bridge
 from netemu.netfilter.conntrack.expect import Expectations
-from netemu.netfilter.conntrack.table import Conntrack
+from netemu.netfilter.conntrack.table import Conntrack, Form
 from netemu.netfilter.xtables.model import Rule
 from netemu.ruleset import print_ruleset
 from netemu.sim.node import Namespace, Node
@@ -22,20 +22,23 @@ from netemu.sim.replay import Comparison, Injected, Replay
 from netemu.sim.wiring import device_key
 
 
-def state_files(node: Node) -> dict[str, str]:
-    """Return file name -> text of every table of every namespace that has one."""
+def state_files(node: Node, form: Form = Form.PLAIN) -> dict[str, str]:
+    """Return file name -> text of every table of every namespace that has one.
+
+    `form` is how connections are printed.
+    """
     files: dict[str, str] = {}
     for name, space in node.namespaces.items():
-        for file, text in _namespace_files(space).items():
+        for file, text in _namespace_files(space, form).items():
             if text or not name:
                 files[device_key(name, file)] = text
     return files
 
 
-def _namespace_files(space: Namespace) -> dict[str, str]:
+def _namespace_files(space: Namespace, form: Form) -> dict[str, str]:
     net = space.net
     files = {
-        "conntrack": net.generic(Conntrack).dump(),
+        "conntrack": net.generic(Conntrack).dump(form),
         "neigh": net.generic(NeighbourTable).text(),
     }
     if expectations := net.generic(Expectations).dump():

@@ -11,6 +11,7 @@ the rest sooner or later, shows only in dumps, and those skip expired entries an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum
 
 from netemu.clock import NSEC_PER_SEC
 from netemu.events import ConnectionDestroyed
@@ -32,12 +33,27 @@ from netemu.netfilter.conntrack.connection import (
 )
 from netemu.netfilter.conntrack.expect import Expectations
 from netemu.netfilter.conntrack.helper import Helpers
+from netemu.netfilter.conntrack.proc_text import proc_text
 from netemu.netfilter.conntrack.text import connection_text, parse_connections
 from netemu.netfilter.conntrack.tuple import Tuple
 from netemu.skb import Skb
 
 Entry = tuple[Connection, int]
 Key = tuple[Tuple, int]
+
+
+_GRE_TIMEOUT_KEYS = (
+    "net.netfilter.nf_conntrack_gre_timeout",
+    "net.netfilter.nf_conntrack_gre_timeout_stream",
+)
+
+
+class Form(Enum):
+    """How entries are printed; all are read again as a starting state."""
+
+    PLAIN = "conntrack -L"
+    EXTENDED = "conntrack -L -o extended"
+    PROC = "/proc/net/nf_conntrack"
 
 
 class Conntrack:
@@ -216,12 +232,12 @@ class Conntrack:
         ended = [entry for entry in self._connections if entry.timeout <= ended_by]
         return sum(nf_ct_delete(self.net, entry, "timeout") for entry in ended)
 
-    def dump(self) -> str:
-        """Return the table as `conntrack -L` prints it, in order of creation."""
-        return "".join(f"{self.text(connection)}\n" for connection in self)
+    def dump(self, form: Form = Form.PLAIN) -> str:
+        """Return the table in one of the forms that tools print, in order of creation."""
+        return "".join(f"{self.text(connection, form)}\n" for connection in self)
 
-    def text(self, connection: Connection, *, extended: bool = False) -> str:
-        """Return one entry as `conntrack -L` prints it; extended as with `-o extended`."""
+    def text(self, connection: Connection, form: Form = Form.PLAIN) -> str:
+        """Return one entry as `conntrack -L` prints it, or in another form."""
         start_ns = connection.start_ns
         age_s = None
         if start_ns is not None:
@@ -229,9 +245,14 @@ class Conntrack:
         uses = 1
         if connection.helper:
             uses += sum(child.master is connection for child in self._connections)
-        return connection_text(
-            connection, self.expires_s(connection), age_s=age_s, extended=extended, uses=uses
-        )
+        expires_s = self.expires_s(connection)
+        if form is Form.PROC:
+            once, answered = (self.net.sysctl.get(key) for key in _GRE_TIMEOUT_KEYS)
+            return proc_text(
+                connection, expires_s, age_s=age_s, uses=uses, gre_timeouts_s=(once, answered)
+            )
+        extended = form is Form.EXTENDED
+        return connection_text(connection, expires_s, age_s=age_s, extended=extended, uses=uses)
 
     def load(self, text: str, file: str = "conntrack") -> None:
         """Add the entries of `conntrack -L` text, plain, extended or as in /proc.

@@ -28,6 +28,13 @@ def masq_device_event(net: Net, device: Device) -> None:
             nf_ct_delete(net, connection, f"{device.name} went down")
 
 
+def masq_inet_event(net: Net, device: Device, address: bytes) -> None:
+    """Forget the connections that were masqueraded by an address which a device has lost."""
+    for connection in list(net.generic(Conntrack)):
+        if connection.masq_ifindex == device.ifindex and connection.reply.dst == address:
+            nf_ct_delete(net, connection, f"{device.name} lost its address")
+
+
 def nf_nat_masquerade_ipv4(net: Net, skb: Skb, range_: NatRange, out_device: Device) -> Verdict:
     """Bind the source to the address with which `out_device` speaks to the next hop."""
     connection, _ = nf_ct_get(skb)

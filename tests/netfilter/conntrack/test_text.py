@@ -8,7 +8,7 @@ from netemu.clock import Clock
 from netemu.errors import SnapshotError
 from netemu.net import Net
 from netemu.netfilter.conntrack.connection import Status
-from netemu.netfilter.conntrack.table import Conntrack
+from netemu.netfilter.conntrack.table import Conntrack, Form
 from netemu.netfilter.conntrack.text import parse_connections
 
 # conntrack 1.4.7 on Linux 6.18.44
@@ -47,7 +47,7 @@ def test_plain_text_comes_out_as_it_went_in() -> None:
 def test_extended_text_has_the_l3_columns() -> None:
     """-o extended adds them in front; both forms are read."""
     table = loaded(PLAIN)
-    extended = "".join(f"{table.text(entry, extended=True)}\n" for entry in table)
+    extended = "".join(f"{table.text(entry, Form.EXTENDED)}\n" for entry in table)
     assert extended == "".join(f"ipv4     2 {line}\n" for line in PLAIN.splitlines())
     assert loaded(extended).dump() == PLAIN
 
@@ -69,7 +69,7 @@ def test_ipv6_is_read() -> None:
     line = "tcp      6 99 ESTABLISHED src=fd00::1 dst=fd00::2 sport=4 dport=2 src=fd00::2 dst=fd00::1 sport=2 dport=4 [ASSURED] mark=0 use=1"
     table = loaded(f"ipv6     10 {line}\n")
     assert table.dump() == f"{line}\n"
-    assert table.text(next(iter(table)), extended=True) == f"ipv6     10 {line}"
+    assert table.text(next(iter(table)), Form.EXTENDED) == f"ipv6     10 {line}"
 
 
 def test_offloaded_entry_has_no_timeout() -> None:
@@ -124,3 +124,15 @@ def test_bad_lines_say_where(line: str, column: int, message: str) -> None:
     assert message in error.message
     assert (error.file, error.line, error.column) == ("ct", 12, column)
     assert str(error).startswith(f"ct:12:{column}: ")
+
+
+def test_the_proc_form_shows_zones_and_gre_timeouts() -> None:
+    """As Linux 6.18's /proc/net/nf_conntrack had it for such a connection."""
+    line = "gre 47 30 src=10.1.0.2 dst=10.2.0.2 srckey=0x0 dstkey=0x0 [UNREPLIED] src=10.2.0.2 "
+    line += "dst=10.2.0.1 srckey=0x0 dstkey=0x0 mark=0 use=1"
+    table = loaded(line)
+    assert table.dump(Form.PROC) == (
+        "ipv4     2 gre      47 30 timeout=30, stream_timeout=180 src=10.1.0.2 dst=10.2.0.2 "
+        "srckey=0x0 dstkey=0x0 [UNREPLIED] src=10.2.0.2 dst=10.2.0.1 srckey=0x0 dstkey=0x0 "
+        "mark=0 zone=0 use=2\n"
+    )
