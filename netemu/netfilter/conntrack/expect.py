@@ -161,6 +161,8 @@ class Expectations:
 
     def take(self, tuple_: Tuple, zone: Zone) -> Expectation | None:
         """Return the expectation of a new connection and forget it (nf_ct_find_expectation)."""
+        if not self._all:
+            return None
         self._expire()
         for found in reversed(self._all):
             if found.fits(tuple_, zone):
