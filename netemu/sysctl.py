@@ -136,6 +136,10 @@ NEIGH_DEFAULTS: dict[str, int] = {
 """net.ipv4.neigh.*.NAME of a fresh namespace; locktime and proxy_delay in 1/100 s (USER_HZ)."""
 
 
+ALIASES = {"net.nf_conntrack_max": "net.netfilter.nf_conntrack_max"}
+"""Parameters of two names: the older one -> the one that is looked up."""
+
+
 class Sysctl:
     """The parameters of one namespace. Unknown keys are kept, so that a snapshot loses nothing."""
 
@@ -144,11 +148,16 @@ class Sysctl:
     def __init__(self, values: dict[str, str] | None = None) -> None:
         """Start from `sysctl -a` pairs."""
         self.values: dict[str, str] = dict(values or {})
+        for alias, key in ALIASES.items():
+            if alias in self.values:
+                self.values.setdefault(key, self.values[alias])
         self._cache: dict[str, int] = {}
 
     def set(self, key: str, value: str) -> None:
         """Set one parameter, as `sysctl -w` does."""
         self.values[key] = value
+        if key in ALIASES:
+            self.values[ALIASES[key]] = value
         self._cache.clear()
 
     def get(self, key: str) -> int:

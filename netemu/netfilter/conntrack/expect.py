@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net
 from netemu.netfilter.conntrack.connection import IPS_DYING, Connection, Zone
 from netemu.netfilter.conntrack.tuple import Tuple
@@ -147,7 +148,8 @@ class Expectations:
         if max_expected and len(siblings) >= max_expected:
             self._all.remove(siblings[0])
         if len(self._all) >= self.net.sysctl.get(EXPECT_MAX):
-            self.net.printk(skb, "nf_conntrack: expectation table full")
+            if net_ratelimit(self.net, skb):
+                self.net.printk(skb, "nf_conntrack: expectation table full")
             return Refusal.TOO_MANY
         clock = self.net.clock
         new.timeout = clock.jiffies + timeout_s * clock.hz

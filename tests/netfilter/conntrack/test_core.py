@@ -30,6 +30,7 @@ from netemu.netfilter.conntrack.tcp import TcpState
 from netemu.netfilter.conntrack.tuple import Tuple, inverse
 from netemu.netfilter.hook import Family, Hook, HookState, Priority, Verdict
 from netemu.skb import ETH_P_IP, Skb
+from netemu.sysctl import Sysctl
 from netemu.wire.ipv4 import build_ipv4
 from netemu.wire.tcp import build_tcp
 from netemu.wire.udp import build_udp
@@ -301,3 +302,10 @@ def test_events_say_why_a_packet_is_invalid() -> None:
         )
     ]
     assert net.log == []
+
+
+def test_the_older_name_of_the_table_size_counts() -> None:
+    net = Net(sysctl=Sysctl({"net.nf_conntrack_max": "7"}))
+    assert net.sysctl.get("net.netfilter.nf_conntrack_max") == 7
+    net.sysctl.set("net.nf_conntrack_max", "9")
+    assert net.sysctl.get("net.netfilter.nf_conntrack_max") == 9
