@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from netemu.api import Fate, Frame, Node, Ruleset, replay
     from netemu.errors import InputError, InternalError, NetemuError, UsageError
+    from netemu.lab import Lab
 
 __version__ = "0.1.0"
 
@@ -20,6 +21,7 @@ _HOME = {
     "Frame": "netemu.api",
     "InputError": "netemu.errors",
     "InternalError": "netemu.errors",
+    "Lab": "netemu.lab",
     "NetemuError": "netemu.errors",
     "Node": "netemu.api",
     "Ruleset": "netemu.api",
@@ -33,6 +35,7 @@ __all__ = [
     "Frame",
     "InputError",
     "InternalError",
+    "Lab",
     "NetemuError",
     "Node",
     "Ruleset",

@@ -53,6 +53,7 @@ FLOORS: list[tuple[int, str]] = [
     (12, "snapshot"),
     (12, "livekernel"),
     (13, "api"),
+    (13, "lab"),
     (13, ""),  # netemu/__init__.py, the public API
     (13, "testing"),
     (13, "pytest_plugin"),

@@ -130,6 +130,17 @@ class Bridge(Device):
             self._take_lowest_mac()
         return port
 
+    def delete_port(self, device: Device) -> None:
+        """Let a device be a port no more (br_del_if)."""
+        port = br_port_get(device)
+        if port is None or port not in self.ports:
+            return
+        self.ports.remove(port)
+        device.master = device.bridge_port = device.rx_handler = None
+        self.fdb.forget(port)
+        if not self._mac_is_set and self.ports:
+            self._take_lowest_mac()
+
     def load_vlans(self, specs: Iterable[BridgeVlanSpec] | None) -> None:
         """Make ports and bridge members of VLANs: of those listed, or of the default one.
 

@@ -119,6 +119,12 @@ class Fdb:
             if entry.port is port and not entry.static:
                 del self._entries[key]
 
+    def forget(self, port: BridgePort) -> None:
+        """Remove all entries of a port that is a port no more."""
+        for key, entry in list(self._entries.items()):
+            if entry.port is port:
+                del self._entries[key]
+
     def load(self, specs: Iterable[FdbSpec], ports: Mapping[str, BridgePort]) -> None:
         """Add a listing, which has the newest entry first; all count as refreshed just now.
 

@@ -130,6 +130,26 @@ def add_neighbour(net: Net, spec: NeighbourSpec) -> None:
     net.generic(NeighbourTable).load([spec])
 
 
+def delete_device(net: Net, device: Device) -> None:
+    """Remove a device, and the other end of its pair (`ip link del`)."""
+    peer = device.peer if isinstance(device, Veth) else None
+    _unregister(net, device)
+    if peer is not None:
+        _unregister(peer.net, peer)
+
+
+def _unregister(net: Net, device: Device) -> None:
+    """Take a device out of its namespace (unregister_netdevice)."""
+    set_link(net, device, up=False)
+    bridge = device.master
+    if isinstance(bridge, Bridge):
+        bridge.delete_port(device)
+    for entry in list(net.generic(Addresses).of(device)):
+        net.generic(Fib).delete_address(device, entry.local)
+    net.generic(Fib).device_down(device, force=True)
+    net.devices.pop(device.name, None)
+
+
 def cut_cable(device: Device, *, cut: bool) -> None:
     """Let frames vanish between a device and its peer, though both have a carrier.
 

@@ -53,7 +53,7 @@ def make_devices(spec: NodeSpec, nets: dict[str, Net]) -> Devices:
     outside = set(port_keys(spec))
     for space in spec.namespaces():
         net = nets[space.name]
-        if not any(link.name == "lo" for link in space.links):
+        if "lo" not in net.devices and not any(link.name == "lo" for link in space.links):
             Loopback(net)
         for link in sorted(space.links, key=lambda link: link.ifindex):
             key = device_key(space.name, link.name)

@@ -16,6 +16,7 @@ from netemu.events import Event, Sink, Stamp
 from netemu.sim.clients import CLIENTS, Client
 from netemu.sim.lab_spec import ClientSpec, Happening, LabSpec
 from netemu.sim.node import Node, build_node
+from netemu.sim.spec import NodeSpec
 
 AFTERWARDS_NS = 500_000_000
 """What follows the last answer (closing, delayed ACKs) gets half a second."""
@@ -56,6 +57,10 @@ class Lab:
     def now_ns(self) -> int:
         """Simulated time since the start."""
         return self.node.clock.now_ns - self.node.clock.start_ns
+
+    def grow(self, new: NodeSpec) -> None:
+        """Add namespaces, or devices and what is set on them, to the running lab."""
+        self.node.grow(new)
 
     def subscribe(self, sink: Sink) -> None:
         """Tell every event of every namespace to `sink` from now on."""

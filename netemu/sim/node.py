@@ -31,9 +31,10 @@ from netemu.netfilter.xtables.log import syslog_net_init
 from netemu.netfilter.xtables.model import Rule, Ruleset
 from netemu.netfilter.xtables.table import register_table, replace_table
 from netemu.ruleset import parse_ruleset
+from netemu.sim.admin import add_address, delete_device
 from netemu.sim.devices import make_devices
 from netemu.sim.programs import REFUSING, Server
-from netemu.sim.spec import NamespaceSpec, NodeSpec, TextFile, WireSpec
+from netemu.sim.spec import NamespaceSpec, NodeSpec, SocketSpec, TextFile, WireSpec
 from netemu.sim.wiring import device_key
 from netemu.skb import Device, Fate
 from netemu.sysctl import Sysctl
@@ -86,6 +87,7 @@ class Node:
         "packet_ids",
         "ports",
         "seed",
+        "sink",
         "spec",
     )
 
@@ -105,14 +107,49 @@ class Node:
         self.in_flight = InFlight()
         """Frames on cables that take time."""
         self.packet_ids = PacketIds()
+        self.sink: Sink | None = None
 
     @property
     def main(self) -> Namespace:
         """The main namespace; in a lab, that of the host which is looked at."""
         return self.namespaces[self.spec.main.name]
 
+    def grow(self, spec: NodeSpec) -> None:
+        """Add namespaces, or devices and what is set on them, to what is there already.
+
+        Raises RulesetError for rules that would not load.
+        """
+        new = [part for part in spec.namespaces() if part.name not in self.namespaces]
+        for part in new:
+            self.namespaces[part.name] = Namespace(_make_net(self, part), part, None)
+        nets = {name: space.net for name, space in self.namespaces.items()}
+        made = make_devices(spec, nets)
+        self.ports |= made.ports
+        self.notes += made.notes
+        _lay_wires(self, spec.wires)
+        for part in spec.namespaces():
+            space = self.namespaces[part.name]
+            if part not in new:
+                _extend_namespace(self, space, part)
+                continue
+            _fill_namespace(space)
+            if not _has_br_netfilter(part):
+                where = f"namespace {part.name}" if part.name else "the node"
+                self.notes.append(
+                    f"{where} has no br_netfilter (sysctl -a lists no net.bridge parameters): "
+                    f"bridged packets do not see iptables"
+                )
+
+    def remove(self, namespace: str) -> None:
+        """Let a namespace end, with its devices and the other ends of its cables."""
+        space = self.namespaces.pop(namespace)
+        for device in list(space.net.devices.values()):
+            delete_device(space.net, device)
+        space.net.sink = None
+
     def set_sink(self, sink: Sink | None) -> None:
         """Tell every event of every namespace to `sink`; None stops telling."""
+        self.sink = sink
         for namespace in self.namespaces.values():
             namespace.net.sink = sink
 
@@ -208,31 +245,22 @@ def build_node(spec: NodeSpec, *, seed: int = 0, kernel: str = "6.18", start_ns:
         message = f"no kernel profile {kernel!r}; there are {', '.join(KERNEL_HZ)}"
         raise UsageError(message)
     node = Node(spec, seed=seed, kernel=kernel, clock=Clock(start_ns, hz))
-    for part in spec.namespaces():
-        net = Net(
-            name=part.name,
-            clock=node.clock,
-            entropy=Entropy(seed, part.name),
-            sysctl=Sysctl(part.sysctls),
-            packet_ids=node.packet_ids,
-            kernel=kernel,
-            log=node.log,
-        )
-        node.namespaces[part.name] = Namespace(net, part, None)
-    nets = {name: space.net for name, space in node.namespaces.items()}
-    made = make_devices(spec, nets)
-    node.ports = made.ports
-    node.notes += made.notes
-    _lay_wires(node, spec.wires)
-    for space in node.namespaces.values():
-        _fill_namespace(space)
-        if not _has_br_netfilter(space.spec):
-            where = f"namespace {space.spec.name}" if space.spec.name else "the node"
-            node.notes.append(
-                f"{where} has no br_netfilter (sysctl -a lists no net.bridge parameters): bridged "
-                f"packets do not see iptables"
-            )
+    node.grow(spec)
     return node
+
+
+def _make_net(node: Node, part: NamespaceSpec) -> Net:
+    net = Net(
+        name=part.name,
+        clock=node.clock,
+        entropy=Entropy(node.seed, part.name),
+        sysctl=Sysctl(part.sysctls),
+        packet_ids=node.packet_ids,
+        kernel=node.kernel,
+        log=node.log,
+    )
+    net.sink = node.sink
+    return net
 
 
 def _has_br_netfilter(spec: NamespaceSpec) -> bool:
@@ -266,10 +294,28 @@ def _placed(error: RulesetError, file: TextFile) -> RulesetError:
     )
 
 
+def _extend_namespace(node: Node, space: Namespace, more: NamespaceSpec) -> None:
+    """Set what was added to a namespace that runs already."""
+    net = space.net
+    for address in more.addresses:
+        add_address(net, address)
+    for route in more.routes:
+        net.generic(Fib).add_route(route)
+    net.generic(NeighbourTable).load(more.neighbours)
+    _listen(net, more.sockets or [])
+    if more.rules4 is not None:
+        node.replace_rules(more.name, more.rules4)
+
+
 def _open_sockets(net: Net, spec: NamespaceSpec) -> None:
     sockets = net.generic(Sockets)
     sockets.load(spec.sockets and [socket for socket in spec.sockets if not socket.program])
-    for socket in spec.sockets or ():
+    _listen(net, spec.sockets or [])
+
+
+def _listen(net: Net, given: list[SocketSpec]) -> None:
+    sockets = net.generic(Sockets)
+    for socket in given:
         if socket.program and socket.program != REFUSING:
             sockets.listen(socket, Server(socket.program, socket.text))
 

@@ -213,6 +213,8 @@ class LabBuilder:
             raise BadValueError(f"{end} is a {link.kind}, which has no cable", end)
         if link.peer_ifindex:
             raise BadValueError(f"{end} has a cable already", end)
+        if link not in self._fresh(where).links:
+            raise BadValueError(f"{end} runs already; a new device can be linked", end)
         return where, link
 
     def connect(self, one: str, other: str, cable: Cable | None = None) -> None:
@@ -317,6 +319,24 @@ class LabBuilder:
             part.rules4 = file
             part.backend = backend_of(file.text)
 
+    def remove_space(self, name: str) -> None:
+        """Forget a pod or host, and the other ends of its cables."""
+        gone = self.space(name)
+        node = self.lab.node
+        if gone is node.main:
+            raise BadValueError(f"{name} came first and stays", name)
+        node.others.remove(gone)
+        del self._spaces[name]
+        self._new.pop(name, None)
+        self.lab.hosts = [host for host in self.lab.hosts if host != name]
+        node.wires[:] = [wire for wire in node.wires if not _touches(wire, name)]
+        self._new_wires = [wire for wire in self._new_wires if not _touches(wire, name)]
+        for space in [*self._spaces.values(), *self._new.values()]:
+            ids = {number for number, there in space.netns_ids.items() if there == name}
+            lost = {link.name for link in space.links if link.peer_netnsid in ids}
+            space.links[:] = [link for link in space.links if link.name not in lost]
+            space.addresses[:] = [entry for entry in space.addresses if entry.device not in lost]
+
     def take_new(self) -> NodeSpec | None:
         """Return what was added since the last time, None for nothing."""
         if not self._new:
@@ -326,3 +346,7 @@ class LabBuilder:
         self._new = {}
         self._new_wires = []
         return grown
+
+
+def _touches(wire: WireSpec, name: str) -> bool:
+    return name in {end.rpartition("/")[0] for end in (wire.one, wire.other)}

@@ -48,7 +48,14 @@ _TARGETS = ("tcp", "http", "udp", "dns", "ping")
 
 def read_lab(name: str, text: str, read_text: ReadText) -> LabSpec:
     """Read a lab. Raises SnapshotError or RulesetError."""
-    return _Reader(YamlText(name, text), read_text).read()
+    return read_builder(name, text, read_text).lab
+
+
+def read_builder(name: str, text: str, read_text: ReadText) -> LabBuilder:
+    """Read a lab that can grow. Raises as `read_lab` does."""
+    reader = _Reader(YamlText(name, text), read_text)
+    reader.read()
+    return reader.builder
 
 
 class _Reader:
