@@ -14,9 +14,11 @@ Differs from Linux: no spanning tree runs, so ports stay in the state that they 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from netemu.events import BridgeForwarded, FdbLearned
-from netemu.link.bridge_forward import FrameKind, br_flood, br_forward
+from netemu.link.bridge_forward import FrameKind, br_flood, br_forward, br_multicast_flood
+from netemu.link.bridge_mdb import Mdb
 from netemu.link.bridge_port import BridgePort, PortState, br_port_get, port_from_options
 from netemu.link.bridge_vlan import (
     DEFAULT_PVID,
@@ -27,11 +29,11 @@ from netemu.link.bridge_vlan import (
 )
 from netemu.link.device import VLAN_VID_MASK, netif_receive_skb
 from netemu.link.fdb import Fdb, entry_text
-from netemu.link.multicast import multicast_is_malformed
+from netemu.link.multicast import br_multicast_rcv, multicast_is_malformed
 from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net, kfree_skb_reason, nf_hook
 from netemu.netfilter.hook import Family, Hook
-from netemu.sim.spec import BridgeVlanSpec, FdbSpec
+from netemu.sim.spec import BridgeVlanSpec, FdbSpec, MdbSpec
 from netemu.skb import BROADCAST_MAC, ETH_P_8021Q, ZERO_MAC, Device, PacketType, Skb
 from netemu.wire.address import format_mac, is_multicast_mac
 
@@ -55,6 +57,14 @@ class BridgeNetfilterOps:
         self.dev_xmit_hook: Callable[[Skb], bool] | None = None
 
 
+class Listeners(NamedTuple):
+    """Who gets a multicast frame while a querier is known."""
+
+    ports: list[BridgePort]
+    here: bool
+    """The node's own stack, too."""
+
+
 class Bridge(Device):
     """A bridge and its ports, newest port first."""
 
@@ -67,6 +77,7 @@ class Bridge(Device):
         "fdb",
         "group_fwd_mask",
         "learns_link_local",
+        "mdb",
         "net",
         "ports",
         "promisc",
@@ -102,6 +113,7 @@ class Bridge(Device):
         self.group_fwd_mask = options.get("group_fwd_mask", 0)
         self.learns_link_local = not options.get("no_linklocal_learn", 0)
         self.snooping = bool(options.get("mcast_snooping", 1))
+        self.mdb = Mdb(net.clock, options)
         self.promisc = bool(options.get("promisc", 0))
         self.call_iptables = bool(options.get("nf_call_iptables", 0))
         self.call_ip6tables = bool(options.get("nf_call_ip6tables", 0))
@@ -178,6 +190,11 @@ class Bridge(Device):
         ports = {port.device.name: port for port in self.ports}
         self.fdb.load((spec for spec in specs if spec.bridge == self.name), ports)
 
+    def load_mdb(self, specs: Iterable[MdbSpec]) -> None:
+        """Add the entries of a `bridge mdb show` listing that belong to this bridge."""
+        ports = {port.device.name: port for port in self.ports}
+        self.mdb.load((spec for spec in specs if spec.bridge == self.name), ports)
+
     def fdb_text(self) -> str:
         """Return what `bridge fdb show br NAME` prints of the forwarding database.
 
@@ -207,8 +224,14 @@ class Bridge(Device):
         destination = skb.mac_header[:6]
         if is_multicast_mac(destination):
             kind = _group_kind(destination)
-            if kind is FrameKind.MULTICAST and self.drops_multicast(skb):
-                return
+            if kind is FrameKind.MULTICAST:
+                if self.drops_multicast(skb):
+                    return
+                if (listeners := self.listeners(skb, None, vid)) is not None:
+                    br_multicast_flood(
+                        net, self, listeners.ports, skb, local_rcv=False, local_orig=True
+                    )
+                    return
         else:
             kind = FrameKind.UNICAST
             entry = self.fdb.find(destination, vid)
@@ -261,6 +284,19 @@ class Bridge(Device):
             kfree_skb_reason(self.net, skb, "NOT_SPECIFIED", "snooping: malformed multicast")
             return True
         return False
+
+    def listeners(self, skb: Skb, port: BridgePort | None, vid: int) -> Listeners | None:
+        """Return who gets a multicast frame, having noted what it says; None: everybody."""
+        if not self.snooping:
+            return None
+        group = br_multicast_rcv(self.mdb, port, skb, vid)
+        if group is None or not self.mdb.querier_exists():
+            return None
+        members = self.mdb.members(group, vid) if group else []
+        ports = [member.port for member in members if member.port is not None]
+        ports += [each for each in self.mdb.router_ports(self.ports) if each not in ports]
+        here = any(member.port is None for member in members) or self.mdb.is_router()
+        return Listeners(ports, here)
 
     def _rx_handler(self, skb: Skb) -> bool:
         return br_handle_frame(self, skb)
@@ -386,8 +422,15 @@ def br_handle_frame_finish(net: Net, skb: Skb) -> None:
         # Checked before a LEARNING port drops the frame; both end in a drop.
         if kind is FrameKind.MULTICAST and bridge.drops_multicast(skb):
             return
-        br_flood(net, bridge, bridge.ports, skb, kind, local_rcv=True, local_orig=False)
-        br_pass_frame_up(bridge, skb, promisc=bridge.promisc)
+        listeners = bridge.listeners(skb, port, vid) if kind is FrameKind.MULTICAST else None
+        if listeners is None:
+            br_flood(net, bridge, bridge.ports, skb, kind, local_rcv=True, local_orig=False)
+            br_pass_frame_up(bridge, skb, promisc=bridge.promisc)
+            return
+        here = listeners.here or bridge.promisc
+        br_multicast_flood(net, bridge, listeners.ports, skb, local_rcv=here, local_orig=False)
+        if here:
+            br_pass_frame_up(bridge, skb, promisc=bridge.promisc)
         return
     _handle_unicast(bridge, skb, destination, vid)
 

@@ -57,6 +57,32 @@ def br_flood(  # noqa: PLR0913 - the kernel's own parameters
         kfree_skb_reason(net, skb, "NO_TX_TARGET", f"no port of {bridge.name} takes it")
 
 
+def br_multicast_flood(
+    net: Net,
+    bridge: Device,
+    ports: Sequence[BridgePort],
+    skb: Skb,
+    *,
+    local_rcv: bool,
+    local_orig: bool,
+) -> None:
+    """Send a multicast frame to `ports`, its members and routers, each at most once."""
+    targets = [port for port in ports if should_deliver(port, skb)]
+    if net.sink is not None:
+        names = tuple(port.device.name for port in targets)
+        if local_rcv:
+            names = (bridge.name, *names)
+        net.tell(skb, BridgeForwarded(bridge=bridge.name, how="mdb", devices=names))
+    for port in targets if local_rcv else targets[:-1]:
+        _forward_to(net, port, skb.clone(), local_orig=local_orig)
+    if local_rcv:
+        return
+    if targets:
+        _forward_to(net, targets[-1], skb, local_orig=local_orig)
+    else:
+        kfree_skb_reason(net, skb, "NO_TX_TARGET", "nobody is a member of the group")
+
+
 def _takes(port: BridgePort, kind: FrameKind, skb: Skb, bridge: Device) -> bool:
     if kind is FrameKind.UNICAST:
         wanted = port.flood

@@ -24,7 +24,14 @@ class PortState(IntEnum):
     BLOCKING = 4
 
 
-_REFUSED = ("proxy_arp", "proxy_arp_wifi", "neigh_suppress", "vlan_tunnel", "mab")
+_REFUSED = (
+    "mcast_to_unicast",
+    "proxy_arp",
+    "proxy_arp_wifi",
+    "neigh_suppress",
+    "vlan_tunnel",
+    "mab",
+)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -45,6 +52,10 @@ class BridgePort:
     mcast_flood: bool = True
     bcast_flood: bool = True
     group_fwd_mask: int = 0
+    fast_leave: bool = False
+    """A host that leaves a group takes the port with it at once."""
+    multicast_router: int = 1
+    """0: no router is behind it, 1: one that asks, 2: always one."""
     vlans: VlanGroup = field(default_factory=VlanGroup)
 
     @property
@@ -81,6 +92,8 @@ def port_from_options(device: Device, options: Mapping[str, int]) -> BridgePort:
         mcast_flood=bool(options.get("mcast_flood", 1)),
         bcast_flood=bool(options.get("bcast_flood", 1)),
         group_fwd_mask=options.get("group_fwd_mask", 0),
+        fast_leave=bool(options.get("fastleave", 0)),
+        multicast_router=options.get("multicast_router", options.get("mcast_router", 1)),
     )
 
 

@@ -43,6 +43,13 @@ BRIDGE_OPTIONS = {
     "nf_call_ip6tables": "nf_call_ip6tables",
     "nf_call_arptables": "nf_call_arptables",
     "group_fwd_mask": "group_fwd_mask",
+    "mcast_querier": "mcast_querier",
+    "mcast_membership_intvl": "mcast_membership_interval",
+    "mcast_querier_intvl": "mcast_querier_interval",
+    "mcast_last_member_intvl": "mcast_last_member_interval",
+    "mcast_last_member_cnt": "mcast_last_member_count",
+    "mcast_query_response_intvl": "mcast_query_response_interval",
+    "mcast_router": "mcast_router",
     "no_linklocal_learn": "no_linklocal_learn",
     "vlan_filtering": "vlan_filtering",
     "vlan_default_pvid": "vlan_default_pvid",
@@ -57,6 +64,7 @@ PORT_OPTIONS = {
     "bcast_flood": "bcast_flood",
     "mcast_flood": "mcast_flood",
     "locked": "locked",
+    "fastleave": "fastleave",
 }
 """Keys of `LinkSpec.port` that are on or off, as ip(8) names them."""
 
@@ -197,6 +205,8 @@ def set_up(space: NamespaceSpec) -> list[str]:
                 for key, word in PORT_OPTIONS.items()
                 if key in link.port
             ]
+            if "multicast_router" in link.port:
+                flags.append(f" mcast_router {link.port['multicast_router']}")
             if flags:
                 lines.append(f"link set dev {link.name} type bridge_slave{''.join(flags)}")
         if link.kind == "dummy":
@@ -374,6 +384,17 @@ def bridge_vlan_lines(space: NamespaceSpec) -> list[str]:
         words += (" pvid" if entry.pvid else "") + (" untagged" if entry.untagged else "")
         lines.append(words + (" self" if entry.device in bridges else ""))
     return lines
+
+
+def mdb_lines(space: NamespaceSpec) -> list[str]:
+    """Add the memberships that can be added; routers are heard, not set."""
+    return [
+        f"mdb add dev {entry.bridge} port {entry.device} grp {format_address(entry.group)}"
+        + ((" permanent" if entry.permanent else " temp") if entry.device != entry.bridge else "")
+        + (f" vid {entry.vlan}" if entry.vlan else "")
+        for entry in space.mdb
+        if entry.group
+    ]
 
 
 def vxlan_fdb_lines(space: NamespaceSpec) -> list[str]:

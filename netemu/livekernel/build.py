@@ -170,6 +170,7 @@ class BuiltNode:
             batch.bridge_vlan_lines(spec),
             batch.fdb_lines(spec),
             batch.vxlan_fdb_lines(spec),
+            batch.mdb_lines(spec),
         ):
             if lines:
                 run_tool(["bridge", "-batch", "-"], "\n".join(lines) + "\n")

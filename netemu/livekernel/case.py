@@ -92,5 +92,7 @@ class Result:
     """Rows of ip neigh."""
     fdb: dict[str, list[str]] = field(default_factory=dict)
     """Rows of bridge fdb show."""
+    mdb: dict[str, list[str]] = field(default_factory=dict)
+    """Rows of bridge mdb show about IPv4 groups."""
     uptime_ns: int = UPTIME_NS
     """How long the machine had been up when the case began: the kernel's jiffies hang on it."""

@@ -80,6 +80,7 @@ def differences(case: Case, kernel: Result, netemu: Result) -> Iterator[Differen
     for kind, ours, theirs in (
         ("neigh", kernel.neighbours, netemu.neighbours),
         ("fdb", kernel.fdb, netemu.fdb),
+        ("mdb", kernel.mdb, netemu.mdb),
     ):
         for where, rows in ours.items():
             found = _unordered(_rows(kind, rows), _rows(kind, theirs.get(where, [])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from netemu.link.bridge import Bridge
 from netemu.livekernel.case import Case, InputFrame, OutputFrame, Result, split_device
 from netemu.livekernel.compare import Follower, input_frames
 from netemu.livekernel.first_numbers import choose_first_numbers, first_numbers
@@ -62,6 +63,10 @@ class EmulatedNode:
             for space in self._spec.namespaces()
             if space.rules4 is not None
         }
+        for space in self.node.namespaces.values():
+            bridges = [each for each in space.net.devices.values() if isinstance(each, Bridge)]
+            rows = [row for each in bridges for row in each.mdb.text(each.name).splitlines()]
+            result.mdb[space.net.name] = rows
         for file, text in state_files(self.node).items():
             namespace, kind = split_device(file)
             rows = text.splitlines()

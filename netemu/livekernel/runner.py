@@ -219,6 +219,8 @@ def _collect(space: NamespaceSpec, result: Result) -> None:
     result.neighbours[space.name] = run_tool(["ip", "-4", "neigh"]).splitlines()
     if any(link.kind in {"bridge", "vxlan"} for link in space.links):
         result.fdb[space.name] = run_tool(["bridge", "fdb", "show"]).splitlines()
+        rows = run_tool(["bridge", "mdb", "show"]).splitlines()
+        result.mdb[space.name] = [row for row in rows if " grp " in row and ":" not in row]
 
 
 def run_case(case: Case, expected: Result | None = None) -> Result:

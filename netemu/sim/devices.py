@@ -178,4 +178,5 @@ def _enslave(space: NamespaceSpec, net: Net) -> None:
     for bridge in net.devices.values():
         if isinstance(bridge, Bridge):
             bridge.load_vlans(space.bridge_vlans)
+            bridge.load_mdb(space.mdb)
             bridge.load_fdb([entry for entry in space.fdb if entry.bridge == bridge.name])

@@ -205,6 +205,19 @@ class VxlanFdbSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MdbSpec:
+    """A membership in a multicast group (`bridge mdb show`), or a port with a router behind it."""
+
+    bridge: str
+    device: str
+    """The port, or the bridge itself."""
+    group: bytes = b""
+    """Empty: a router is there."""
+    vlan: int = 0
+    permanent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BridgeVlanSpec:
     """A VLAN that a bridge port, or the bridge itself, is a member of (`bridge vlan show`)."""
 
@@ -271,6 +284,7 @@ class NamespaceSpec:
     proxies: list[ProxySpec] = field(default_factory=list)
     fdb: list[FdbSpec] = field(default_factory=list)
     vxlan_fdb: list[VxlanFdbSpec] = field(default_factory=list)
+    mdb: list[MdbSpec] = field(default_factory=list)
     bridge_vlans: list[BridgeVlanSpec] | None = None
     """None: not told, so that every port is in the bridge's default VLAN."""
     sysctls: dict[str, str] = field(default_factory=dict)

@@ -134,7 +134,11 @@ ITEMS: tuple[Item, ...] = (
         also=("bridge_vlan_show", "bridge_-d_vlan_show"),
         disables="a bridge that filters VLANs has all its ports in its default VLAN",
     ),
-    Item(key="bridge_mdb", command="bridge -j mdb show", also=("bridge_mdb_show",)),
+    Item(
+        key="bridge_mdb",
+        command="bridge -j mdb show",
+        also=("bridge_-j_-d_mdb_show", "bridge_mdb_show", "bridge_-d_mdb_show"),
+    ),
     Item(
         key="sysctl",
         command="sysctl -a",

@@ -8,7 +8,7 @@ from netemu.sim.spec import LinkSpec, NamespaceSpec, TextFile
 from netemu.snapshot.document import Document
 from netemu.snapshot.items import ITEM, LISTED_TABLES
 from netemu.snapshot.read_addr import device_records, read_addresses
-from netemu.snapshot.read_bridge import read_bridge_vlans
+from netemu.snapshot.read_bridge import read_bridge_vlans, read_mdb
 from netemu.snapshot.read_link import read_bridge_links, read_links, specs_of
 from netemu.snapshot.read_neigh import read_fdb, read_neighbours, read_proxies
 from netemu.snapshot.read_plain import read_netns_ids, read_sockets, read_sysctls
@@ -96,6 +96,8 @@ class SpaceReader:
             space.proxies = read_proxies(document)
         if document := self.document("fdb"):
             space.fdb, space.vxlan_fdb = read_fdb(document)
+        if document := self.document("bridge_mdb"):
+            space.mdb = read_mdb(document)
         if document := self.document("bridge_vlan"):
             space.bridge_vlans = read_bridge_vlans(document)
         if document := self.document("sysctl"):

@@ -79,6 +79,29 @@ class BridgeVlanRecord(msgspec.Struct):
     vlans: list[VlanRecord] = []
 
 
+class MdbEntryRecord(msgspec.Struct):
+    """One membership."""
+
+    dev: str = ""
+    port: str = ""
+    grp: str = ""
+    state: str = ""
+    vid: int = 0
+
+
+class RouterRecord(msgspec.Struct):
+    """One port with a router behind it."""
+
+    port: str = ""
+
+
+class MdbRecord(msgspec.Struct):
+    """The one record of `bridge -j mdb show`."""
+
+    mdb: list[MdbEntryRecord] = []
+    router: dict[str, list[RouterRecord]] = {}
+
+
 class FdbRecord(msgspec.Struct):
     """One forwarding entry."""
 

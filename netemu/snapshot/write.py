@@ -17,6 +17,7 @@ from netemu.sim.spec import (
     BridgeVlanSpec,
     FdbSpec,
     LinkSpec,
+    MdbSpec,
     NamespaceSpec,
     NeighbourSpec,
     NexthopSpec,
@@ -91,6 +92,8 @@ def files_of(space: NamespaceSpec) -> dict[str, str]:
         put("proxy", _json([_proxy(entry) for entry in space.proxies]))
     fdb = [_fdb(entry) for entry in space.fdb] + [_vxlan_fdb(entry) for entry in space.vxlan_fdb]
     put("fdb", _json(fdb))
+    if space.mdb:
+        put("bridge_mdb", _json([_mdb(space.mdb)]))
     if space.bridge_vlans is not None:
         put("bridge_vlan", _json(_bridge_vlans(space.bridge_vlans)))
     put("netns", _json([_netns(nsid, name) for nsid, name in space.netns_ids.items()]))
@@ -215,6 +218,26 @@ def _bridge_vlans(vlans: list[BridgeVlanSpec]) -> list[Record]:
         record: Record = {"vlan": entry.vid}
         by_device.setdefault(entry.device, []).append(record | ({"flags": flags} if flags else {}))
     return [{"ifname": device, "vlans": rows} for device, rows in by_device.items()]
+
+
+def _mdb(entries: list[MdbSpec]) -> Record:
+    routers: dict[str, list[Record]] = {}
+    for entry in entries:
+        if not entry.group:
+            routers.setdefault(entry.bridge, []).append({"port": entry.device})
+    rows: list[Record] = [
+        {
+            "dev": entry.bridge,
+            "port": entry.device,
+            "grp": format_address(entry.group),
+            "state": "permanent" if entry.permanent else "temp",
+            "flags": [],
+            **({"vid": entry.vlan} if entry.vlan else {}),
+        }
+        for entry in entries
+        if entry.group
+    ]
+    return {"mdb": rows, "router": routers}
 
 
 def _option(name: str, value: int) -> object:

@@ -16,6 +16,7 @@ from netemu.sim.spec import (
     AddressSpec,
     FdbSpec,
     LinkSpec,
+    MdbSpec,
     NamespaceSpec,
     NeighbourSpec,
     NodeSpec,
@@ -460,6 +461,95 @@ def bridge_cases() -> Iterator[Case]:
         )
 
 
+def asks_groups(group: bytes, *, tenths: int = 1, source: str = "10.0.0.9") -> bytes:
+    message = bytearray(igmp(0x11, group))
+    message[1], message[2:4] = tenths, bytes(2)
+    message[2:4] = internet_checksum(message).to_bytes(2, "big")
+    target = group if any(group) else ip("224.0.0.1")
+    packet = build_ipv4(src=ip(source), dst=target, protocol=2, payload=bytes(message), ttl=1)
+    return frame(b"\x01\x00\x5e" + bytes((target[1] & 0x7F,)) + target[2:], CAROL, packet)
+
+
+def snooping_cases() -> Iterator[Case]:
+    """With a querier only members and routers get a group's frames."""
+    one, two = ip("239.1.1.1"), ip("239.2.2.2")
+    many = [
+        frame(mac(f"01:00:5e:{last}"), BOB, udp("10.0.0.3", 1, group, 2))
+        for last, group in (
+            ("01:01:01", "239.1.1.1"),
+            ("02:02:02", "239.2.2.2"),
+            ("00:00:05", "224.0.0.5"),
+        )
+    ]
+    data: list[Sent] = [("p2", each) for each in many]
+    query: Sent = ("p3", asks_groups(bytes(4)))
+    join: Sent = ("p1", igmp_frame(one, igmp(0x16, one)))
+    leave: Sent = (
+        "p1",
+        frame(
+            mac("01:00:5e:00:00:02"),
+            ALICE,
+            build_ipv4(
+                src=ip("10.0.0.2"), dst=ip("224.0.0.2"), protocol=2, payload=igmp(0x17, one), ttl=1
+            ),
+        ),
+    )
+    soon: list[Sent] = [(data[0][0], data[0][1], 150), *data[1:]]
+    quick = {
+        "mcast_membership_intvl": 100,
+        "mcast_querier_intvl": 150,
+        "mcast_last_member_intvl": 20,
+    }
+
+    def node(ports: Mapping[str, Mapping[str, int]] | None = None, **bridge: int) -> NodeSpec:
+        return bridge_node(call_iptables="0", bridge=bridge, ports=ports)
+
+    yield case("snooping without a querier", node(), [join, *data])
+    yield case("snooping with a querier", node(), [join, query, *data, *soon])
+    yield case("a report before and after the query", node(), [query, *soon, join, *data])
+    yield case("leaving under a querier", node(), [join, query, *soon, leave, *data])
+    yield case("leaving without a querier", node(**quick), [join, leave, *data], until_ms=500)
+    fast = node({"p1": {"fastleave": 1}})
+    yield case("leaving fast", fast, [join, query, *soon, leave, *data])
+    group: Sent = ("p3", asks_groups(one))
+    asked: list[Sent] = [join, query, *soon, group, *data, (data[0][0], data[0][1], 350)]
+    yield case("a query for one group", node(), asked)
+    aged: list[Sent] = [
+        join,
+        query,
+        *soon,
+        (data[0][0], data[0][1], 1000),
+        (data[0][0], data[0][1], 600),
+    ]
+    yield case("memberships and the querier age", node(**quick), aged)
+    for value in (0, 2):
+        routers = node({"p1": {"multicast_router": value}, "p3": {"multicast_router": value}})
+        yield case(f"mcast_router {value} of ports", routers, [query, *soon, join, *data])
+        yield case(f"mcast_router {value} of the bridge", node(mcast_router=value), [query, *soon])
+    yield case("snooping off", node(mcast_snooping=0), [join, query, *soon])
+    closed = node({"p1": {"mcast_flood": 0}, "p3": {"hairpin": 1, "isolated": 1}})
+    yield case("port flags under a querier", closed, [join, query, *soon])
+    records = [(4, one, 0), (3, two, 0), (1, two, 1), (6, one, 0), (9, two, 0)]
+    for number in range(1, len(records) + 1):
+        body = bytearray(b"\x22\0\0\0\0\0" + number.to_bytes(2, "big"))
+        for kind, address, sources in records[:number]:
+            body += bytes((kind, 0, 0, sources)) + address + ip("10.0.0.3") * sources
+        body[2:4] = internet_checksum(body).to_bytes(2, "big")
+        report: Sent = ("p1", igmp_frame(ip("224.0.0.22"), bytes(body)))
+        yield case(f"version 3 report, {number} records", node(), [query, report, *soon])
+    higher: list[Sent] = [query, ("p1", asks_groups(bytes(4), source="10.0.0.99")), *soon]
+    yield case("a querier with a higher address", node(), higher)
+    lower: list[Sent] = [query, ("p1", asks_groups(bytes(4), source="10.0.0.5")), *soon]
+    yield case("a querier with a lower address", node(), lower)
+    known = node()
+    known.main.mdb = [
+        MdbSpec(bridge="br0", device="p1", group=one, permanent=True),
+        MdbSpec(bridge="br0", device="p1", group=two),
+        MdbSpec(bridge="br0", device="br0", group=two),
+    ]
+    yield case("entries that were set", known, [*data, query, *soon, leave, *data])
+
+
 E1, E2 = mac("02:00:00:00:00:e1"), mac("02:00:00:00:00:e2")
 XENIA, YVES = mac("02:aa:00:00:00:09"), mac("02:aa:00:00:00:0a")
 
@@ -656,7 +746,7 @@ def timer_cases() -> Iterator[Case]:
 
 def all_cases() -> list[Case]:
     makers = (
-        *(dnat_cases, fragment_cases, hook_cases, bridge_cases),
+        *(dnat_cases, fragment_cases, hook_cases, bridge_cases, snooping_cases),
         *(arp_cases, update_cases, timer_cases),
     )
     return [item for maker in makers for item in maker()]

@@ -16,6 +16,7 @@ from netemu.sim.spec import (
     FdbSpec,
     LinkSpec,
     MacvlanSpec,
+    MdbSpec,
     NamespaceSpec,
     NeighbourSpec,
     NexthopSpec,
@@ -78,6 +79,14 @@ tunnels = st.builds(
     state=st.sampled_from(["", "permanent", "static"]),
 )
 proxies = st.builds(ProxySpec, address=v4, device=devices)
+groups = st.builds(
+    MdbSpec,
+    bridge=st.just("br0"),
+    device=devices,
+    group=v4,
+    vlan=st.integers(0, 4094),
+    permanent=st.booleans(),
+)
 bridge_vlans = st.builds(
     BridgeVlanSpec,
     device=st.just("br0"),
@@ -269,6 +278,7 @@ def namespaces(draw: st.DrawFn, name: str) -> NamespaceSpec:
         fdb=draw(st.lists(fdb, max_size=2)),
         proxies=draw(st.lists(proxies, max_size=2)),
         vxlan_fdb=draw(st.lists(tunnels, max_size=2)),
+        mdb=draw(st.lists(groups, max_size=2)),
         bridge_vlans=draw(st.none() | st.lists(bridge_vlans, max_size=2)),
         sysctls=draw(
             st.dictionaries(
