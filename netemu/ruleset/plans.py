@@ -200,6 +200,7 @@ class Plan:
         "_source",
         "_target",
         "_target_name",
+        "attached",
         "may_end",
         "places",
         "restricted",
@@ -216,6 +217,10 @@ class Plan:
         loaded = [*draft.matches, *([draft.target] if draft.target is not None else [])]
         self.restricted: tuple[object, ...] = tuple(
             item.extension for item in loaded if item.extension.restricted
+        )
+        self.attached = any(
+            isinstance(item.extension, (Match, Target)) and item.extension.attach is not None
+            for item in loaded
         )
         self.may_end = not draft.matches and not draft.protocol and draft.target is not None
         self._number(draft)

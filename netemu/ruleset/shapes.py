@@ -56,7 +56,7 @@ class Pattern:
     It is the shape (model.Shape) of rules that are made later.
     """
 
-    __slots__ = ("following", "fullmatch", "may_end", "plan", "proof", "restricted")
+    __slots__ = ("attached", "following", "fullmatch", "may_end", "plan", "proof", "restricted")
 
     def __init__(self, text: str, plan: Plan, proof: Proof | None) -> None:
         """Compile the expression; a match proves what `proof` says."""
@@ -64,6 +64,7 @@ class Pattern:
         self.plan = plan
         self.proof = proof
         self.restricted = plan.restricted
+        self.attached = plan.attached
         self.may_end = plan.may_end
         self.following: list[Pattern] = []
         """Those that took lines behind lines that this one took."""

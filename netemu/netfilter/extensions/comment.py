@@ -36,5 +36,6 @@ MATCHES = (
         shares=always,
         build=nothing,
         evaluate=comment_mt,
+        passive=True,
     ),
 )

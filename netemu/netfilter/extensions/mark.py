@@ -94,6 +94,7 @@ MATCHES = (
         shares=always,
         build=MarkMatch,
         evaluate=mark_mt,
+        passive=True,
         describe=describe_mark,
     ),
 )

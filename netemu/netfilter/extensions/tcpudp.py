@@ -207,6 +207,13 @@ def udp_mt(info: UdpInfo, skb: Skb, param: XtParam) -> bool:
     return (info.dport_low <= port <= info.dport_high) != info.invert_dport
 
 
+def only_port(info: TcpInfo | UdpInfo) -> int | None:
+    """Return the only destination port that passes; whatever else is asked is asked later."""
+    if info.invert_dport or info.dport_low != info.dport_high:
+        return None
+    return info.dport_low
+
+
 def describe_ports(info: TcpInfo | UdpInfo, skb: Skb, param: XtParam) -> str:
     """Say ports, and flags where the rule looks at them."""
     if param.fragoff:
@@ -342,6 +349,7 @@ MATCHES = (
         nft=_in_nft(tcp=True),
         build=TcpInfo,
         evaluate=tcp_mt,
+        only_port=only_port,
         describe=describe_ports,
     ),
     Match(
@@ -354,6 +362,7 @@ MATCHES = (
         nft=_in_nft(tcp=False),
         build=UdpInfo,
         evaluate=udp_mt,
+        only_port=only_port,
         describe=describe_ports,
     ),
 )

@@ -325,6 +325,11 @@ class Match(Extension, Generic[Info]):
     """Called when a rule is loaded into a namespace (what checkentry does beyond checking)."""
     describe: Callable[[Info, Skb, XtParam], str] | None = None
     """Says what the packet had there, for a trace."""
+    passive: bool = False
+    """Evaluating it leaves nothing behind and never drops: nobody notices when it is left out."""
+    only_port: Callable[[Info], int | None] | None = None
+    """Returns the one destination port that it takes, None if there are more; for an index. It may
+    stand with -p tcp and -p udp only."""
 
     def bind(self, settings: Settings) -> BoundMatch:
         """Make the match of one rule."""

@@ -254,6 +254,8 @@ class Shape(Protocol):
 
     restricted: tuple[object, ...]
     """Extensions to which table, hooks or protocol matter."""
+    attached: bool
+    """Whether an extension wants to see the namespace that the rule is loaded into."""
     may_end: bool
     """Whether such a rule may be an unconditional verdict."""
 

@@ -3,10 +3,10 @@
 Kernel: net/ipv4/netfilter/ip_tables.c (ipt_do_table, ip_packet_match), iptable_raw.c,
 iptable_mangle.c (ipt_mangle_out), iptable_nat.c, iptable_filter.c, iptable_security.c.
 
-Theory of operation: `ipt_do_table` is the plain walk. `telling.py` has the same walk with an event
-for every step; the hook function takes that one when somebody listens, so the plain loop asks
-nothing per rule. What the two share is small enough to be written twice, and a test runs both on
-the same packets.
+Theory of operation: `ipt_do_table` is the plain walk; in long chains an index (index.py) names the
+next rule that can match. `telling.py` has the same walk with an event for every step and no index;
+the hook function takes that one when somebody listens, so the plain loop asks nothing per rule.
+What the two share is small enough to be written twice, and tests run both on the same packets.
 
 A rule counts before its target runs. RETURN in a built-in chain goes to the policy, which counts
 and decides. A jump pushes the jumping rule; goto does not, so the end of a chain reached by goto
@@ -25,6 +25,7 @@ from netemu.net import Net
 from netemu.netfilter.hook import Family, Hook, HookFunction, HookState, Priority, Verdict
 from netemu.netfilter.nat import hooks as nat
 from netemu.netfilter.xtables.entry import IP_OFFSET, Entry, XtTable, note_verdict
+from netemu.netfilter.xtables.index import shown_port
 from netemu.netfilter.xtables.model import RETURN, Rule, Table
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.telling import ipt_do_table_telling
@@ -107,6 +108,8 @@ def check_entries(net: Net, table: Table) -> None:
     """Let every match and target see the namespace it is loaded into (checkentry)."""
     for chain in table.chains.values():
         for rule in chain.rules:
+            if rule.shape is not None and not rule.shape.attached:
+                continue
             try:
                 _check_entry(net, rule)
             except RulesetError as error:
@@ -167,11 +170,19 @@ def ipt_do_table(net: Net, table: XtTable, skb: Skb, state: HookState) -> Verdic
     saddr = int.from_bytes(data[12:16], "big")
     daddr = int.from_bytes(data[16:20], "big")
     protocol = data[9]
+    port = shown_port(data, protocol, param.thoff, param.fragoff)
     stack: list[Entry] = []
     visited = 0
     entry = table.hook_entry[hook]
     verdict = Verdict.DROP
     while not param.hotdrop:
+        linked = entry.index
+        if linked is not None and port >= 0:
+            number = linked.index.following(
+                entry.number, saddr, daddr, protocol, port, in_name, out_name
+            )
+            visited += number - entry.number
+            entry = linked.entries[number - 1]
         visited += 1
         if (
             (entry.test_saddr and ((saddr & entry.smsk) == entry.saddr) is entry.inv_saddr)
@@ -227,11 +238,12 @@ def ipt_do_table(net: Net, table: XtTable, skb: Skb, state: HookState) -> Verdic
                 saddr = int.from_bytes(data[12:16], "big")
                 daddr = int.from_bytes(data[16:20], "big")
                 protocol = data[9]
+                port = shown_port(data, protocol, param.thoff, param.fragoff)
                 entry = entry.next
-            elif entry.jump is not None:
+            elif entry.jump:
                 if not entry.goto:
                     stack.append(entry)
-                entry = entry.jump
+                entry = table.head(entry.jump)
             else:
                 entry = entry.next
     skb.fate.rules_visited += visited

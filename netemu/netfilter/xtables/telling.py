@@ -100,13 +100,13 @@ class _Walk:
             if answer is None:
                 self.entry = entry.next
             return answer
-        if entry.jump is None:
+        if not entry.jump:
             self.entry = entry.next
             return None
         if not entry.goto:
             self.stack.append(entry)
-        self.entry = entry.jump
-        self._tell_entered(entry.jump, "goto" if entry.goto else "jump")
+        self.entry = self.table.head(entry.jump)
+        self._tell_entered(self.entry, "goto" if entry.goto else "jump")
         return None
 
     def _return(self, entry: Entry) -> None:

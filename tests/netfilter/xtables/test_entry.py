@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netemu.netfilter.hook import Hook, Verdict
-from netemu.netfilter.xtables.entry import XtTable, note_verdict, underflow
+from netemu.netfilter.xtables.entry import XtTable, note_verdict
 from netemu.netfilter.xtables.model import RETURN
 from tests.netfilter.xtables.walks import filter_table, packet, rule
 
@@ -13,7 +13,8 @@ def test_chains_are_linked_and_end_with_a_tail() -> None:
     first = table.hook_entry[Hook.FORWARD]
     second, tail = first.next, first.next.next
     assert [entry.number for entry in (first, second, tail)] == [1, 2, 3]
-    assert first.jump is table.heads["A"]
+    assert first.jump == "A"
+    assert table.head("A") is table.head("A")
     assert (tail.tail, tail.verdict, tail.counters) == (True, Verdict.DROP, tail.chain)
     assert table.underflow[Hook.FORWARD] is tail
     assert set(table.hook_entry) == {Hook.INPUT, Hook.FORWARD, Hook.OUTPUT}
@@ -21,7 +22,7 @@ def test_chains_are_linked_and_end_with_a_tail() -> None:
 
 def test_tail_of_a_user_chain_returns_and_counts_nowhere() -> None:
     table = XtTable(filter_table(A=[rule()]))
-    tail = underflow(table.heads["A"])
+    tail = table.head("A").next
     assert (tail.verdict, tail.number) == (RETURN, 2)
     assert tail.counters is not tail.chain
 
