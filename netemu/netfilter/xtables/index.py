@@ -73,9 +73,6 @@ class Fields(NamedTuple):
     out_device: bool
 
 
-ANYTHING = Fields(0, 0, 0, 0, in_device=False, out_device=False)
-
-
 class Signature:
     """The rules that compare the same fields."""
 
@@ -131,7 +128,10 @@ class ChainIndex:
 
 
 def index_chain(entries: Sequence[Indexed], *, lookup_cost: int = LOOKUP_COST) -> ChainIndex | None:
-    """Return the index of a chain's rules; None where the walk is as fast."""
+    """Return the index of a chain's rules; None where the walk may be as fast.
+
+    A packet that meets the most rules there are for one key has so many looked up, and the tail.
+    """
     if len(entries) < 2 * lookup_cost:
         return None
     signatures: dict[Fields, Signature] = {}
@@ -141,9 +141,8 @@ def index_chain(entries: Sequence[Indexed], *, lookup_cost: int = LOOKUP_COST) -
         if signature is None:
             signature = signatures[fields] = Signature(fields)
         signature.rules.setdefault(key, []).append(entry.number)
-    rest = signatures.get(ANYTHING)
-    always = sum(map(len, rest.rules.values())) if rest is not None else 0
-    if (always + 2) * len(signatures) * lookup_cost > len(entries):
+    most = sum(max(map(len, signature.rules.values())) for signature in signatures.values())
+    if (most + 1) * len(signatures) * lookup_cost > len(entries):
         return None
     return ChainIndex(list(signatures.values()), len(entries) + 1)
 

@@ -26,7 +26,7 @@ def index_of(*rules: str, times: int = 1):
         ("-s 0.0.{n}.0/24 -j DROP", {"saddr": 0x0709}),
         ("-i eth{n} -j DROP", {"in_name": "eth7"}),
         ("-o eth{n} -j DROP", {"out_name": "eth7"}),
-        ("-p {n} -j DROP", {"protocol": 7}),
+        ("-p 1{n:02} -j DROP", {"protocol": 107}),
         ("-p tcp -m comment --comment x -m tcp --dport {n} -j DROP", {"port": 7}),
     ],
 )
@@ -62,8 +62,8 @@ def test_a_match_that_leaves_something_behind_runs_before_the_port_counts():
 
 
 def test_short_chains_are_walked():
-    assert index_of("-d 0.0.0.{n} -j DROP", times=15) is None
-    assert index_of("-d 0.0.0.{n} -j DROP", times=16) is not None
+    assert index_of("-d 0.0.1.{n} -j DROP", times=15) is None
+    assert index_of("-d 0.0.1.{n} -j DROP", times=16) is not None
 
 
 @pytest.mark.parametrize(
