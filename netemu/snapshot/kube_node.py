@@ -224,7 +224,7 @@ class _Builder:
                 " InternalIP in status.addresses"
             )
         self.space = NamespaceSpec(name=namespace, sysctls=self._sysctls())
-        rules = TextFile(name=f"rules of {self.settings.node_name}", text=rendered.complete())
+        rules = TextFile(name=f"rules of {self.settings.node_name}", text=rendered.merged())
         if self.octets == IPV4:
             self.space.rules4 = rules
         else:

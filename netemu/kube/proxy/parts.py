@@ -23,6 +23,11 @@ NEW = "-m conntrack --ctstate NEW"
 PROXY_CANARY = "KUBE-PROXY-CANARY"
 KUBELET_CANARY = "KUBE-KUBELET-CANARY"
 CANARY_TABLES = ("mangle", "nat", "filter")
+BASE_CHAINS = {
+    "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
+    "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD", "OUTPUT"),
+}
 DROP_MARK = "0x8000/0x8000"
 
 
@@ -124,28 +129,38 @@ def kubelet_text(settings: ProxySettings) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def complete_text(settings: ProxySettings, proxy: str, jumps: Sequence[Jump]) -> str:
-    """Return the whole of a node's rules, as iptables-save prints them.
+def merged_text(settings: ProxySettings, proxy: str, jumps: Sequence[Jump]) -> str:
+    """Return the whole of a node's rules as restore text, line by line as iptables-save has them.
 
     A chain that both write holds what kube-proxy wrote; a jump that is there is not made again.
     """
     tables, early = kubelet_tables(settings)
-    bodies: dict[str, dict[str, list[str]]] = {"mangle": {}, "nat": {}, "filter": {}}
+    bodies: dict[str, dict[str, list[str]]] = {name: {} for name in CANARY_TABLES}
     for table in tables:
         bodies[table.name].update(table.chains)
     for name, chains in _sections(proxy.splitlines()):
         bodies[name].update(chains)
-    for chains in bodies.values():
-        chains[PROXY_CANARY] = []
     every = dict.fromkeys([*jumps, *early])
     lines: list[str] = []
     for name, chains in bodies.items():
+        chains[PROXY_CANARY] = []
+        base: dict[str, list[str]] = {chain: [] for chain in BASE_CHAINS[name]}
+        for item in every:
+            if item.table == name:
+                rules = base[item.chain]
+                rules.insert(len(rules) if item.last else 0, item.rule)
         lines.append(f"*{name}")
-        lines += [f":{chain} - [0:0]" for chain in chains]
-        lines += [f"-A {chain} {rule}" for chain, rules in chains.items() for rule in rules]
-        lines += [str(item) for item in every if item.table == name]
+        lines += [f":{chain} ACCEPT [0:0]" for chain in base]
+        lines += [f":{chain} - [0:0]" for chain in sorted(chains)]
+        whole = {**base, **{chain: chains[chain] for chain in sorted(chains)}}
+        lines += [f"-A {chain} {rule}" for chain, rules in whole.items() for rule in rules]
         lines.append("COMMIT")
-    text = "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def complete_text(settings: ProxySettings, proxy: str, jumps: Sequence[Jump]) -> str:
+    """Return the whole of a node's rules, as iptables-save prints them."""
+    text = merged_text(settings, proxy, jumps)
     family = Family.IPV4 if settings.octets == IPV4 else Family.IPV6
     return print_ruleset(parse_ruleset(text, "kube-proxy's rules", family=family), counters=False)
 

@@ -15,6 +15,7 @@ from netemu.kube.proxy.parts import (
     iptables_jumps,
     jumps_text,
     kubelet_text,
+    merged_text,
 )
 from netemu.kube.proxy.settings import ProxySettings, proxy_settings
 from netemu.kube.proxy.userspace import ProxyPort, render_userspace, userspace_jumps
@@ -45,6 +46,10 @@ class Rendered:
     def kubelet_text(self) -> str:
         """Return kubelet's chains as restore text."""
         return kubelet_text(self.settings)
+
+    def merged(self) -> str:
+        """Return the node's whole rules as restore text, in the order of `complete`."""
+        return merged_text(self.settings, self.rules, self.jumps)
 
     def complete(self) -> str:
         """Return the node's whole rules, as iptables-save prints them."""
