@@ -55,9 +55,11 @@ def free_node_port(taken: Iterable[int]) -> int:
     """Return the next NodePort. Raises UsageError when all are used."""
     used = set(taken)
     offset = band(len(NODE_PORTS), NODE_PORT_BAND)
-    for port in (*NODE_PORTS[offset:], *NODE_PORTS[:offset]):
-        if port not in used:
-            return port
+    first = NODE_PORTS.start
+    for port in range(first + offset, first + offset + len(NODE_PORTS)):
+        found = port if port in NODE_PORTS else port - len(NODE_PORTS)
+        if found not in used:
+            return found
     raise UsageError("the range of NodePorts 30000-32767 is used up")
 
 

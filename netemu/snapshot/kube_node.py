@@ -147,6 +147,22 @@ def cluster_node(
     return found
 
 
+def cluster_nodes(cluster: Cluster, *, mode: str, version: str | None) -> NodeSpec:
+    """Return all nodes of a cluster, joined by their network, without pods.
+
+    Namespaces have the nodes' names; the first node's is the main one.
+    """
+    specs: list[NamespaceSpec] = []
+    for number, node in enumerate(cluster.nodes):
+        name = node.metadata.name
+        rendered = render(cluster, name, mode, version=version)
+        builder = _Builder(cluster, rendered, namespace=name, number=number)
+        builder.add_routes()
+        specs.append(builder.space)
+    specs.append(_network(specs))
+    return NodeSpec(main=specs[0], others=specs[1:], source="Kubernetes objects")
+
+
 # --- Pods -----------------------------------------------------------------------------------------
 
 

@@ -44,7 +44,9 @@ class _Running:
     """What kubelet knows of one pod beside its object."""
 
     answers: bool = True
-    """Whether the readiness probe succeeds."""
+    """Whether the readiness probe succeeds while the container runs."""
+    down: bool = False
+    """Whether the container has crashed and waits to be started again."""
     failures: int = 0
 
 
@@ -89,6 +91,7 @@ class Kubelet:
 
     def crash(self, pod: Pod) -> None:
         """Let a pod's container end by itself; kubelet starts it again in place."""
+        self._state(pod.key).down = True
         self.ended(pod)
         self._set_ready(pod.key, ready=False)
         self._later(self.timing.restart_s, lambda: self._restarted(pod.key))
@@ -137,6 +140,7 @@ class Kubelet:
     def _restarted(self, key: str) -> None:
         pod = self.store.find(Pod, key)
         if pod is not None and pod.metadata.deletion_timestamp is None:
+            self._state(key).down = False
             self.started(pod)
             self._set_ready(key, ready=self._state(key).answers)
 
@@ -161,7 +165,7 @@ class Kubelet:
         pod = self.store.find(Pod, key)
         if state is None or pod is None:
             return
-        if state.answers:
+        if state.answers and not state.down:
             state.failures = 0
             self._set_ready(key, ready=True)
         else:

@@ -1,0 +1,290 @@
+"""A cluster that lives: its objects' controllers and its nodes' packets on one clock.
+
+Pods are namespaces here, with a server that answers with the pod's name; they come and go as
+kubelet says. kube-proxy of every node replaces its rules when it syncs, and connections stay.
+
+Differs from Linux: the userspace proxy takes datagrams and hands none on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from netemu.clock import Clock
+from netemu.errors import UsageError
+from netemu.ip.sockets import Sockets
+from netemu.kube.cluster import Cluster
+from netemu.kube.controllers.endpointslice import selects, target_port
+from netemu.kube.controllers.kubelet import Timing
+from netemu.kube.controlplane import ControlPlane
+from netemu.kube.objects import EndpointSlice, Pod
+from netemu.kube.proxy.render import Rendered, render
+from netemu.kube.service_ports import (
+    IPV4,
+    EndpointInfo,
+    ServicePortInfo,
+    endpoints_map,
+    port_key,
+    service_ports,
+)
+from netemu.kube.store import EventType, Store, WatchEvent
+from netemu.netfilter.conntrack.table import Conntrack, nf_ct_delete
+from netemu.sim.lab import Lab
+from netemu.sim.lab_spec import LabSpec
+from netemu.sim.node import Namespace
+from netemu.sim.programs import Server
+from netemu.sim.relay import Balancer, ProxyListener
+from netemu.sim.spec import (
+    AddressSpec,
+    LinkSpec,
+    NamespaceSpec,
+    NodeSpec,
+    SocketSpec,
+    TextFile,
+)
+from netemu.snapshot.change import route_spec
+from netemu.snapshot.implied import implied_routes
+from netemu.snapshot.kube_node import BRIDGE, PodPlace, cluster_nodes
+from netemu.wire.address import format_address, parse_address
+from netemu.wire.ipv4 import IPPROTO_UDP
+
+DNS_LABEL = ("k8s-app", "kube-dns")
+POD_DEVICE = "eth0"
+
+
+class KubeLab:
+    """The running cluster."""
+
+    def __init__(  # noqa: PLR0913 - one keyword per setting of a scenario
+        self,
+        cluster: Cluster,
+        *,
+        mode: str,
+        version: str | None,
+        timing: Timing,
+        tell: Callable[[str], None],
+        seed: int = 0,
+        kernel: str = "6.18",
+    ) -> None:
+        """Build nodes without pods; `start` brings the objects to life."""
+        if not cluster.nodes:
+            raise UsageError("a cluster that runs needs Node objects")
+        if mode == "ipvs":
+            raise UsageError("a cluster does not run in IPVS mode yet; take iptables or userspace")
+        self.mode = mode
+        self.version = version
+        self.cluster = cluster
+        self.tell = tell
+        spec = cluster_nodes(cluster, mode=mode, version=version)
+        self.lab = Lab(LabSpec(node=spec), seed=seed, kernel=kernel)
+        self.store = Store()
+        self.plane = ControlPlane(
+            self.store,
+            self.clock,
+            timing,
+            pod_started=self._pod_started,
+            pod_ended=self._pod_ended,
+            program=self._program,
+        )
+        self._balancers: dict[tuple[str, str], Balancer] = {}
+        self._endpoints: dict[str, set[tuple[str, str]]] = {}
+        self._frozen: set[str] = set()
+
+    @property
+    def clock(self) -> Clock:
+        """The one clock."""
+        return self.lab.node.clock
+
+    def start(self) -> None:
+        """Create the objects, and let what is there already be there at once."""
+        for item in self.cluster.objects.values():
+            self.store.apply(item)
+        self.store.watch(self._told)
+        self.plane.start()
+
+    # --- Pods -------------------------------------------------------------------------------------
+
+    def _pod_started(self, pod: Pod) -> None:
+        """Plug a pod in, if it is new, and let its server listen."""
+        if pod.key not in self.lab.node.namespaces:
+            self._plug(pod)
+        net = self.lab.node.namespaces[pod.key].net
+        sockets = net.generic(Sockets)
+        for protocol, port in sorted(self._ports(pod)):
+            socket = SocketSpec(protocol=protocol, address=bytes(4), port=port)
+            sockets.listen(socket, self._server(pod))
+        self.tell(f"pod {pod.key} runs at {pod.ips[0]} on {pod.spec.node_name}")
+
+    def _plug(self, pod: Pod) -> None:
+        host = self.lab.node.namespaces[pod.spec.node_name]
+        place = PodPlace(name=pod.key, ip=pod.ips[0], node=pod.spec.node_name)
+        gateway = next(item for item in host.spec.addresses if item.device == BRIDGE)
+        address = AddressSpec(
+            device=POD_DEVICE, address=parse_address(place.ip), prefix_len=gateway.prefix_len
+        )
+        loopback = AddressSpec(
+            device="lo", address=bytes((127, 0, 0, 1)), prefix_len=8, scope="host"
+        )
+        part = NamespaceSpec(
+            name=pod.key,
+            addresses=[loopback, address],
+            netns_ids={0: pod.spec.node_name},
+        )
+        part.routes = [
+            *implied_routes(part.addresses),
+            route_spec(bytes(4), 0, POD_DEVICE, gateway.address),
+        ]
+        index = max(device.ifindex for device in host.net.devices.values()) + 1
+        part.links = [
+            LinkSpec(
+                name=POD_DEVICE,
+                ifindex=2,
+                kind="veth",
+                mac=place.mac,
+                peer_ifindex=index,
+                peer_netnsid=0,
+            )
+        ]
+        end = LinkSpec(
+            name=place.device,
+            ifindex=index,
+            kind="veth",
+            mac=bytes((0x0A, 0x58, 0xFF, 0, index >> 8 & 0xFF, index & 0xFF)),
+            master=BRIDGE,
+            port={"hairpin": 1},
+            peer_ifindex=2,
+            peer_netnsid=0,
+        )
+        host_part = NamespaceSpec(
+            name=pod.spec.node_name, links=[end], netns_ids={0: pod.key}
+        )
+        self.lab.node.grow(NodeSpec(main=part, others=[host_part]))
+
+    def _ports(self, pod: Pod) -> set[tuple[str, int]]:
+        """Return the ports that a pod's server listens at: named ones, and those of Services."""
+        found = {
+            (port.protocol.lower(), port.container_port)
+            for container in pod.spec.containers or ()
+            for port in container.ports or ()
+        }
+        for service in self.store.cluster.services:
+            if selects(service.spec.selector, pod.metadata.labels):
+                for port in service.spec.ports or ():
+                    number = target_port(port, pod)
+                    if number:
+                        found.add((port.protocol.lower(), number))
+        return {item for item in found if item[0] in {"tcp", "udp"}}
+
+    def _server(self, pod: Pod) -> Server:
+        name, value = DNS_LABEL
+        if (pod.metadata.labels or {}).get(name) == value:
+            names = (
+                f"{item.metadata.name}.{item.metadata.namespace or 'default'}.svc.cluster.local"
+                f"={item.spec.cluster_ip}"
+                for item in self.store.cluster.services
+                if item.spec.cluster_ip not in {"", "None"}
+            )
+            return Server("dns", " ".join(names))
+        return Server("http", pod.key)
+
+    def _pod_ended(self, pod: Pod) -> None:
+        """Close a pod's sockets: its container is gone."""
+        space = self.lab.node.namespaces.get(pod.key)
+        if space is not None:
+            for protocol, port in self._ports(pod):
+                space.net.generic(Sockets).close(protocol, bytes(4), port)
+
+    def freeze(self, pod: Pod) -> None:
+        """Let a pod fall silent without anybody being told: its end of the pair goes down."""
+        space = self.lab.node.namespaces[pod.key]
+        space.net.devices[POD_DEVICE].up = False
+        self._frozen.add(pod.key)
+
+    def _told(self, event: WatchEvent) -> None:
+        item = event.object
+        if isinstance(item, Pod):
+            self._pod_told(event, item)
+        elif isinstance(item, EndpointSlice) and event.type != EventType.DELETED:
+            self._slice_told(item)
+
+    def _pod_told(self, event: WatchEvent, pod: Pod) -> None:
+        before = event.before
+        if event.type == EventType.DELETED:
+            if pod.key in self.lab.node.namespaces:
+                self.lab.node.remove(pod.key)
+            self.tell(f"pod {pod.key} is gone")
+        elif isinstance(before, Pod):
+            if before.ready != pod.ready:
+                self.tell(f"pod {pod.key} is {'ready' if pod.ready else 'not ready'}")
+            if before.metadata.deletion_timestamp is None and pod.metadata.deletion_timestamp:
+                self.tell(f"pod {pod.key} is terminating")
+
+    def _slice_told(self, item: EndpointSlice) -> None:
+        ready = [
+            endpoint.addresses[0]
+            for endpoint in item.endpoints or ()
+            if endpoint.conditions.ready is not False
+        ]
+        self.tell(f"endpoints {item.key}: {' '.join(ready) or 'none'}")
+
+    # --- kube-proxy -------------------------------------------------------------------------------
+
+    def _program(self, name: str) -> None:
+        """Sync a node's kube-proxy: replace its rules, then forget stale UDP connections."""
+        found = render(self.store.cluster, name, self.mode, version=self.version)
+        space = self.lab.node.namespaces[name]
+        before = space.spec.rules4.text if space.spec.rules4 is not None else ""
+        self._relay(space, found)
+        text = found.merged()
+        if text == before:
+            return
+        file = TextFile(name=f"rules of {name}", text=text)
+        self.lab.node.replace_rules(name, file)
+        space.spec.rules4 = file
+        gone = self._forget_stale(name, space)
+        rules = sum(line.startswith("-A") for line in text.splitlines())
+        stale = f", {gone} stale UDP connections forgotten" if gone else ""
+        self.tell(f"kube-proxy on {name} syncs {rules} rules{stale}")
+
+    def _relay(self, space: Namespace, found: Rendered) -> None:
+        """Userspace mode: let the proxy process listen, and know its endpoints."""
+        sockets = space.net.generic(Sockets)
+        for proxy in found.proxies:
+            balancer = self._balancer(space, proxy.service, proxy.protocol, proxy.affinity_s)
+            balancer.set_endpoints(
+                [(parse_address(item.ip), item.port) for item in proxy.endpoints]
+            )
+            sockets.close(proxy.protocol, bytes(4), proxy.port)
+            socket = SocketSpec(protocol=proxy.protocol, address=bytes(4), port=proxy.port)
+            sockets.listen(socket, ProxyListener(space.net, balancer))
+
+    def _balancer(self, space: Namespace, service: str, protocol: str, affinity_s: int) -> Balancer:
+        key = (f"{space.spec.name} {service}", protocol)
+        return self._balancers.setdefault(key, Balancer(space.net, affinity_s))
+
+    def _forget_stale(self, name: str, space: Namespace) -> int:
+        """Delete UDP connections to endpoints that are gone (conntrack/cleanup.go)."""
+        present = {(item.cluster_ip, str(endpoint.ip)) for item, endpoint in self._udp_endpoints()}
+        old = self._endpoints.get(name, set())
+        self._endpoints[name] = present
+        gone = old - present
+        first = {vip for vip, _ in present} - {vip for vip, _ in old} if old else set()
+        table = space.net.generic(Conntrack)
+        deleted = 0
+        for connection in list(table):
+            if connection.original.protocol != IPPROTO_UDP:
+                continue
+            vip = format_address(connection.original.dst)
+            endpoint = format_address(connection.reply.src)
+            stale = (vip, endpoint) in gone or (vip in first and endpoint == vip)
+            if stale and nf_ct_delete(space.net, connection, "removed by kube-proxy"):
+                deleted += 1
+        return deleted
+
+    def _udp_endpoints(self) -> Iterator[tuple[ServicePortInfo, EndpointInfo]]:
+        endpoints = endpoints_map(self.store.cluster.slices, IPV4, "")
+        for service in self.store.cluster.services:
+            for port in service_ports(service, IPV4):
+                if port.protocol == "udp":
+                    ready = (item for item in endpoints.get(port_key(port), []) if item.ready)
+                    yield from ((port, item) for item in ready)
