@@ -39,7 +39,6 @@ FLOORS: list[tuple[int, str]] = [
     (10, "sim.wiring"),
     (10, "sim.devices"),
     (10, "sim.node"),
-    (10, "sim.plug"),
     (11, "kube"),
     (11, "sim.matching"),
     (11, "sim.replay"),

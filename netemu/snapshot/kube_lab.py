@@ -155,9 +155,7 @@ class KubeLab:
             peer_ifindex=2,
             peer_netnsid=0,
         )
-        host_part = NamespaceSpec(
-            name=pod.spec.node_name, links=[end], netns_ids={0: pod.key}
-        )
+        host_part = NamespaceSpec(name=pod.spec.node_name, links=[end], netns_ids={0: pod.key})
         self.lab.node.grow(NodeSpec(main=part, others=[host_part]))
 
     def _ports(self, pod: Pod) -> set[tuple[str, int]]:
