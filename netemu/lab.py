@@ -34,12 +34,12 @@ from netemu.sim.lab import Note
 from netemu.sim.lab_spec import ClientSpec, Happening
 from netemu.sim.node import Node
 from netemu.sim.probe import enter
-from netemu.sim.spec import TextFile
+from netemu.sim.spec import TextFile, VxlanSpec
 from netemu.sim.state import state_files
 from netemu.sim.wiring import device_key
 from netemu.snapshot import lab_values as values
 from netemu.snapshot.document import BadValueError
-from netemu.snapshot.lab_build import Cable, LabBuilder
+from netemu.snapshot.lab_build import Cable, LabBuilder, Upper
 from netemu.snapshot.lab_file import read_builder
 from netemu.trace.model import Recorder
 from netemu.wire.composed import ComposedPacket
@@ -140,12 +140,17 @@ class Lab:
         master: str = "",
         port: Mapping[str, int] | None = None,
         bridge: Mapping[str, int] | None = None,
+        lower: str = "",
+        vid: int = 0,
+        mode: str = "bridge",
+        vxlan: VxlanSpec | None = None,
     ) -> None:
-        """Add a device to a node or pod."""
+        """Add a device to a node or pod; `lower` is the one below a vlan, macvlan or vxlan."""
+        upper = Upper(lower=lower, vid=vid, mode=mode, vxlan=vxlan)
         with _usage():
             self._builder.add_device(
                 where, name, kind=kind, addresses=addresses, mac=mac, mtu=mtu, up=up,
-                master=master, port=port, bridge=bridge,
+                master=master, port=port, bridge=bridge, upper=upper,
             )  # fmt: skip
 
     def link(  # noqa: PLR0913 - one keyword per property of a cable
@@ -180,6 +185,11 @@ class Lab:
         """Add a route, as ip(8) writes it."""
         with _usage():
             self._builder.add_route(where, route)
+
+    def add_fdb(self, where: str, entry: str) -> None:
+        """Tell a VXLAN device where to send frames: `MAC dev DEVICE dst HOST`."""
+        with _usage():
+            self._builder.add_fdb(where, entry)
 
     def add_neighbour(self, where: str, neighbour: str) -> None:
         """Add a permanent neighbour: `ADDRESS lladdr MAC dev DEVICE`."""

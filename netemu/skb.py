@@ -231,6 +231,7 @@ class Skb:
         "data",
         "device",
         "dst",
+        "dst_pending_confirm",
         "fate",
         "frag_list",
         "frag_max_size",
@@ -285,6 +286,8 @@ class Skb:
         self.nf_trace = False
         self.dst: object | None = None
         """The route; read it with skb_rtable."""
+        self.dst_pending_confirm = False
+        """The peer has acknowledged: the next hop hears us, on every node that forwards this."""
         self.nf_bridge: NfBridge | None = None
         self.ip_summed = Checksum.NONE
         self.ignore_df = False

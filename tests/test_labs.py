@@ -66,6 +66,17 @@ def test_two_nodes() -> None:
     )
 
 
+def test_vxlan() -> None:
+    """Between the nodes there are only packets of the nodes, and nothing is flooded."""
+    played = Played("vxlan")
+    assert all(played.ends.values())
+    outer = {text.rpartition(":")[2] for text in played.at("router/eth1", "udp")}
+    assert outer == {"8472"}
+    assert not played.at("router/eth1", "tcp")
+    assert played.at("n1/flannel.1", "tcp")[0].startswith("tcp 10.244.1.5:")
+    assert not any("10.244" in text for text in played.at("n1/flannel.1", "arp"))
+
+
 def test_a_virtual_address_moves() -> None:
     played = Played("vip-moves")
     assert played.said["before"].endswith("who is 192.0.2.1")

@@ -156,6 +156,8 @@ class NeighbourTable:
         """Send a packet to `next_hop` on `device` (ip_finish_output2, neigh_output)."""
         skb.device = device
         entry = self.find_or_create(next_hop, device)
+        if entry is not None and skb.dst_pending_confirm:
+            entry.confirmed_ns = self._net.clock.now_ns
         if entry is None:
             kfree_skb_reason(self._net, skb, "NEIGH_CREATEFAIL", "the neighbour table is full")
         elif entry.state & CONNECTED and entry.hh:

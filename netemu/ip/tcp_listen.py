@@ -271,6 +271,7 @@ class TcpConnections:
         """Open a connection: both ends have said their first numbers (tcp_init_transfer)."""
         net = self._net
         sock.state = TcpState.ESTABLISHED
+        sock.confirms = True
         sock.last_data_ns = net.clock.now_ns
         first = (sock.isn + 1) & MASK32
         payload = min(sock.peer_mss, sock.mss) - (12 if sock.timestamps else 0)
@@ -353,9 +354,11 @@ class TcpConnections:
         if segment.ack == out.una:
             silent = segment.seq == segment.end_seq and window == out.window
             out.window = window
+            sock.confirms |= silent
             if silent and out.in_flight:
                 tcp_retransmit(self._net, sock, out.duplicate())
             return ""
+        sock.confirms = True
         out.window = window
         finished = out.acknowledge(segment.ack, self._net.clock.now_ns)
         tcp_retransmit(self._net, sock, out.next_hole())

@@ -83,6 +83,8 @@ def tcp_transmit(  # noqa: PLR0913 - the fields of a segment
     if ip_options is not None and ip_options.octets:
         ip_options_build(net, skb, ip_options, sock.remote)
     skb_leave_checksum(skb)
+    skb.dst_pending_confirm = sock.confirms
+    sock.confirms = False
     skb.sk = sock.owner
     skb.dst = route
     skb_made(net, skb, what)

@@ -143,6 +143,8 @@ class TcpSock:
     """Something arrived that is not acknowledged (ICSK_ACK_SCHED)."""
     small_segments: int = 0
     """Segments since the last ACK that were no full ones (ICSK_ACK_PUSHED, PUSHED2)."""
+    confirms: bool = False
+    """The peer has acknowledged since the last segment (sk_dst_pending_confirm)."""
     peer_finished: bool = False
     """The peer's FIN was taken."""
     rtx_timer: Timer | None = None

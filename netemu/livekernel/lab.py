@@ -10,10 +10,11 @@ both what leaves and what comes in.
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from netemu.errors import KernelError
@@ -28,6 +29,7 @@ from netemu.livekernel.namespace import require_kernel, run_tool
 from netemu.livekernel.runner import LogPhase
 from netemu.sim.lab import Lab
 from netemu.sim.lab_spec import Command, LabSpec
+from netemu.sim.spec import WireSpec
 from netemu.sim.wiring import device_key
 from netemu.skb import BROADCAST_MAC, ETH_P_ARP, ZERO_MAC
 from netemu.wire.arp import ARPOP_REQUEST, build_arp
@@ -37,6 +39,9 @@ ETH_P_ALL = 3
 SO_RCVBUFFORCE = 33
 PACKET_OUTGOING = 4
 RECEIVE_BUFFER_OCTETS = 16 << 20
+
+FIRST_PORT = 40_000
+"""Source port of the first client that leaves it to chance."""
 
 AFTER_NS = 120_000_000
 """How long after the last client's end frames are waited for: delayed ACKs, closing."""
@@ -54,6 +59,18 @@ class Played:
     """By namespace: ADDRESS DEVICE MAC, sorted."""
     fdb: dict[str, list[str]] = field(default_factory=dict)
     """By namespace: MAC DEVICE of what bridges learnt, sorted."""
+
+
+def comparable(lab: LabSpec) -> LabSpec:
+    """Return a lab that both can play alike: chosen source ports, and perfect cables."""
+    taken = {client.local_port for client in lab.clients}
+    free = (port for port in itertools.count(FIRST_PORT) if port not in taken)
+    clients = [
+        client if client.local_port else replace(client, local_port=next(free))
+        for client in lab.clients
+    ]
+    wires = [WireSpec(one=wire.one, other=wire.other) for wire in lab.node.wires]
+    return replace(lab, node=replace(lab.node, wires=wires), clients=clients)
 
 
 def play_emulated(lab: LabSpec, seed: int = 0) -> Played:
@@ -83,8 +100,6 @@ def play_emulated(lab: LabSpec, seed: int = 0) -> Played:
 def play_live(lab: LabSpec) -> Played:
     """Play a lab in the live kernel. Raises KernelError where that cannot be."""
     require_kernel()
-    if any(wire.delay_ns or wire.loss or wire.rate_bps for wire in lab.node.wires):
-        raise KernelError("cables that lose or delay frames are netemu's own, not the kernel's")
     built = BuiltNode(lab.node)
     try:
         with _taps(built) as taps:

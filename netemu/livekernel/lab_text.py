@@ -1,18 +1,23 @@
 """A frame in canonical words, for comparing two runs of a lab.
 
-What the kernel draws at random is left out and nothing else: the IP identification, TCP sequence
-numbers count from the connection's first one, time stamps are not shown, and a checksum is only
-right or wrong.
+What the kernel draws at random is left out and nothing else: the IP identification and the source
+port of VXLAN packets, TCP sequence numbers count from the connection's first one, time stamps are
+not shown, and a checksum is only right or wrong.
 """
 
 from __future__ import annotations
 
+from netemu.link.device import complete_frame
 from netemu.wire.address import format_address, format_mac
 from netemu.wire.checksum import internet_checksum, l4_checksum
 from netemu.wire.fields import get16, get32
 from netemu.wire.ipv4 import IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP
 
 SYN, ACK = 2, 16
+VXLAN_PORT = 8472
+VXLAN_FRAME = 16
+"""Where the frame begins in a VXLAN datagram (RFC 7348 section 5)."""
+
 NEAR = 1 << 20
 """A sequence number so close behind a first one belongs to it."""
 
@@ -60,7 +65,14 @@ class LabText:
         if protocol == IPPROTO_TCP and len(body) >= 20:
             return f"{text} {self._tcp(body, src, dst, whole=whole)}"
         if protocol == IPPROTO_UDP and len(body) >= 8:
+            inner = b""
+            if get16(body, 2) == VXLAN_PORT and len(body) > VXLAN_FRAME:
+                # The sum around it is that of the frame once its own is completed.
+                inner = complete_frame(body[VXLAN_FRAME:])
+                body = body[:VXLAN_FRAME] + inner
             check = _check(body, src, dst, protocol) if whole else ""
+            if inner:
+                return f"{text} vxlan {body[8:VXLAN_FRAME].hex()} ({self.frame(inner)}){check}"
             return f"{text} udp {get16(body, 0)}>{get16(body, 2)} {body[8:].hex()}{check}"
         if protocol == IPPROTO_ICMP and len(body) >= 8:
             return f"{text} {self._icmp(body)}"

@@ -166,6 +166,11 @@ class Node:
             raise UsageError(message)
         return space, device
 
+    def full_name(self, name: str) -> str:
+        """Return the name of a device with its namespace, as events have it."""
+        space, device = self.find_device(name)
+        return device_key(space.spec.name, device.name)
+
     def device_names(self) -> list[str]:
         """Return all devices as `DEV` or `NS/DEV`, the main namespace first."""
         return [

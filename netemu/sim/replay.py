@@ -7,9 +7,10 @@ the same device, whichever of the two comes first. What remains unmatched at the
 difference between capture and netemu.
 
 A frame entered the node if the capture says so (pcapng direction, SLL packet type); else if its
-source MAC is none of the node's own. A bridge also sends on the frames of others: once a bridge
-port's capture has shown frames of the node itself, so that it holds both directions, a frame whose
-sender is known behind another port, or that netemu just sent there, counts as sent.
+source MAC is none of the node's own, in a lab none of the host that is looked at. A bridge also
+sends on the frames of others: once a bridge port's capture has shown frames of the node itself, so
+that it holds both directions, a frame whose sender is known behind another port, or that netemu
+just sent there, counts as sent.
 """
 
 from __future__ import annotations
@@ -117,9 +118,9 @@ class Replay:
         self._last_seen_ns: dict[str, int] = {}
         self._own_macs = {
             device.mac
-            for space in node.namespaces.values()
+            for name, space in node.namespaces.items()
             for device in space.net.devices.values()
-            if any(device.mac)
+            if any(device.mac) and node.spec.is_of_host(name)
         }
         self._watch()
 
@@ -210,18 +211,21 @@ class Replay:
             port.on_frame = partial(self._port_sent, name)
         inner = [name for name in self.captured_devices if name not in self.node.ports]
         if inner:
-            self._watch_inner(set(inner))
+            self._watch_inner({self.node.full_name(name): name for name in inner})
 
     def _port_sent(self, name: str, skb: Skb, frame: bytes) -> None:
         self.note_sent(name, frame, skb.fate.packet_id, made=bool(skb.fate.parent_id))
 
-    def _watch_inner(self, names: set[str]) -> None:
-        """Listen to the events of devices that are no ports, such as a bridge."""
+    def _watch_inner(self, names: dict[str, str]) -> None:
+        """Listen to the events of devices that are no ports, such as a bridge.
+
+        `names` are those of the captures, by full name.
+        """
 
         def sink(stamp: Stamp, event: Event) -> None:
             if isinstance(event, FrameSent) and not event.port:
-                name = device_key(stamp.node, event.device)
-                if name in names:
+                name = names.get(device_key(stamp.node, event.device))
+                if name is not None:
                     made = bool(stamp.parent_id)
                     self.note_sent(name, event.frame, stamp.packet_id, made=made)
 

@@ -320,6 +320,10 @@ class NodeSpec:
         """Whether it is a lab: several hosts, whose main namespaces have their names."""
         return bool(self.main.name)
 
+    def is_of_host(self, namespace: str) -> bool:
+        """Whether a namespace belongs to the node: all do, or in a lab those of the host."""
+        return not self.is_lab or namespace.partition("/")[0] == self.main.name
+
     def seen_from(self, host: str) -> NodeSpec:
         """Return a lab with another host as its main namespace."""
         spaces = sorted(self.namespaces(), key=lambda space: space.name != host)

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from netemu.sim.lab_spec import LabSpec
 from netemu.sim.programs import PROGRAM_NAMES
 from netemu.sim.spec import (
     AddressSpec,
     LinkSpec,
+    MacvlanSpec,
     NamespaceSpec,
     NeighbourSpec,
     NodeSpec,
     SocketSpec,
     TextFile,
+    VlanSpec,
+    VxlanFdbSpec,
+    VxlanSpec,
     WireSpec,
 )
 from netemu.snapshot import lab_values as values
@@ -31,8 +36,21 @@ from netemu.wire.address import IPV4_ANY, format_address, parse_address
 PORT_OPTIONS = ("hairpin", "isolated", "learning", "flood", "bcast_flood", "mcast_flood")
 """What can be said of a bridge port."""
 
-KINDS = ("veth", "bridge")
+KINDS = ("veth", "bridge", "dummy", "vlan", "macvlan", "vxlan")
 """Kinds of devices; a veth end is joined to its other end by a link."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upper:
+    """What a device that stands above another one is."""
+
+    lower: str = ""
+    """The device below."""
+    vid: int = 0
+    """Of a vlan."""
+    mode: str = "bridge"
+    """Of a macvlan."""
+    vxlan: VxlanSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +79,15 @@ class Cable:
         if found.reorder and not found.delay_ns:
             raise BadValueError("reorder needs a delay that frames can overtake", str(self.reorder))
         return found
+
+
+class _Above(TypedDict, total=False):
+    """The fields of a `LinkSpec` that say what it stands above."""
+
+    peer_ifindex: int
+    vlan: VlanSpec | None
+    macvlan: MacvlanSpec | None
+    vxlan: VxlanSpec | None
 
 
 class LabBuilder:
@@ -145,6 +172,7 @@ class LabBuilder:
         addresses: Iterable[str] = (),
         bridge: Mapping[str, int] | None = None,
         port: Mapping[str, int] | None = None,
+        upper: Upper | None = None,
     ) -> None:
         """Add a device to a host or pod."""
         space = self.space(where)
@@ -173,11 +201,47 @@ class LabBuilder:
             master=master,
             bridge=dict(bridge or {}),
             port=dict(port or {}),
+            **self._above(where, name, kind, upper or Upper()),
         )
         for part in self._both(where):
             part.links.append(link)
         for text in addresses:
             self.add_address(where, name, text)
+
+    def _above(self, where: str, name: str, kind: str, upper: Upper) -> _Above:
+        """Return what a device above another one needs to know of it."""
+        if (kind == "vxlan") != (upper.vxlan is not None):
+            raise BadValueError(f"{name}: `vxlan` says what a device of kind vxlan is", "")
+        if kind in {"vlan", "macvlan"} and not upper.lower:
+            raise BadValueError(f"{name}: a {kind} needs `lower`, the device below it", "")
+        if kind == "vlan" and not upper.vid:
+            raise BadValueError(f"{name}: a vlan needs its `vid`", "")
+        if not upper.lower:
+            return _Above(vxlan=upper.vxlan)
+        if kind not in {"vlan", "macvlan", "vxlan"}:
+            raise BadValueError(f"{name}: a {kind} stands above no other device", upper.lower)
+        return _Above(
+            peer_ifindex=self.device(where, upper.lower).ifindex,
+            vlan=VlanSpec(vid=upper.vid) if kind == "vlan" else None,
+            macvlan=MacvlanSpec(mode=upper.mode) if kind == "macvlan" else None,
+            vxlan=upper.vxlan,
+        )
+
+    def add_fdb(self, where: str, text: str) -> None:
+        """Tell a VXLAN device where to send frames: `MAC dev DEVICE dst HOST`."""
+        words = text.split()
+        if len(words) != 5 or words[1] != "dev" or words[3] != "dst":
+            raise BadValueError(f"{text!r} is not MAC dev DEVICE dst HOST", text)
+        if self.device(where, words[2]).kind != "vxlan":
+            raise BadValueError(f"{words[2]} is no vxlan device", words[2])
+        spec = VxlanFdbSpec(
+            device=words[2],
+            mac=values.mac(words[0]),
+            dst=values.address(words[4]),
+            state="permanent",
+        )
+        for part in self._both(where):
+            part.vxlan_fdb.append(spec)
 
     def add_address(self, where: str, device: str, text: str) -> AddressSpec:
         """Give a device an address."""

@@ -16,11 +16,11 @@ from typing import TypeVar
 import msgspec
 
 from netemu.sim.lab_spec import ClientSpec, LabSpec
-from netemu.sim.spec import TextFile
+from netemu.sim.spec import TextFile, VxlanSpec
 from netemu.snapshot import lab_values as values
 from netemu.snapshot.change import dotted, is_number, must_be_number
 from netemu.snapshot.document import BadValueError
-from netemu.snapshot.lab_build import Cable, LabBuilder
+from netemu.snapshot.lab_build import Cable, LabBuilder, Upper
 from netemu.snapshot.lab_events import happening
 from netemu.snapshot.lab_shape import (
     ClientShape,
@@ -170,6 +170,9 @@ class _Reader:
                     addresses=device.addresses,
                     bridge=_numbers(device.bridge),
                     port=_numbers(device.port),
+                    upper=Upper(
+                        lower=device.lower, vid=device.vid, mode=device.mode, vxlan=_tunnel(device)
+                    ),
                 )
 
     def _sysctls(self, given: Mapping[str, Setting], path: Path) -> dict[str, str]:
@@ -214,6 +217,9 @@ class _Reader:
         for number, text in enumerate(space.routes):
             with self._at(*path, "routes", number):
                 builder.add_route(where, text)
+        for number, text in enumerate(space.fdb):
+            with self._at(*path, "fdb", number):
+                builder.add_fdb(where, text)
         for number, text in enumerate(space.neighbours):
             with self._at(*path, "neighbours", number):
                 builder.add_neighbour(where, text)
@@ -276,6 +282,19 @@ class _Reader:
 
 def _numbers(options: Mapping[str, int | bool]) -> dict[str, int]:
     return {key: int(value) for key, value in options.items()}
+
+
+def _tunnel(device: DeviceShape) -> VxlanSpec | None:
+    tunnel = device.vxlan
+    if tunnel is None:
+        return None
+    return VxlanSpec(
+        vni=tunnel.vni,
+        remote=values.address(tunnel.remote) if tunnel.remote else b"",
+        local=values.address(tunnel.local) if tunnel.local else b"",
+        port=tunnel.port,
+        learning=tunnel.learning,
+    )
 
 
 def _fields(shape: type, steps: Path) -> list[str]:

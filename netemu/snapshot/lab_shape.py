@@ -23,14 +23,33 @@ class Shape(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Base of all parts: unknown fields are refused."""
 
 
+class VxlanShape(Shape):
+    """What a VXLAN device is."""
+
+    vni: Annotated[int, Meta(ge=0, le=16777215)]
+    remote: Annotated[str, Meta(description="where frames to unknown MACs go")] = ""
+    local: Annotated[str, Meta(description="source address; empty: the route's")] = ""
+    port: Port = 8472
+    learning: bool = True
+
+
 class DeviceShape(Shape):
     """One device."""
 
-    kind: Annotated[Literal["veth", "bridge"], Meta(description="veth: one end of a link")] = "veth"
+    kind: Annotated[
+        Literal["veth", "bridge", "dummy", "vlan", "macvlan", "vxlan"],
+        Meta(description="veth: one end of a link"),
+    ] = "veth"
     addresses: list[Prefix] = []
     mac: str = ""
     mtu: Annotated[int, Meta(ge=68, le=65535)] = 1500
     up: bool = True
+    lower: Annotated[str, Meta(description="device below a vlan, macvlan or vxlan")] = ""
+    vid: Annotated[int, Meta(ge=0, le=4094, description="of a vlan")] = 0
+    mode: Annotated[Literal["private", "vepa", "bridge"], Meta(description="of a macvlan")] = (
+        "bridge"
+    )
+    vxlan: VxlanShape | None = None
     master: Annotated[str, Meta(description="bridge that it is a port of")] = ""
     port: Annotated[
         dict[str, int | bool],
@@ -60,6 +79,9 @@ class SpaceShape(Shape):
 
     devices: dict[str, DeviceShape] = {}
     routes: Annotated[list[str], Meta(description="PREFIX [via A] [dev D] [src A] ...")] = []
+    fdb: Annotated[
+        list[str], Meta(description="MAC dev VXLAN dst HOST: where a VXLAN device sends frames")
+    ] = []
     neighbours: Annotated[list[str], Meta(description="ADDRESS lladdr MAC dev DEVICE")] = []
     sysctls: dict[str, Setting] = {}
     rules: Annotated[str, Meta(description="iptables-save text, or the name of its file")] = ""

@@ -13,6 +13,7 @@ from netemu.cli import cli
 from netemu.cli.run import run
 from netemu.snapshot.lab_shape import LabShape
 from netemu.wire.capture_file import read_capture
+from netemu.wire.pcap import PcapWriter
 
 ROOT = Path(__file__).parent.parent.parent
 TWO = str(ROOT / "rulesets" / "two-nodes.lab.yaml")
@@ -98,3 +99,24 @@ def test_the_schema_knows_every_field(capsys: pytest.CaptureFixture[str]) -> Non
     assert {"nodes", "links", "clients", "timeline", "until", "about"} == set(
         schema["$defs"]["LabShape"]["properties"]
     )
+
+
+def test_captures_are_replayed_into_a_lab(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ARP and an echo request enter n2 by its uplink; what n2 answers is what was captured."""
+    file = tmp_path / "out.pcapng"
+    assert run(cli, ["run", TWO, "--until", "0.5", "-w", str(file)]) == 0
+    capture = tmp_path / "uplink.pcap"
+    with file.open("rb") as stream, capture.open("wb") as out:
+        writer = PcapWriter(out.write)
+        for frame in read_capture(stream.read, str(file)):
+            if frame.interface == "n2/eth0":
+                writer.write(frame.time_ns, frame.data)
+    capsys.readouterr()
+    told = ["--host", "n2", "--in", f"eth0={capture}", "--until", "1", "--json"]
+    code = run(cli, ["replay", TWO, *told])
+    found = json.loads(capsys.readouterr().out)
+    assert found["frames"] == 2
+    assert found["verdicts"] == {"ACCEPT": 2}
+    assert (code, found["expectations"]["met"]) == (0, 2), found["first_difference"]
