@@ -49,25 +49,36 @@ def ask_real(
     family: Family = Family.IPV4,
     backend: str = "legacy",
     counters: bool = True,
+    shared: bool = False,
 ) -> list[Answer]:
-    """Load each text into a fresh namespace, with the sets that it names, and save it again."""
+    """Load each text into a fresh namespace, with the sets that it names, and save it again.
+
+    With `shared` all go into one namespace, one after the other, which is four times as quick; what
+    differs then is to be asked once more, as something may have been left behind.
+    """
     inet = "family inet6" if family == Family.IPV6 else "family inet"
     flag = " -c" if counters else ""
     program = ("ip6tables" if family == Family.IPV6 else "iptables") + f"-{backend}"
-    ask = f"{program}-restore{flag} <$0 && echo {_MARK}ok && {program}-save{flag}"
     with tempfile.TemporaryDirectory() as directory:
         script = []
         for number, text in enumerate(texts):
             path = Path(directory, str(number))
             path.write_bytes(text.encode("utf-8", "surrogateescape"))
+            tables = set(re.findall(r"^\*(\w+)$", text, re.MULTILINE))
+            only = f" -t {min(tables)}" if shared and len(tables) == 1 else ""
+            ask = f"{program}-restore{flag} <{path} && echo {_MARK}ok && {program}-save{flag}{only}"
             names = sorted(set(_SET.findall(text)))
-            sets = "ipset restore <$0.sets; " if names else ""
             if names:
                 lines = "".join(f"create {name} hash:ip {inet}\n" for name in names)
-                Path(directory, f"{number}.sets").write_text(lines, encoding="utf-8")
-            script.append(f"unshare -n sh -c '{sets}{ask}' {path} 2>&1; echo; echo {_MARK}end")
+                Path(f"{path}.sets").write_text(lines, encoding="utf-8")
+                ask = f"ipset -exist restore <{path}.sets; {ask}"
+            ask = f"({ask})" if shared else f"unshare -n sh -c '{ask}'"
+            script.append(f"{ask} 2>&1; echo; echo {_MARK}end")
         done = subprocess.run(
-            ["sh"], input="\n".join(script).encode(), capture_output=True, check=False
+            ["unshare", "-n", "sh"] if shared else ["sh"],
+            input="\n".join(script).encode(),
+            capture_output=True,
+            check=False,
         )
     output = done.stdout.decode("utf-8", "surrogateescape")
     parts = output.split(f"{_MARK}end\n")

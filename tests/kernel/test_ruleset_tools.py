@@ -1,8 +1,13 @@
-"""netemu accepts, refuses and prints what the real iptables-legacy-restore and -save do."""
+"""netemu accepts, refuses and prints what the real iptables-restore and -save do, legacy and nft.
+
+`NETEMU_TOOL_CASES=20` asks twenty times as many cases of each extension as CI does; the summary of
+the run says how many there were, and how many differ, by extension.
+"""
 
 from __future__ import annotations
 
 import csv
+import os
 import re
 from pathlib import Path
 
@@ -10,8 +15,9 @@ import pytest
 
 from netemu.netfilter.extensions import EXTENSIONS
 from netemu.netfilter.hook import Family
-from tests.kernel.iptables_oracle import Answer, ask_netemu, ask_real, compare, missing
+from tests.kernel.iptables_oracle import ask_netemu, ask_real, compare, missing
 from tests.kernel.rule_generator import generate, generate_mixed, generate_mutated
+from tests.kernel.rule_matrix import PRELUDES, extensions_of, matrix
 
 WHY_NOT = missing()
 
@@ -27,13 +33,13 @@ VERDICT = "kernel_oracle_1.8.9_legacy"
 
 NEEDS_STATE = {
     *("CLUSTERIP", "LED", "SECMARK", "ipvs"),
-    *("IDLETIMER", "SET", "nfacct", "rateest", "set"),
+    *("IDLETIMER", "nfacct"),
 }
-"""Rules of these load only where the kernel has the module, or the machine the set, the account,
-the estimator, or no timer of the same label and another kind."""
+"""Rules of these load only where the kernel has the module, or the machine the account, or no timer
+of the same label and another kind."""
 
 NAMES = [
-    (family, name)
+    pytest.param(family, name, id=f"{family.name}-{name}")
     for family in (Family.IPV4, Family.IPV6)
     for name in sorted(
         {match.name for match in EXTENSIONS.matches if family in match.families}
@@ -54,23 +60,59 @@ def differences(
     *,
     counters: bool = True,
 ) -> list[str]:
-    real: list[Answer] = []
+    """Say where netemu and the real tools differ, having asked twice."""
+
+    def differ(asked: list[str], *, shared: bool) -> list[tuple[str, str]]:
+        real = ask_real(asked, family=family, backend=backend, counters=counters, shared=shared)
+        said = [
+            compare(
+                text, answer, ask_netemu(text, family=family, backend=backend, counters=counters)
+            )
+            for text, answer in zip(asked, real, strict=True)
+        ]
+        return [(text, word) for text, word in zip(asked, said, strict=True) if word]
+
+    found: list[str] = []
     for start in range(0, len(texts), 200):
-        real += ask_real(
-            texts[start : start + 200], family=family, backend=backend, counters=counters
-        )
-    found = [
-        compare(text, answer, ask_netemu(text, family=family, backend=backend, counters=counters))
-        for text, answer in zip(texts, real, strict=True)
-    ]
-    return [difference for difference in found if difference]
+        suspects = [text for text, _ in differ(texts[start : start + 200], shared=True)]
+        found += [word for _, word in differ(suspects, shared=False)] if suspects else []
+    return found
 
 
+SHARE = int(os.environ.get("NETEMU_TOOL_CASES", "1"))
+"""How many times the cases of an extension are asked that CI asks."""
+
+DRAWN = {"legacy": 30, "nft": 12}
+ENUMERATED = {"legacy": 30, "nft": 12}
+"""Cases of an extension: drawn ones, and ones of the enumeration."""
+
+
+def cases_of(name: str, family: Family, backend: str) -> list[str]:
+    """Draw cases and take some of the enumeration, evenly."""
+
+    def accepts(text: str) -> bool:
+        return ask_netemu(text, family=family, backend=backend).accepted
+
+    texts: list[str] = []
+    if name not in PRELUDES:
+        texts += generate(DRAWN[backend] * SHARE, seed=20261123, family=family, only=name)
+    for flag, extension in extensions_of(family):
+        if extension.name == name:
+            every = list(matrix(flag, extension, accepts, seed=20261127))
+            step = max(1, len(every) // (ENUMERATED[backend] * SHARE))
+            texts += every[::step] if SHARE > 1 else every[len(name) % step :: step]
+    return list(dict.fromkeys(texts))
+
+
+@pytest.mark.parametrize("backend", ["legacy", "nft"])
 @pytest.mark.parametrize("family, name", NAMES)
-def test_generated_options(family, name):
-    """Options of one extension: values at the edges, negations, wrong combinations and places."""
-    texts = list(generate(60, seed=20261123, family=family, only=name))
-    assert differences(texts, family) == []
+def test_options_of_an_extension(family, name, backend, record_property):
+    """Values at the edges, negations, doubles, pairs, wrong combinations and places."""
+    texts = cases_of(name, family, backend)
+    found = differences(texts, family, backend)
+    record_property("cases", len(texts))
+    record_property("differ", len(found))
+    assert found == []
 
 
 def test_rules_of_several_parts():
