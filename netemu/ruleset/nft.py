@@ -233,6 +233,23 @@ def refuse_command(table: Table, draft: Draft) -> None:
         raise RulesetError(f"chain `{draft.chain}' in table `{table.name}' is incompatible")
 
 
+def delete_chain(table: Table, name: str, made: set[str]) -> None:
+    """Carry out -X, which takes built-in chains without rules, too: they come back with ACCEPT."""
+    chain = table.chains.get(name)
+    if chain is None or chain.policy is None:
+        tables.delete_chain(table, name)
+    elif name not in made:
+        raise RulesetError(f"No chain/target/match by that name: `{name}' is not yet made")
+    elif chain.rules:
+        raise RulesetError(f"Directory not empty: `{name}'; flush it first")
+    for built_in in table.chains.values():
+        if built_in.policy is None or name not in {"", built_in.name}:
+            continue
+        made.discard(built_in.name)
+        if not built_in.rules:
+            built_in.policy, built_in.packets, built_in.octets = Verdict.ACCEPT, 0, 0
+
+
 def too_deep(jumps: Mapping[str, tuple[str, ...]], built_in: Iterable[str]) -> str | None:
     """Return the chain from which a way leads on too deep or back to itself.
 

@@ -299,8 +299,10 @@ class _Reader:
             tables.flush(table, name)
         elif letter == "X":
             tables.delete_chain(table, name)
-        elif letter == "Z":
-            tables.zero(table, name, draft.number)
+        elif letter in "ZL":
+            tables.look_for(table, name, draft.number)
+        elif letter == "S":
+            tables.list_rules(table, name, draft.number)
         elif letter == "E":
             tables.check_new_name(draft.argument)
             tables.rename_chain(table, name, draft.argument)
@@ -320,6 +322,8 @@ class _Reader:
             nft.flush(table, name)
         elif letter == "Z":
             nft.zero(table, draft, self._made)
+        elif letter == "X":
+            nft.delete_chain(table, name, self._made)
         else:
             nft.refuse_command(table, draft)
             return False

@@ -114,16 +114,26 @@ def flush(table: Table, name: str) -> None:
         chain.rules.clear()
 
 
-def zero(table: Table, name: str, number: int | None) -> None:
-    """Look for what -Z names, and leave the counters.
+def look_for(table: Table, name: str, number: int | None) -> None:
+    """Look for what -Z or -L names, which is all that they do here.
 
-    libiptc marks counters that the kernel holds; those of rules and policies that the same text
-    has just set stay as they were set.
+    Of the counters that -Z is about, libiptc marks those that the kernel holds; those of rules and
+    policies that the same text has just set stay as they were set.
     """
     if name:
         chain = need_chain(table, name)
         if number is not None:
             _numbered(chain, number)
+
+
+def list_rules(table: Table, name: str, number: int | None) -> None:
+    """Look for what -S names; as it prints rules of the same text, it stumbles over their jumps."""
+    look_for(table, name, None)
+    for chain in table.chains.values():
+        rules = chain.rules if number is None else chain.rules[number - 1 : number]
+        jump = next((rule.jump for rule in rules if rule.jump), "")
+        if jump and name in {"", chain.name}:
+            raise RulesetError(f"Can't find library for target `{jump}'; -S comes too early")
 
 
 def delete_chain(table: Table, name: str) -> None:

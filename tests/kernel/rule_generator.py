@@ -532,3 +532,37 @@ def generate_mutated(texts: list[str], count: int, seed: int) -> Iterator[str]:
             )
             text = text[:start] + piece + text[end:]
         yield text
+
+
+COMMANDS = [
+    *["-A {chain} {rule}"] * 9,
+    *("-I {chain} {rule}", "-I {chain} {number} {rule}", "-R {chain} {number} {rule}"),
+    *("-D {chain} {number}", "-D {chain} {rule}", "-C {chain} {rule}", "-N {chain}", "-X {chain}"),
+    *("-X", "-F {chain}", "-F", "-Z {chain}", "-Z", "-Z {chain} {number}", "-P {chain} DROP"),
+    *("-P {chain} ACCEPT", "-E {chain} QUX", "-E {chain} BAR", ":{chain} - [0:0]", "# x", ""),
+    *(":{chain} DROP [3:4]", ":{chain} ACCEPT [0:0]", "[5:6] -A {chain} {rule}"),
+    *("-A {chain} -c 1 2 {rule}", "-6 -A {chain} {rule}", "-4 -A {chain} {rule}"),
+    *("-A {chain} -4 {rule}", "-A {chain} -6 {rule}", "--append {chain} {rule}"),
+    *("--ins {chain} {rule}", "--new {chain}", "--flush {chain}"),
+]
+
+SHORT_RULES = [
+    *("-p tcp", "-p udp --dport 5", "-s 1.1.1.1", "-s 1.1.1.1,2.2.2.2", "-j ACCEPT", "-j DROP"),
+    *("-j FOO", "-j BAR", "-g FOO", "-i eth0", "-m mark --mark 1", "-j RETURN", "-m limit", ""),
+    *("-m comment --comment x", "-p tcp -j REJECT --reject-with tcp-reset", "-d 3.3.3.3 -j LOG"),
+]
+
+
+def generate_commands(count: int, seed: int) -> Iterator[str]:
+    """Yield files of up to nine commands on few chains."""
+    rng = random.Random(seed)
+    chains = ["INPUT", "INPUT", "OUTPUT", "FORWARD", "FOO", "FOO", "BAR", "BAR", "BAZ"]
+    for _ in range(count):
+        lines = [":FOO - [0:0]", ":BAR - [0:0]"] if rng.random() < 0.8 else []
+        lines += [
+            rng.choice(COMMANDS).format(
+                chain=rng.choice(chains), rule=rng.choice(SHORT_RULES), number=rng.randint(0, 4)
+            )
+            for _ in range(rng.randint(1, 9))
+        ]
+        yield "\n".join(["*filter", *lines, "COMMIT", ""])

@@ -23,8 +23,8 @@ pytestmark = [
     pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "everything is there"),
 ]
 
-NAMES = ("web", "x" * 31)
-RULES = [f"-A OUTPUT -p udp -m nfacct --nfacct-name {name}" for name in NAMES]
+NAMES = ("web", "x" * 31, "a b.c")
+RULES = [f'-A OUTPUT -p udp -m nfacct --nfacct-name "{name}"' for name in NAMES]
 RULES.append("-A OUTPUT -p udp -m length --length 100: -m nfacct --nfacct-name web")
 SIZES = (0, 1, 100, 1000)
 
@@ -54,7 +54,10 @@ subprocess.run(["iptables-legacy-restore"], input=text, text=True, check=True)
 sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for size in sizes:
     sender.sendto(bytes(size), ("127.0.0.1", 9))
-print(json.dumps([counters(name) for name in names]))
+show = ["iptables-legacy-save", "-t", "filter"]
+saved = subprocess.run(show, capture_output=True, text=True).stdout
+lines = [line for line in saved.splitlines() if line.startswith("-A")]
+print(json.dumps([[counters(name) for name in names], lines]))
 """
 
 
@@ -82,4 +85,6 @@ def test_packets_and_octets():
             all(match.evaluate(match.settings, skb, param) for match in rule.matches)
     counted = net.generic(Accounts).by_name
     ours = [[counted[name].packets, counted[name].octets] for name in NAMES]
-    assert json.loads(done.stdout) == ours
+    counters, saved = json.loads(done.stdout)
+    assert counters == ours
+    assert saved == [f"-A OUTPUT {rule.text}" for rule in rules]

@@ -16,7 +16,12 @@ import pytest
 from netemu.netfilter.extensions import EXTENSIONS
 from netemu.netfilter.hook import Family
 from tests.kernel.iptables_oracle import ask_netemu, ask_real, compare, missing
-from tests.kernel.rule_generator import generate, generate_mixed, generate_mutated
+from tests.kernel.rule_generator import (
+    generate,
+    generate_commands,
+    generate_mixed,
+    generate_mutated,
+)
 from tests.kernel.rule_matrix import PRELUDES, extensions_of, matrix
 
 WHY_NOT = missing()
@@ -206,13 +211,26 @@ WHOLE = [
     "*filter\n:FOO - [0:0]\n-A FOO -j DNAT --to-destination 1.2.3.4\nCOMMIT\n",
     "*mangle\n-A INPUT -j REJECT\nCOMMIT\n",
     "*security\n-A INPUT -j ACCEPT\nCOMMIT\n",
+    "*filter\n:INPUT DROP [0:0]\n-A INPUT\n:FORWARD DROP [0:0]\n-X\nCOMMIT\n",
+    "*filter\n:INPUT DROP [0:0]\n-X INPUT\n-A INPUT\nCOMMIT\n",
+    "*filter\n-A INPUT\n-X INPUT\nCOMMIT\n",
+    "*filter\n-X INPUT\nCOMMIT\n",
+    "*filter\n:FOO -\n-A INPUT -j FOO\n-S OUTPUT\nCOMMIT\n",
+    *(f"*filter\n-{letter} BAZ\nCOMMIT\n" for letter in "LSZ"),
 ]
 
 
-@pytest.mark.parametrize("number", range(len(WHOLE)))
-def test_whole_files(number):
+@pytest.mark.parametrize("backend", ["legacy", "nft"])
+def test_whole_files(backend):
     """Declarations, other commands, loops, counters, limits, and what the kernel refuses."""
-    assert differences([WHOLE[number]]) == []
+    assert differences(WHOLE, backend=backend) == []
+
+
+@pytest.mark.parametrize("backend", ["legacy", "nft"])
+def test_files_of_commands(backend):
+    """Commands in any order on few chains, so that they often meet."""
+    texts = list(generate_commands(250 * SHARE, seed=20261127))
+    assert differences(texts, backend=backend, counters=False) == []
 
 
 COUNTED = [

@@ -23,7 +23,7 @@ _INFINITE = re.compile("inf", re.IGNORECASE)
 
 
 class Delay(Kind[int]):
-    """Milliseconds, or `inf`; printed as a signed number."""
+    """Milliseconds, or `inf`, which is printed as -1."""
 
     form = "MS|inf"
     terminal = "TEXT"
@@ -39,8 +39,17 @@ class Delay(Kind[int]):
         return number - (1 << 32) if number >> 31 else number
 
     def show(self, value: int) -> str:
-        """Print `inf` for everything below zero."""
-        return "inf" if value < 0 else str(value)
+        """Print a signed number."""
+        return str(value)
+
+
+class TriggerName(Text):
+    """A name that is printed in quotes, whatever it is (LED_save)."""
+
+    def show(self, value: str) -> str:
+        """Escape quotes and backslashes."""
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
 
 
 def led_tg(trigger: str, skb: Skb, param: XtParam) -> Verdict | None:
@@ -58,7 +67,7 @@ TARGETS = (
         options=(
             Option(
                 "led-trigger-id",
-                Text(most=TRIGGER_LEN),
+                TriggerName(most=TRIGGER_LEN),
                 mandatory=True,
                 help="Name of the trigger, after netfilter-.",
             ),

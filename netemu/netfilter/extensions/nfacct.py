@@ -61,6 +61,14 @@ def attach_nfacct(net: Net, info: Nfacct) -> None:
     net.generic(Accounts).by_name.setdefault(info.name, Counter())
 
 
+class AccountName(Text):
+    """A counter's name, printed with one more blank before it (nfacct_print_name)."""
+
+    def show(self, value: str) -> str:
+        """Print with quotes where iptables-save puts them."""
+        return f" {super().show(value)}"
+
+
 MATCHES = (
     Match(
         name="nfacct",
@@ -69,7 +77,7 @@ MATCHES = (
         options=(
             Option(
                 "nfacct-name",
-                Text(least=1, cut=NAME_ROOM, raw=True),
+                AccountName(least=1, cut=NAME_ROOM),
                 mandatory=True,
                 help="The counter; it is made where a rule names it.",
             ),

@@ -20,7 +20,7 @@ def test_record():
 
 @pytest.mark.parametrize(
     "delay, printed",
-    [("100", " --led-delay 100"), ("0", ""), ("INFinite", " --led-delay inf")],
+    [("100", " --led-delay 100"), ("0", ""), ("INFinite", " --led-delay -1")],
 )
 def test_delay(delay, printed):
     found = rule(f"-j LED --led-always-blink --led-trigger-id a.b --led-delay {delay}")
