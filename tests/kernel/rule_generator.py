@@ -202,7 +202,7 @@ SPECIAL: dict[tuple[str, str], list[str]] = {
         "1.1.1.1-",
     ],
     ("iprange", "dst-range"): ["10.0.0.1-10.0.0.9", "::-ffff::", "0.0.0.0-255.255.255.255"],
-    ("pkttype", "pkt-type"): ["unicast", "HOST", "otherhost", "multicast", "foo"],
+    ("pkttype", "pkt-type"): ["unicast", "HOST", "otherhost", "bcast", "MCAST", "mcas", "foo"],
     ("realm", "realm"): ["5", "0x5/0xff", "cosmos", "cosmos/1", "x", "5/"],
     ("devgroup", "src-group"): ["5", "0x5/0xff", "default", "x", "0/0"],
     ("devgroup", "dst-group"): ["5", "0", "default", "4294967296"],

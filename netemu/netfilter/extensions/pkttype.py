@@ -24,7 +24,11 @@ TYPES = {
     "otherhost": PacketType.OTHERHOST,
 }
 
-_SYNONYMS = {"host": PacketType.HOST}
+_SYNONYMS = {
+    "host": PacketType.HOST,
+    "bcast": PacketType.BROADCAST,
+    "mcast": PacketType.MULTICAST,
+}
 
 IPV6_MULTICAST = 0xFF
 """First octet of an IPv6 multicast address."""
