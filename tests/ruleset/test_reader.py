@@ -181,3 +181,27 @@ def test_every_scene_prints_itself(path):
     family = Family.IPV6 if "ip6tables" in path.name else Family.IPV4
     counters = any(line.startswith("[") for line in kept.splitlines())
     assert print_ruleset(parse_ruleset(text, family=family), counters=counters) == kept
+
+
+def test_counters_are_skipped_on_demand():
+    """As without -c, but for those that a rule itself says with -c."""
+    text = "*filter\n:INPUT DROP [1:2]\n[3:4] -A INPUT\n[x:y] -A INPUT -c 5 6\nCOMMIT\n"
+    chain = parse_ruleset(text, counters=False).tables[0].chains["INPUT"]
+    assert (chain.policy, chain.packets, chain.octets) == (Verdict.DROP, 0, 0)
+    assert [(rule.packets, rule.octets) for rule in chain.rules] == [(0, 0), (5, 6)]
+
+
+def test_columns_count_skipped_counters():
+    with pytest.raises(RulesetError) as caught:
+        parse_ruleset("*filter\n[3:4] -A INPUT -p nosuch\nCOMMIT\n", counters=False)
+    assert (caught.value.line, caught.value.column) == (2, 19)
+    assert caught.value.context == "[3:4] -A INPUT -p nosuch"
+
+
+def test_iptables_nft_deletes_built_in_chains_too():
+    """They come back with the policy ACCEPT; one with rules stays as it is."""
+    text = "*filter\n:INPUT DROP [0:0]\n:OUTPUT DROP [0:0]\n-A OUTPUT\n-X\nCOMMIT\n"
+    kept = parse_ruleset(text).tables[0].chains
+    assert [kept[name].policy for name in ("INPUT", "OUTPUT")] == [Verdict.DROP] * 2
+    gone = parse_ruleset(text, backend="nft").tables[0].chains
+    assert [gone[name].policy for name in ("INPUT", "OUTPUT")] == [Verdict.ACCEPT, Verdict.DROP]

@@ -134,3 +134,23 @@ def test_nat_hash_forgets_removed_entries() -> None:
     assert bucket == [one]
     held.remove(one)
     assert not held.by_source
+
+
+def test_one_tuple_may_be_an_original_and_a_reply() -> None:
+    """With zone 7 for originals of one entry and for replies of the other, both are found."""
+    held = table()
+    to, back = Zone(7, 1), Zone(7, 2)
+    one = connection(1, zone=to)
+    other = Connection(one.reply, one.original, back)
+    other.timeout = one.timeout
+    held.insert(one)
+    held.insert(other)
+    assert held.find(one.original, to) == (one, 0)
+    assert held.find(one.original, back) == (other, 1)
+    held.remove(other)
+    assert held.find(one.original, to) == (one, 0)
+    assert held.find(one.original, back) is None
+    held.insert(other)
+    held.remove(one)
+    assert held.find(one.original, to) is None
+    assert held.find(one.original, back) == (other, 1)
