@@ -9,7 +9,7 @@ beginning of a name is enough if all names that begin so mean the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from netemu.netfilter.xtables.kit import Extension, Option
@@ -71,12 +71,18 @@ class ExtensionOption(NamedTuple):
     option: Option
 
 
-def find_option(name: str, extensions: Iterable[Extension]) -> str | ExtensionOption | None:
-    """Find a long option: a letter of iptables' own, an extension's, or None.
+IP6_LONG = {name: letter for name, letter in BASE_LONG.items() if name != "fragments"}
+"""Those of ip6tables-legacy."""
+
+
+def find_option(
+    name: str, extensions: Iterable[Extension], base: Mapping[str, str] = BASE_LONG
+) -> str | ExtensionOption | None:
+    """Find a long option: a letter of iptables' own (`base`), an extension's, or None.
 
     `extensions` come with the one loaded last first.
     """
-    letter = BASE_LONG.get(name)
+    letter = base.get(name)
     if letter is not None:
         return letter
     loaded = tuple(extensions)
@@ -84,12 +90,14 @@ def find_option(name: str, extensions: Iterable[Extension]) -> str | ExtensionOp
         option = extension.find(name)
         if option is not None:
             return ExtensionOption(extension, option)
-    return _find_prefix(name, loaded)
+    return _find_prefix(name, loaded, base)
 
 
-def _find_prefix(name: str, extensions: tuple[Extension, ...]) -> str | ExtensionOption | None:
+def _find_prefix(
+    name: str, extensions: tuple[Extension, ...], base: Mapping[str, str]
+) -> str | ExtensionOption | None:
     found: list[str | ExtensionOption] = []
-    for long_name, letter in BASE_LONG.items():
+    for long_name, letter in base.items():
         if long_name.startswith(name) and letter not in found:
             found.append(letter)
     for extension in extensions:

@@ -234,7 +234,7 @@ class _Reader:
         if self._shapes.append(table.chains, line.rstrip("\n"), words, counters, self._number):
             return
         read = read_rule_line(line)
-        draft = RuleReader(read.words, self._registry, self._family).read()
+        draft = RuleReader(read.words, self._registry, self._family, as_nft=self._as_nft).read()
         self._take_counters(draft, counters)
         if self._as_nft and not draft.other_family:
             nft.make_chains(table, draft)

@@ -25,6 +25,8 @@ from netemu.netfilter.xtables.names import protocol_name, protocol_number
 from netemu.netfilter.xtables.registry import Registry
 from netemu.ruleset.draft import Draft, Loaded, Use, canonical_option
 from netemu.ruleset.getopt import (
+    BASE_LONG,
+    IP6_LONG,
     MAY_HAVE_VALUE,
     NEEDS_VALUE,
     NO_VALUE,
@@ -57,10 +59,13 @@ _ILLEGAL = {"n": "-n", "x": "-x", "0": "--line-numbers"}
 class RuleReader:
     """Reads the words of one line into a `Draft`."""
 
-    __slots__ = ("_draft", "_family", "_inverted", "_position", "_registry", "_words")
+    __slots__ = ("_base", "_draft", "_family", "_inverted", "_position", "_registry", "_words")
 
-    def __init__(self, words: list[Word], registry: Registry, family: Family) -> None:
+    def __init__(
+        self, words: list[Word], registry: Registry, family: Family, *, as_nft: bool = False
+    ) -> None:
         """Stand before the first word."""
+        self._base = BASE_LONG if as_nft or family == Family.IPV4 else IP6_LONG
         self._words = words
         self._registry = registry
         self._family = family
@@ -138,7 +143,7 @@ class RuleReader:
 
     def _long(self, word: Word) -> None:
         name, equals, glued = word.text[2:].partition("=")
-        found = find_option(name, self._extensions())
+        found = find_option(name, self._extensions(), self._base)
         if found is None and self._load_protocol(word):
             return
         if found is None:

@@ -6,7 +6,7 @@ import pytest
 
 from netemu.netfilter.extensions import EXTENSIONS
 from netemu.netfilter.xtables.kit import Extension
-from netemu.ruleset.getopt import ExtensionOption, find_option
+from netemu.ruleset.getopt import IP6_LONG, ExtensionOption, find_option
 
 
 def loaded(*names: str) -> list[Extension]:
@@ -61,3 +61,11 @@ def test_the_extension_loaded_last_wins():
 
 def test_beginnings_of_two_extensions_are_ambiguous():
     assert find_option("spor", loaded("tcp", "udp")) is None
+
+
+def test_ip6tables_has_no_fragments():
+    """So that `--fr` is --from of string there, and no beginning of --fragments."""
+    assert find_option("fr", loaded("string")) is None
+    found = find_option("fr", loaded("string"), IP6_LONG)
+    assert isinstance(found, ExtensionOption)
+    assert found.option.name == "from"
