@@ -53,6 +53,9 @@ LOGS = """*mangle
 -A INPUT -j LOG --log-prefix "IN "
 -A FORWARD -j LOG --log-prefix "FWD "
 -A FORWARD -m physdev --physdev-is-bridged -j LOG --log-prefix "BRIDGED "
+-A FORWARD -m physdev ! --physdev-is-in -j LOG --log-prefix "NOT BY A PORT "
+-A FORWARD -m physdev ! --physdev-is-out -j LOG --log-prefix "NOT TO A PORT "
+-A POSTROUTING -m physdev --physdev-is-in --physdev-is-out -j LOG --log-prefix "BY BOTH "
 -A OUTPUT -j LOG --log-prefix "OUT "
 -A POSTROUTING -j LOG --log-prefix "POST "
 COMMIT

@@ -199,6 +199,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
             "mangle",
             "-A PREROUTING -m socket",
             "-A PREROUTING -m socket --nowildcard",
+            "-A PREROUTING -m socket --restore-skmark",
             "-A PREROUTING -m socket --transparent",
         ),
         (UDP, SYN, "eth0 tcp 10.1.0.2:5 > 10.1.0.1:5 S"),

@@ -255,6 +255,8 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
                 "devgroup --src-group 0x4/0x3",
                 "policy --dir in --pol none",
                 "policy --dir in --pol ipsec",
+                "policy --dir in --pol ipsec --strict --reqid 1 --spi 5 --mode tunnel "
+                "--tunnel-src 1.2.3.4 --tunnel-dst 1.2.3.5 --next --reqid 2",
                 "policy --dir out --pol none",
                 "policy --dir out --pol ipsec ! --proto esp",
             ),
@@ -555,6 +557,7 @@ def time_rules(now: datetime) -> list[str]:
         f"time --monthdays {now.day}",
         f"time ! --monthdays {now.day},{tomorrow.day}",
         f"time --monthdays {yesterday.day} --kerneltz",
+        f"time --monthdays {now.day} --utc",
         f"time --weekdays {yesterday:%a} --timestart 23:59:59 --timestop {after:%H:%M:%S} --contiguous",
         f"time --monthdays {now.day} --timestart 23:59:59 --timestop {after:%H:%M:%S} --contiguous",
         "time --weekdays 8",
