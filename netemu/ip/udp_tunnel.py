@@ -14,10 +14,10 @@ from netemu.ip.output import ip_local_out
 from netemu.ip.rtable import Rtable
 from netemu.link.veth import skb_scrub_packet
 from netemu.net import Net
-from netemu.skb import ETH_P_IP, ETH_P_IPV6, Checksum, Skb
+from netemu.skb import ETH_P_8021AD, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, Checksum, Skb
 from netemu.wire.checksum import l4_checksum
-from netemu.wire.fields import set16
-from netemu.wire.ipv4 import IP_DF, IPPROTO_UDP, build_ipv4
+from netemu.wire.fields import get16, set16
+from netemu.wire.ipv4 import IP_DF, IP_MF, IP_OFFSET, IPPROTO_UDP, build_ipv4
 from netemu.wire.udp import CHECK, HEADER_LEN
 
 LOCAL_PORTS = (32768, 60999)
@@ -114,19 +114,33 @@ def udp_flow_src_port(net: Net, skb: Skb, low: int, high: int) -> int:
 
 
 def _flow_of(skb: Skb) -> bytes:
-    """Return what makes a flow: addresses, protocol and ports, or the link header."""
-    data = bytes(skb.data)
-    if skb.protocol == ETH_P_IP and len(data) >= 20:
-        start = (data[0] & 15) * 4
-        fragment = (data[6] << 8 | data[7]) & 0x1FFF
-        ports = data[start : start + 4] if data[9] in _PORTED and not fragment else b""
-        flow = data[12:20] + data[9:10] + ports
-    elif skb.protocol == ETH_P_IPV6 and len(data) >= 40:
-        ports = data[40:44] if data[6] in _PORTED else b""
-        flow = data[8:40] + data[6:7] + ports
-    else:
-        flow = skb.mac_header
+    """Return what makes a flow: tag, ethertype, addresses, protocol and ports, in both directions.
+
+    ARP and all else that is no IP is one flow each; fragments have no ports (skb_flow_dissect).
+    """
+    data, protocol = bytes(skb.data), skb.protocol
+    flow = b""
+    while protocol in {ETH_P_8021Q, ETH_P_8021AD} and len(data) >= 4:
+        flow += protocol.to_bytes(2, "big") + data[:2]
+        data, protocol = data[4:], get16(data, 2)
+    flow += protocol.to_bytes(2, "big")
+    if protocol == ETH_P_IP and len(data) >= 20:
+        fragment = get16(data, 6) & (IP_MF | IP_OFFSET)
+        ports = b"" if fragment else _ports(data, data[9], (data[0] & 15) * 4)
+        flow += data[9:10] + _sorted(data[12:20]) + _sorted(ports)
+    elif protocol == ETH_P_IPV6 and len(data) >= 40:
+        flow += data[6:7] + _sorted(data[8:40]) + _sorted(_ports(data, data[6], 40))
     return flow + bytes(-len(flow) % 4)
+
+
+def _ports(data: bytes, protocol: int, start: int) -> bytes:
+    return data[start : start + 4] if protocol in _PORTED else b""
+
+
+def _sorted(ends: bytes) -> bytes:
+    """Return two ends with the lesser one first (__flow_hash_consistentify)."""
+    half = len(ends) // 2
+    return b"".join(sorted((ends[:half], ends[half:])))
 
 
 def ip_tunnel_get_dsfield(skb: Skb) -> int:

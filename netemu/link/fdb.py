@@ -140,7 +140,7 @@ class Fdb:
             )
 
     def _arm(self, delay_ns: int) -> None:
-        if self._gc_timer is None and delay_ns:
+        if self._gc_timer is None:
             self._gc_timer = self._clock.call_later(max(delay_ns, MIN_GC_NS), self._cleanup)
 
     def _cleanup(self) -> None:

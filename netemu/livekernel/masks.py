@@ -38,6 +38,8 @@ DF = 0x4000
 SYN_ACK = 0x12
 OPTION_TIMESTAMP = 8
 
+VXLAN_HLEN = 8
+
 LARGEST_OFFSET = 1 << 16
 """Sequence numbers so far behind a random first one belong to its connection."""
 
@@ -49,7 +51,7 @@ _LOG_ANY_ID = re.compile(r"\bID=\d+ ")
 _LOG_ID = re.compile(r"(TTL=\d+ ID=)(\d+)( (?!DF|CE DF))")
 
 
-def network_offset(frame: bytes) -> int | None:
+def network_offset(frame: bytes | bytearray) -> int | None:
     """Return where the IPv4 header of an Ethernet frame begins, None when there is none."""
     offset = 12
     while len(frame) >= offset + 2 and get16(frame, offset) == ETHERTYPE_8021Q:
@@ -136,6 +138,11 @@ class Masks:
             check = csum_replace2(get16(data, segment + 6), get16(data, segment), 0)
             set16(data, segment + 6, check)
         set16(data, segment, 0)
+        # What is masked inside leaves the sum as it was: the checksums there follow.
+        inner = segment + 8 + VXLAN_HLEN
+        network = network_offset(data[inner:])
+        if network is not None:
+            self._mask_packet(data, inner + network)
         return True
 
     def _mask_id(self, data: bytearray, start: int) -> None:
