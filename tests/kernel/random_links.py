@@ -135,9 +135,16 @@ def random_node(dice: Dice, *, vlans: bool) -> LinkWorld:
     main.rules4 = TextFile(name="rules", text=rules)
     main.sockets = []
     _add_entries(dice, world)
+    if vlans and not world.vlans:
+        # A kernel with VLANs has everything in the first one, filtering or not.
+        main.bridge_vlans = [
+            BridgeVlanSpec(device=device, vid=1, pvid=True, untagged=True)
+            for device in (*world.bridged, "br0")
+        ]
+        main.fdb = [replace(entry, vlan=1) for entry in main.fdb]
     if world.vlans:
         _add_vlans(dice, world)
-    elif dice.chance(40):
+    elif dice.chance(40) and not vlans:
         _add_overlay(dice, world)
     elif dice.chance(40):
         _add_macvlans(dice, world)
@@ -207,6 +214,10 @@ def _add_vlans(dice: Dice, world: LinkWorld) -> None:
             for vid in VIDS
             if vid == pvid or dice.chance(50)
         ]
+    # An entry that is set without a VLAN is put into all those of its port.
+    joined = {(entry.device, entry.vid) for entry in main.bridge_vlans}
+    tried = [replace(entry, vlan=dice.pick(VIDS)) for entry in main.fdb]
+    main.fdb = [entry for entry in tried if (entry.device, entry.vlan) in joined]
     for number, (lower, index, vid) in enumerate((("br0", 2, 10), ("eth0", 3, 20), ("p1", 4, 20))):
         if dice.chance(40):
             link = LinkSpec(
