@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -58,7 +59,10 @@ class NodeOptions:
         from netemu.sim.node import build_node
 
         start = parse_time(self.time) if self.time is not None else start_ns
-        return build_node(spec, seed=self.seed, kernel=self.kernel, start_ns=start)
+        node = build_node(spec, seed=self.seed, kernel=self.kernel, start_ns=start)
+        # A node lives as long as its command: nobody needs to look through it for garbage.
+        gc.freeze()
+        return node
 
 
 def node_options(function: Function) -> Function:

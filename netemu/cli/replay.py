@@ -103,10 +103,13 @@ def command(
     run = replay_captures(
         options, spec, sources, until_s=until, assume=assume_neighbours, follow=follow
     )
-    files = out_files(run.replay, run.comparison, Form[conntrack_form.upper()])
-    if out is not None:
-        write_out_files(out, files)
-    unequal = compare_with(expected, run.replay, files) if expected is not None else ""
+    unequal = ""
+    if out is not None or expected is not None:
+        files = out_files(run.replay, run.comparison, Form[conntrack_form.upper()])
+        if out is not None:
+            write_out_files(out, files)
+        if expected is not None:
+            unequal = compare_with(expected, run.replay, files)
     difference = first_difference(run.replay, run.comparison)
     if as_json:
         write_output(None, json.dumps(_record(run, difference, unequal), indent=1) + "\n")

@@ -201,6 +201,7 @@ class Plan:
         "_target",
         "_target_name",
         "attached",
+        "attached_alike",
         "may_end",
         "places",
         "restricted",
@@ -218,10 +219,13 @@ class Plan:
         self.restricted: tuple[object, ...] = tuple(
             item.extension for item in loaded if item.extension.restricted
         )
-        self.attached = any(
-            isinstance(item.extension, (Match, Target)) and item.extension.attach is not None
+        attached = [
+            item.extension
             for item in loaded
-        )
+            if isinstance(item.extension, (Match, Target)) and item.extension.attach is not None
+        ]
+        self.attached = bool(attached)
+        self.attached_alike = all(extension.attach_alike for extension in attached)
         self.may_end = not draft.matches and not draft.protocol and draft.target is not None
         self._number(draft)
 

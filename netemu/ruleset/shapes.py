@@ -56,7 +56,16 @@ class Pattern:
     It is the shape (model.Shape) of rules that are made later.
     """
 
-    __slots__ = ("attached", "following", "fullmatch", "may_end", "plan", "proof", "restricted")
+    __slots__ = (
+        "attached",
+        "attached_alike",
+        "following",
+        "fullmatch",
+        "may_end",
+        "plan",
+        "proof",
+        "restricted",
+    )
 
     def __init__(self, text: str, plan: Plan, proof: Proof | None) -> None:
         """Compile the expression; a match proves what `proof` says."""
@@ -65,6 +74,7 @@ class Pattern:
         self.proof = proof
         self.restricted = plan.restricted
         self.attached = plan.attached
+        self.attached_alike = plan.attached_alike
         self.may_end = plan.may_end
         self.following: list[Pattern] = []
         """Those that took lines behind lines that this one took."""

@@ -36,6 +36,7 @@ DEVICE_OPTIONS = {
     "--physdev-in": "physical",
     "--physdev-out": "physical",
 }
+_DEVICE_OPTION = re.compile(r"\s(?:-[io]|--in-|--out-|--physdev-)")
 ADDRESS_OPTIONS = {"-s": "source", "--source": "source", "-d": "destination"}
 
 NO_SUBNETS = tuple(
@@ -105,6 +106,11 @@ def rules_of(text: str) -> Iterator[RuleWords]:
             yield _words(words)
 
 
+def _rules_with_devices(text: str) -> Iterator[RuleWords]:
+    """Return the words of the lines that may name a device: few of a large ruleset."""
+    return rules_of("\n".join(line for line in text.splitlines() if _DEVICE_OPTION.search(line)))
+
+
 def _words(words: list[str]) -> RuleWords:
     devices: dict[str, Named] = {}
     addresses: dict[str, Named] = {}
@@ -124,7 +130,7 @@ def _words(words: list[str]) -> RuleWords:
 def device_patterns(text: str) -> list[str]:
     """Return the device names of the rules, wildcards included, in order of mention."""
     found: dict[str, None] = {}
-    for rule in rules_of(text):
+    for rule in _rules_with_devices(text):
         for named in rule.devices.values():
             if named.value != "+" and _DEVICE_NAME.match(named.value):
                 found.setdefault(named.value)
@@ -154,7 +160,7 @@ def subnets(text: str, family: int) -> dict[str, list[tuple[bytes, int]]]:
     list what must not be there.
     """
     found: dict[str, list[tuple[bytes, int]]] = {}
-    for rule in rules_of(text):
+    for rule in _rules_with_devices(text):
         if rule.target in {"DROP", "REJECT"}:
             continue
         for device, prefix in _evidence(rule):

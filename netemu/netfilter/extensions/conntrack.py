@@ -330,6 +330,7 @@ MATCHES = (
         build=ConntrackMatch,
         evaluate=conntrack_mt,
         attach=attach_conntrack,
+        attach_alike=True,
         describe=describe_conntrack,
     ),
     Match(
@@ -350,6 +351,7 @@ MATCHES = (
         build=ConntrackMatch,
         evaluate=conntrack_mt,
         attach=attach_conntrack,
+        attach_alike=True,
         describe=describe_conntrack,
     ),
 )

@@ -271,6 +271,7 @@ TARGETS = (
         build=build_range,
         apply=xt_dnat_target,
         attach=attach_nat,
+        attach_alike=True,
     ),
     Target(
         name="SNAT",
@@ -294,6 +295,7 @@ TARGETS = (
         build=build_range,
         apply=xt_snat_target,
         attach=attach_nat,
+        attach_alike=True,
     ),
     Target(
         name="MASQUERADE",
@@ -315,6 +317,7 @@ TARGETS = (
         build=build_range,
         apply=masquerade_tg,
         attach=attach_nat,
+        attach_alike=True,
     ),
     Target(
         name="REDIRECT",
@@ -335,5 +338,6 @@ TARGETS = (
         build=build_range,
         apply=redirect_tg,
         attach=attach_nat,
+        attach_alike=True,
     ),
 )

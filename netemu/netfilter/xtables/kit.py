@@ -228,6 +228,8 @@ class Extension:
     check: CheckFunction | None = None
     check_hooks: CheckHooksFunction | None = None
     check_rule: CheckRuleFunction | None = None
+    attach_alike: bool = False
+    """`attach` does the same whatever the options say, and once is enough."""
     shares: SharesFunction = never
     save: SaveFunction | None = None
     nft: Native | None = None

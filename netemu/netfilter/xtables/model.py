@@ -256,6 +256,8 @@ class Shape(Protocol):
     """Extensions to which table, hooks or protocol matter."""
     attached: bool
     """Whether an extension wants to see the namespace that the rule is loaded into."""
+    attached_alike: bool
+    """Whether it is enough that one rule of the shape shows it."""
     may_end: bool
     """Whether such a rule may be an unconditional verdict."""
 

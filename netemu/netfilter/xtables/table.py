@@ -26,7 +26,7 @@ from netemu.netfilter.hook import Family, Hook, HookFunction, HookState, Priorit
 from netemu.netfilter.nat import hooks as nat
 from netemu.netfilter.xtables.entry import IP_OFFSET, Entry, XtTable, note_verdict
 from netemu.netfilter.xtables.index import shown_port
-from netemu.netfilter.xtables.model import RETURN, Rule, Table
+from netemu.netfilter.xtables.model import RETURN, Rule, Shape, Table
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.telling import ipt_do_table_telling
 from netemu.netfilter.xtables.trace_packet import trace_packet
@@ -106,10 +106,15 @@ def _nat_priority(hook: Hook) -> int:
 
 def check_entries(net: Net, table: Table) -> None:
     """Let every match and target see the namespace it is loaded into (checkentry)."""
+    shown: set[Shape] = set()
     for chain in table.chains.values():
         for rule in chain.rules:
-            if rule.shape is not None and not rule.shape.attached:
-                continue
+            shape = rule.shape
+            if shape is not None:
+                if not shape.attached or shape in shown:
+                    continue
+                if shape.attached_alike:
+                    shown.add(shape)
             try:
                 _check_entry(net, rule)
             except RulesetError as error:
