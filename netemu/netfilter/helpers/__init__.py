@@ -4,6 +4,10 @@ Kernel: net/netfilter/nf_conntrack_ftp.c, nf_nat_ftp.c and their likes.
 
 Decision: the kernel has each helper twice, for conntrack and for NAT, joined by a pointer, so that
 conntrack can live without NAT. Here both stand above NAT and one file says all about a protocol.
+
+Differs from Linux: where the helpers are modules, a CT rule loads only conntrack's half; without
+`modprobe nf_nat_ftp` the addresses in FTP's lines stay as they are. Here NAT's half is always
+there, as in a kernel that has it built in.
 """
 
 from __future__ import annotations
