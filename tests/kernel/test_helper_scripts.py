@@ -45,7 +45,10 @@ def run_kernel(case: object) -> list[object]:
                 time.sleep(int(step.text.split()[1]))
             elif not step.text.startswith("load"):
                 side, frame = scripts.build_frame(step.text)
-                sent = live.send(scripts.DEVICES[side], frame)
+                if side == scripts.LOCAL:
+                    sent = live.send_local("", frame)
+                else:
+                    sent = live.send(scripts.DEVICES[side], frame)
             logs = live._phase.log.lines({"lo", *scripts.SIDES})
             entries = scripts.rows(space.run(["conntrack", "-L"]))
             expected = scripts.rows(space.run(["conntrack", "-L", "expect"]))

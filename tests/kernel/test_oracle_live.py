@@ -19,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT.parent / "shared" / "tools" / "ipvs-oracle"
+DCCP_ROWS = ROOT / "tests" / "oracle" / "conntrack_dccp_6_1.txt"
 PACKAGES = (
     "lark", "msgspec", "click", "yaml", "pytest", "_pytest", "py.py", "pluggy", "iniconfig",
     "packaging", "pygments", "rich", "bitarray",
@@ -44,6 +45,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     shutil.copytree(ROOT / "netemu", job / "netemu")
     for folder in ("kernel", "netfilter/conntrack"):
         shutil.copytree(ROOT / "tests" / folder, job / "tests" / folder)
+    (job / "tests" / "oracle").mkdir()
+    shutil.copy(DCCP_ROWS, job / "tests" / "oracle")
     for name in PACKAGES:
         source = Path(sysconfig.get_path("purelib"), name)
         if source.is_dir():
@@ -85,7 +88,7 @@ def test_one_expectation_too_many_drops_the_packet(answers) -> None:
 
 
 def test_dccp_is_tracked_as_recorded(answers) -> None:
-    recorded = (ROOT / "tests" / "oracle" / "conntrack_dccp_6_1.txt").read_text().splitlines()
+    recorded = DCCP_ROWS.read_text().splitlines()
     rows = [row for row in recorded if not row.startswith("#")]
     assert len(rows) == len(answers["dccp"])
 

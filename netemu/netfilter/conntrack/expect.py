@@ -50,11 +50,15 @@ class Expectation:
     master: Connection
     tuple_: Tuple
     """Original tuple of the connection; its source counts as far as the mask says."""
+    src_mask: bytes = b""
+    """Which bits of the source address count; empty for all."""
     src_part_mask: int = ANY_PART
     saved_part: int = 0
     """Port before NAT, where the connection is to be sent (saved_proto)."""
     direction: int = 0
     """Direction of the master that the connection goes in, for NAT."""
+    permanent: bool = False
+    """It stays when the connection comes (NF_CT_EXPECT_PERMANENT)."""
     expectfn: ExpectFunction | None = None
     """What NAT does with the connection."""
     timeout: int = 0
@@ -72,7 +76,7 @@ class Expectation:
             mine.dst == tuple_.dst
             and mine.dst_part == tuple_.dst_part
             and mine.protocol == tuple_.protocol
-            and mine.src == tuple_.src
+            and _same(mine.src, tuple_.src, self.src_mask)
             and not (mine.src_part ^ tuple_.src_part) & self.src_part_mask
             and self.zone == zone
         )
@@ -81,17 +85,20 @@ class Expectation:
         """Return whether both say exactly the same (expect_matches)."""
         return (
             self.tuple_ == other.tuple_
+            and self.src_mask == other.src_mask
             and self.src_part_mask == other.src_part_mask
             and self.zone == other.zone
         )
 
     def clashes(self, other: Expectation) -> bool:
         """Return whether one connection could be both (expect_clash)."""
-        mask = self.src_part_mask & other.src_part_mask
         mine, theirs = self.tuple_, other.tuple_
+        src_mask = _both(self.src_mask, other.src_mask)
         return (
-            not (mine.src_part ^ theirs.src_part) & mask
-            and mine._replace(src_part=0) == theirs._replace(src_part=0)
+            not (mine.src_part ^ theirs.src_part) & self.src_part_mask & other.src_part_mask
+            and _same(mine.src, theirs.src, src_mask)
+            and mine[1:3] == theirs[1:3]
+            and mine.dst_part == theirs.dst_part
             and self.zone == other.zone
         )
 
@@ -99,13 +106,31 @@ class Expectation:
         """Return it as `conntrack -L expect` prints it, which never shows a zone."""
         mine, master = self.tuple_, self.master.original
         ones = format_address(b"\xff" * len(mine.src))
+        source = format_address(self.src_mask) if self.src_mask else ones
+        permanent = " PERMANENT" if self.permanent else ""
         return (
             f"{expires_s} proto={mine.protocol} {_ends(mine)}"
-            f" mask-src={ones} mask-dst={ones} sport={self.src_part_mask} dport={ONE_PART}"
+            f" mask-src={source} mask-dst={ones} sport={self.src_part_mask} dport={ONE_PART}"
             f" master-src={format_address(master.src)} master-dst={format_address(master.dst)}"
-            f" sport={master.src_part} dport={master.dst_part}"
+            f" sport={master.src_part} dport={master.dst_part}{permanent}"
             f" class=0 helper={self.master.helper}"
         )
+
+
+def _same(one: bytes, other: bytes, mask: bytes) -> bool:
+    """Return whether two addresses are equal under a mask; an empty one stands for all bits."""
+    if not mask:
+        return one == other
+    return len(one) == len(other) and not any(
+        (left ^ right) & bits for left, right, bits in zip(one, other, mask, strict=True)
+    )
+
+
+def _both(one: bytes, other: bytes) -> bytes:
+    """Return the bits that count in both masks."""
+    if not one or not other:
+        return one or other
+    return bytes(left & right for left, right in zip(one, other, strict=True))
 
 
 def _ends(tuple_: Tuple) -> str:
@@ -162,7 +187,10 @@ class Expectations:
             self._all.remove(gone)
 
     def take(self, tuple_: Tuple, zone: Zone) -> Expectation | None:
-        """Return the expectation of a new connection and forget it (nf_ct_find_expectation)."""
+        """Return the expectation of a new connection (nf_ct_find_expectation).
+
+        It is forgotten, unless it is permanent.
+        """
         if not self._all:
             return None
         self._expire()
@@ -170,7 +198,8 @@ class Expectations:
             if found.fits(tuple_, zone):
                 if found.master.status & IPS_DYING or not found.master.confirmed:
                     return None
-                self._all.remove(found)
+                if not found.permanent:
+                    self._all.remove(found)
                 return found
         return None
 

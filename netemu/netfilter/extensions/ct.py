@@ -6,8 +6,8 @@ CT attaches a template, which names the zone to look in; NOTRACK and CT --notrac
 as untracked. Either is too late for a packet that already has a connection, as on the loopback
 device. Events go to netlink listeners and change nothing here.
 
-Differs from Linux: of the connection helpers, ftp and tftp are emulated. A rule with another one
-can be read and printed; loading it into a node is refused.
+Differs from Linux: of the connection helpers, ftp, netbios-ns, snmp and tftp are emulated. A rule
+with another one can be read and printed; loading it into a node is refused.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def attach_ct(net: Net, info: Ct) -> None:
         return
     if info.helper and net.generic(Helpers).find(info.helper, info.protocol) is None:
         raise RulesetError(
-            f"CT: the connection helper `{info.helper}' is not emulated (ftp and tftp are); "
+            f"CT: the connection helper `{info.helper}' is not emulated; "
             "without this rule its data connections count as NEW instead of RELATED"
         )
     nf_ct_netns_get(net)

@@ -7,7 +7,7 @@ The `.script` files beside this one were recorded by tests/kernel/test_helper_sc
     | *raw                                        the router's rules
     > c tcp 10.1.0.2:1000 > 10.2.0.2:21 PA seq=1 ack=2 text="USER x\\r\\n"
                                                   a packet: c from the client's side, s from the
-                                                  server's
+                                                  server's, l from the router itself
     < s tcp 10.2.0.1:1000 > ...                   what left the router, on which side
     + tcp 6 119 SYN_SENT src=...                  conntrack -L afterwards, a line per entry
     ? 299 proto=6 src=...                         conntrack -L expect; + and ? stand only where
@@ -46,6 +46,7 @@ from netemu.wire.ipv4 import build_ipv4
 from netemu.wire.tcp import build_tcp
 from netemu.wire.udp import build_udp
 
+LOCAL = "l"
 DEVICES = {"c": "eth0", "s": "eth1"}
 SIDES = {device: side for side, device in DEVICES.items()}
 ROUTER_MAC = {"c": parse_mac("02:00:00:00:01:01"), "s": parse_mac("02:00:00:00:01:02")}
@@ -201,6 +202,8 @@ def build_frame(text: str) -> tuple[str, bytes]:
         src=src, dst=dst, protocol={"tcp": 6, "udp": 17, "icmp": 1}[protocol],
         payload=bytes(body), identification=number.get("id", 7),
     )  # fmt: skip
+    if side == LOCAL:
+        return side, bytes(packet)
     return side, ROUTER_MAC[side] + HOST_MAC[side] + b"\x08\x00" + bytes(packet)
 
 
@@ -256,7 +259,10 @@ def run_netemu(case: Case) -> list[Step]:
             emulated.run_until(net.clock.now_ns + int(step.text.split()[1]) * NSEC_PER_SEC)
         elif not step.text.startswith("load"):
             side, frame = build_frame(step.text)
-            sent = emulated.send(DEVICES[side], frame)
+            if side == LOCAL:
+                sent = emulated.send_local("", frame)
+            else:
+                sent = emulated.send(DEVICES[side], frame)
         emulated.run_until(net.clock.now_ns + JIFFY_NS)
         done.append(
             Step(
