@@ -186,6 +186,41 @@ class NatBound(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsServiceFound(Event):
+    """IPVS balances the packet's destination or mark."""
+
+    service: str
+    """`TCP ADDRESS:PORT` or `FWM MARK`."""
+    bucket: int
+    """Its bucket of the 256 of its table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerChosen(Event):
+    """A scheduler chose a real server for a new connection."""
+
+    service: str
+    scheduler: str
+    servers: tuple[tuple[str, str], ...]
+    """Each real server, newest first, and what the scheduler looks at in it."""
+    why: str
+    """The scheduler's rule and what it remembers."""
+    chosen: str
+    """Empty when no server takes the connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsConnectionFound(Event):
+    """The packet belongs to a balanced connection."""
+
+    what: str
+    """`request` or `answer`."""
+    connection: str
+    """`TCP CLIENT -> VIRTUAL -> REAL`."""
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderRewritten(Event):
     """Header bytes changed: NAT, TTL, TOS."""
 

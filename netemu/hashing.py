@@ -90,8 +90,8 @@ def hash_32(value: int, bits: int) -> int:
     return ((value * GOLDEN_RATIO_32) & _MASK32) >> (32 - bits)
 
 
-def siphash(data: bytes, key: tuple[int, int]) -> int:
-    """Hash octets to 64 bits with SipHash-2-4 (siphash).
+def siphash(data: bytes, key: tuple[int, int], rounds: tuple[int, int] = (2, 4)) -> int:
+    """Hash octets to 64 bits with SipHash-2-4 (siphash), or with other numbers of rounds.
 
     >>> hex(siphash(bytes(range(15)), (0x0706050403020100, 0x0F0E0D0C0B0A0908)))
     '0xa129ca6149be45e5'
@@ -107,10 +107,10 @@ def siphash(data: bytes, key: tuple[int, int]) -> int:
     for at in range(0, len(padded), 8):
         word = int.from_bytes(padded[at : at + 8], "little")
         v[3] ^= word
-        _sip_rounds(v, 2)
+        _sip_rounds(v, rounds[0])
         v[0] ^= word
     v[2] ^= 0xFF
-    _sip_rounds(v, 4)
+    _sip_rounds(v, rounds[1])
     return v[0] ^ v[1] ^ v[2] ^ v[3]
 
 
@@ -130,5 +130,18 @@ def _sip_rounds(v: list[int], count: int) -> None:
     v[:] = a, b, c, d
 
 
+def hsiphash_1u32(word: int, key: tuple[int, int]) -> int:
+    """Hash one u32 as 64-bit kernels do: SipHash-1-3, cut to 32 bits (hsiphash_1u32)."""
+    return siphash(word.to_bytes(4, "little"), key, (1, 3)) & _MASK32
+
+
 def _rol64(word: int, shift: int) -> int:
     return ((word << shift) | (word >> (64 - shift))) & _MASK64
+
+
+def jhash_3words(first: int, second: int, third: int, initval: int) -> int:
+    """Hash three u32 (jhash_3words)."""
+    initial = (JHASH_INITVAL + (3 << 2) + initval) & _MASK32
+    return _jhash_final(
+        (first + initial) & _MASK32, (second + initial) & _MASK32, (third + initial) & _MASK32
+    )

@@ -95,8 +95,13 @@ class Nexthop:
         return self.gateway if self.scope == RT_SCOPE_LINK else b""
 
     def usable(self, net: Net, *, ignore_linkstate: bool = False) -> bool:
-        """Return whether the device can send (RTNH_F_DEAD, RTNH_F_LINKDOWN)."""
+        """Return whether the device can send (RTNH_F_DEAD, RTNH_F_LINKDOWN).
+
+        A local address is one even while its device is down (fib_sync_down_dev).
+        """
         device = self.device
+        if self.scope == RT_SCOPE_NOWHERE:
+            return True
         if device is None or not device.up:
             return False
         if device.carrier or ignore_linkstate:

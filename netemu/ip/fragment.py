@@ -72,6 +72,9 @@ class DefragUser(IntEnum):
     """Plus the conntrack zone, as the two below."""
     CONNTRACK_OUT = 0x20000
     CONNTRACK_BRIDGE_IN = 0x30000
+    VS_IN = 0x40000
+    VS_OUT = 0x50000
+    VS_FWD = 0x60000
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

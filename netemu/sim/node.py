@@ -31,6 +31,7 @@ from netemu.netfilter.xtables.log import syslog_net_init
 from netemu.netfilter.xtables.model import Rule, Ruleset
 from netemu.netfilter.xtables.table import register_table, replace_table
 from netemu.ruleset import parse_ruleset
+from netemu.ruleset.ipvsadm import apply_ipvs
 from netemu.sim.admin import add_address, delete_device
 from netemu.sim.devices import make_devices
 from netemu.sim.programs import REFUSING, Server
@@ -132,7 +133,7 @@ class Node:
             if part not in new:
                 _extend_namespace(self, space, part)
                 continue
-            _fill_namespace(space)
+            self.notes += _fill_namespace(space)
             if not _has_br_netfilter(part):
                 where = f"namespace {part.name}" if part.name else "the node"
                 self.notes.append(
@@ -333,7 +334,8 @@ def _lay_wires(node: Node, wires: list[WireSpec]) -> None:
                 device.wire = Wire(space.net, wire, node.in_flight)
 
 
-def _fill_namespace(space: Namespace) -> None:
+def _fill_namespace(space: Namespace) -> list[str]:
+    """Load what a namespace holds; return what of it is left out."""
     net, spec = space.net, space.spec
     syslog_net_init(net)
     nf_conntrack_helpers_init(net)
@@ -344,8 +346,12 @@ def _fill_namespace(space: Namespace) -> None:
     net.generic(NeighbourTable).load(spec.neighbours)
     net.generic(ProxyQueue).load(spec.proxies)
     _open_sockets(net, spec)
+    notes: list[str] = []
+    if spec.ipvs is not None:
+        notes = apply_ipvs(net, spec.ipvs.text, spec.ipvs.name)
     if spec.rules4 is not None:
         _load_rules(space, spec.rules4)
     if spec.conntrack is not None:
         # Entries alone do not make a namespace track: its rules do, as after conntrack -I.
         net.generic(Conntrack).load(spec.conntrack.text, spec.conntrack.name)
+    return notes

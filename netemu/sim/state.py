@@ -1,7 +1,8 @@
 """What a node holds at an instant, as the tools print it, and one record per packet.
 
 File names are those of the replay directory: `iptables-save`, `conntrack`, `conntrack-expect` where
-a helper expects something, `neigh`, `fdb`; those of another namespace stand below its name.
+a helper expects something, `neigh`, `fdb`, `ipvsadm-Ln` and `-Lnc` where there are virtual servers;
+those of another namespace stand below its name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from netemu.ip.vxlan import Vxlan
 from netemu.link.bridge import Bridge
 from netemu.netfilter.conntrack.expect import Expectations
 from netemu.netfilter.conntrack.table import Conntrack, Form
+from netemu.netfilter.ipvs.table import Ipvs
+from netemu.netfilter.ipvs.text import list_connections, list_services
 from netemu.netfilter.xtables.model import Rule
 from netemu.ruleset import print_ruleset
 from netemu.sim.node import Namespace, Node
@@ -47,6 +50,9 @@ def _namespace_files(space: Namespace, form: Form) -> dict[str, str]:
         files["iptables-save"] = print_ruleset(
             space.ruleset, counters=True, backend=space.spec.backend
         )
+    if space.spec.ipvs is not None or net.generic(Ipvs).in_use:
+        files["ipvsadm-Ln"] = list_services(net)
+        files["ipvsadm-Lnc"] = list_connections(net)
     bridges = [device for device in net.devices.values() if isinstance(device, Bridge)]
     vxlans = [device for device in net.devices.values() if isinstance(device, Vxlan)]
     if bridges or vxlans:

@@ -180,7 +180,12 @@ ITEMS: tuple[Item, ...] = (
         also=("ipset_list",),
         disables="rules that look into sets cannot be evaluated",
     ),
-    Item(key="ipvs", command="ipvsadm -Sn", disables="no IPVS service exists"),
+    Item(
+        key="ipvs",
+        command="ipvsadm -Sn",
+        also=("ipvsadm_-Ln",),
+        disables="no IPVS service exists",
+    ),
     Item(
         key="conntrack",
         command="conntrack -L -o extended",

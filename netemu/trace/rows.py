@@ -317,6 +317,19 @@ class _Builder:
         self.bound[self.stamp.packet_id, f"{event.manip[0]}nat"] = change
         self.effect(change)
 
+    def service_found(self, event: events.IpvsServiceFound) -> None:
+        self.add("", "ipvs", f"{event.service}  (bucket {event.bucket} of 256)")
+
+    def server_chosen(self, event: events.ServerChosen) -> None:
+        chosen = event.chosen or "no server"
+        tone = "change" if event.chosen else "bad"
+        for server, figure in event.servers:
+            self.add("", "ipvs", f"{server}  {figure}")
+        self.add("", "ipvs", f"{event.scheduler} takes {chosen}: {event.why}", tone=tone)
+
+    def balanced(self, event: events.IpvsConnectionFound) -> None:
+        self.add("", "ipvs", f"{event.what} of {event.connection}  {event.state}")
+
     def lookup(self, event: events.ConntrackLookup) -> None:
         direction = f" {event.direction.lower()}" if event.direction else ""
         text = f"{event.state}{direction if event.state != 'NEW' else ''}"
@@ -386,6 +399,9 @@ _HANDLERS: dict[type[Event], _Handler] = _handlers(
     RecordSent=_Builder.record_sent,
     ChanceDrawn=_Builder.chance_drawn,
     NatBound=_Builder.nat_bound,
+    IpvsServiceFound=_Builder.service_found,
+    ServerChosen=_Builder.server_chosen,
+    IpvsConnectionFound=_Builder.balanced,
     ConntrackLookup=_Builder.lookup,
     ConnectionCreated=_Builder.created,
     ConnectionConfirmed=_Builder.confirmed,

@@ -173,3 +173,24 @@ def test_helpers():
     assert split_comment("-m comment --comment one -j ACCEPT") == ("-j ACCEPT", "one")
     assert split_comment("-j ACCEPT") == ("-j ACCEPT", "")
     assert squeeze("udp      17 29 src=1 use=2") == "udp 17 29 src=1"
+
+
+def test_a_scheduler_shows_its_figures():
+    found = lines(
+        [
+            told(events.IpvsServiceFound(service="TCP 10.96.0.1:80", bucket=87), "INPUT"),
+            told(
+                events.ServerChosen(
+                    service="TCP 10.96.0.1:80",
+                    scheduler="wlc",
+                    servers=(("10.0.0.3:80", "overhead 0 / weight 3"),),
+                    why="the least overhead / weight",
+                    chosen="10.0.0.3:80",
+                ),
+                "INPUT",
+            ),
+        ]
+    )
+    assert "TCP 10.96.0.1:80  (bucket 87 of 256)" in found[0]
+    assert "10.0.0.3:80  overhead 0 / weight 3" in found[1]
+    assert "wlc takes 10.0.0.3:80: the least overhead / weight" in found[2]

@@ -1,17 +1,24 @@
 """What IPVS knows of the packet's connection: match `ipvs`.
 
 Kernel: net/netfilter/xt_ipvs.c (ipvs_mt, ipvs_mt_check).
-
-Differs from Linux: netemu has no IPVS yet, so that a rule with this match is read and printed, but
-a node refuses to run it.
 """
 
 from __future__ import annotations
 
-from typing import NoReturn
+from dataclasses import dataclass
 
 from netemu.errors import RulesetError
-from netemu.net import Net
+from netemu.netfilter.conntrack.connection import ctinfo_direction, nf_ct_get
+from netemu.netfilter.ipvs.connection import IpvsConnection
+from netemu.netfilter.ipvs.header import fill_iph_skb
+from netemu.netfilter.ipvs.protocols import BY_NUMBER, conn_out_get
+from netemu.netfilter.ipvs.service import (
+    IP_VS_CONN_F_DROUTE,
+    IP_VS_CONN_F_MASQ,
+    IP_VS_CONN_F_TUNNEL,
+)
+from netemu.netfilter.ipvs.table import Ipvs
+from netemu.netfilter.xtables.addresses import Network
 from netemu.netfilter.xtables.hosts import LooseHostMask
 from netemu.netfilter.xtables.kinds import Kind, OptionCall
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
@@ -21,7 +28,11 @@ from netemu.netfilter.xtables.protocols import ProtocolNumber
 from netemu.skb import Skb
 
 DIRECTIONS = ("ORIGINAL", "REPLY")
-METHODS = ("GATE", "IPIP", "MASQ")
+METHODS = {
+    "GATE": IP_VS_CONN_F_DROUTE,
+    "IPIP": IP_VS_CONN_F_TUNNEL,
+    "MASQ": IP_VS_CONN_F_MASQ,
+}
 
 
 class UpperWord(Kind[str]):
@@ -65,16 +76,89 @@ class Port(Kind[int]):
         return str(value)
 
 
-def ipvs_mt(info: None, skb: Skb, param: XtParam) -> bool:
-    """Be always false: `attach_ipvs` lets no such rule come here."""
-    return False
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IpvsInfo:
+    """What a rule asks (struct xt_ipvs_mtinfo): each part with whether it is inverted."""
+
+    ipvs: bool | None = None
+    """The packet passed IPVS, or did not; None where the other parts ask."""
+    protocol: tuple[int, bool] | None = None
+    address: tuple[Network, bool] | None = None
+    port: tuple[int, bool] | None = None
+    reply: bool | None = None
+    method: tuple[int, bool] | None = None
+    control_port: tuple[int, bool] | None = None
 
 
-def attach_ipvs(net: Net, info: None) -> NoReturn:
-    """Refuse to run the rule."""
-    raise RulesetError(
-        "ipvs: the rule asks for IPVS connections, and netemu has no IPVS yet; "
-        "the rule can be read and printed, but not run"
+def ipvs_mt(info: IpvsInfo, skb: Skb, param: XtParam) -> bool:
+    """Look at the packet's IPVS connection.
+
+    It is found by the packet as it is now, with its ends exchanged: so a request is found behind
+    IPVS, where it has the real server's address already.
+    """
+    if info.ipvs is not None:
+        return skb.ipvs_property == info.ipvs
+    if not skb.ipvs_property:
+        return False
+    header = fill_iph_skb(skb, inverse=True)
+    if not _fits(info.protocol, header.protocol):
+        return False
+    protocol = BY_NUMBER.get(header.protocol)
+    if protocol is None:
+        return False
+    table = param.net.generic(Ipvs).connections
+    connection = conn_out_get(table, protocol, skb, header)
+    return connection is not None and _connection_fits(info, skb, connection)
+
+
+def _connection_fits(info: IpvsInfo, skb: Skb, connection: IpvsConnection) -> bool:
+    if not _fits(info.port, connection.vport) or not _fits(info.method, connection.forward):
+        return False
+    if info.control_port is not None:
+        wanted, inverted = info.control_port
+        control = connection.control
+        if (control is not None and control.vport == wanted) == inverted:
+            return False
+    if info.reply is not None:
+        entry, ctinfo = nf_ct_get(skb)
+        if entry is None or bool(ctinfo_direction(ctinfo)) != info.reply:
+            return False
+    if info.address is not None:
+        network, inverted = info.address
+        return _covers(network, connection.vaddr) != inverted
+    return True
+
+
+def _covers(network: Network, address: bytes) -> bool:
+    """Kernel: ipvs_mt_addrcmp."""
+    return all(
+        (a ^ b) & m == 0 for a, b, m in zip(address, network.address, network.mask, strict=True)
+    )
+
+
+def _fits(wanted: tuple[int, bool] | None, value: int) -> bool:
+    return wanted is None or (value == wanted[0]) != wanted[1]
+
+
+def _build(settings: Settings) -> IpvsInfo:
+    """Take the rule's words; --ipvs asks only where it stands alone."""
+
+    def number(name: str) -> tuple[int, bool] | None:
+        value = settings.get(name, int)
+        return None if value is None else (value, settings.inverted(name))
+
+    direction = settings.get("vdir", str)
+    method = settings.get("vmethod", str)
+    address = settings.get("vaddr", Network)
+    alone = "ipvs" in settings and len(settings.given) == 1
+    return IpvsInfo(
+        ipvs=not settings.inverted("ipvs") if alone else None,
+        protocol=number("vproto"),
+        address=None if address is None else (address, settings.inverted("vaddr")),
+        port=number("vport"),
+        reply=None if direction is None else direction == "REPLY",
+        method=None if method is None else (METHODS[method], settings.inverted("vmethod")),
+        control_port=number("vportctl"),
     )
 
 
@@ -111,13 +195,12 @@ MATCHES = (
     Match(
         name="ipvs",
         kernel="xt_ipvs.c",
-        duty="Asks IPVS about the packet; netemu has no IPVS yet and refuses to run the rule.",
+        duty="Asks IPVS about the packet's balanced connection.",
         options=_OPTIONS,
         check=_check_ipvs,
         save=_save_ipvs,
         shares=always,
-        build=lambda settings: None,
+        build=_build,
         evaluate=ipvs_mt,
-        attach=attach_ipvs,
     ),
 )
