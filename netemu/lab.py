@@ -237,6 +237,8 @@ class Lab:
             raise UsageError(message)
         with _usage():
             self._builder.space(where)
+            if kind == "dns":
+                values.dns_name(send)
             remote, remote_port = (
                 (values.address(target), 0) if kind == "ping" else values.end_of(target)
             )

@@ -137,6 +137,7 @@ def test_the_same_seed_gives_the_same_state() -> None:
         (lambda lab: lab.serve("n", "smtp", tcp=25), "'smtp' is not one of echo"),
         (lambda lab: lab.client("n", "ftp", "1.1.1.1:21"), "'ftp' is not one of tcp"),
         (lambda lab: lab.client("n", "tcp", "1.1.1.1"), "is not ADDRESS:PORT"),
+        (lambda lab: lab.client("n", "dns", "1.1.1.1:53"), "'' is not a name"),
         (lambda lab: lab.add_route("n", "10.0.0.0/8 dev e9"), "n has no device 'e9'"),
         (lambda lab: lab.remove("n"), "n came first and stays"),
         (lambda lab: (lab.run(0), lab.add_device("n", "e"), lab.run(0), lab.link("n/e", "n/f")),

@@ -22,6 +22,9 @@ from netemu.wire.icmp import IcmpType, build_icmp
 from netemu.wire.ipv4 import IPPROTO_ICMP, IPPROTO_UDP, MIN_HEADER_LEN, IPv4, build_ipv4
 from netemu.wire.udp import HEADER_LEN, build_udp
 
+LONGEST_PAYLOAD = 0xFFFF - MIN_HEADER_LEN - HEADER_LEN
+"""What fits into an IPv4 packet behind both headers."""
+
 
 class Waiter(Protocol):
     """A program that waits for an answer."""
@@ -76,6 +79,8 @@ def udp_sendmsg(
     local_port: int,
 ) -> str:
     """Send a datagram; an errno's name when that fails at once, else empty."""
+    if len(payload) > LONGEST_PAYLOAD:
+        return "EMSGSIZE"
     flow = Flowi4(
         daddr=remote, saddr=local, protocol=IPPROTO_UDP, src_port=local_port, dst_port=port
     )

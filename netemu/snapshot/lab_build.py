@@ -365,6 +365,8 @@ class LabBuilder:
             raise BadValueError(f"{program!r} is not one of {', '.join(PROGRAM_NAMES)}", program)
         if not 0 < port < 65536:
             raise BadValueError(f"{port} is no port", str(port))
+        if program == "dns":
+            values.dns_names(text)
         spec = SocketSpec(
             protocol=protocol,
             address=values.address(address) if address else IPV4_ANY,

@@ -262,8 +262,8 @@ class _Reader:
         kind, target = wanted[0]
         remote, port = (values.address(target), 0) if kind == "ping" else values.end_of(target)
         self.builder.space(client.source)
-        if kind == "dns" and not client.send:
-            raise BadValueError("dns needs `send`, the name to ask for", "")
+        if kind == "dns":
+            values.dns_name(client.send)
         return ClientSpec(
             name=client.name or f"{client.source}#{number + 1}",
             namespace=client.source,

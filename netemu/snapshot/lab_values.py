@@ -107,6 +107,25 @@ def end_of(value: str) -> tuple[bytes, int]:
     return address(host), int(port)
 
 
+def dns_name(value: str) -> str:
+    """Return a name that can be asked for (RFC 1035 section 2.3.4)."""
+    labels = value.rstrip(".").split(".")
+    fits = all(0 < len(label.encode()) < 64 for label in labels) and len(value.encode()) < 254
+    if not fits:
+        raise BadValueError(f"{value!r} is not a name such as web.example", value)
+    return value
+
+
+def dns_names(text: str) -> None:
+    """Check what a DNS server knows: NAME=ADDRESS, separated by blanks."""
+    for pair in text.split():
+        name, equals, found = pair.partition("=")
+        if not equals:
+            raise BadValueError(f"{pair!r} is not NAME=ADDRESS", pair)
+        dns_name(name)
+        address(found)
+
+
 _ROUTE_WORDS = ("via", "dev", "src", "metric", "onlink", "mtu", "table")
 _ROUTE_KINDS = ("unicast", "blackhole", "unreachable", "prohibit", "throw", "local")
 

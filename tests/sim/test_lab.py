@@ -257,3 +257,13 @@ def test_the_same_seed_gives_the_same_frames() -> None:
         world.run()
         runs.append(world.frames)
     assert runs[0] == runs[1]
+
+
+def test_a_datagram_that_no_packet_holds() -> None:
+    world = World()
+    world.ask("udp", 9, "x" * 65508)
+    assert world.run().notes[-1].text == "cannot send: EMSGSIZE"
+    fits = World()
+    fits.builder.serve("s", "udp", 9, "echo")
+    fits.ask("udp", 9, "x" * 65507)
+    assert fits.run().clients[0].ok

@@ -162,6 +162,18 @@ WRONG = [
     ("nodes: {a: {devices: {v: {kind: vlan, vid: 5}}}}\n", 1, 26, "a vlan needs `lower`"),
     ("nodes: {a: {devices: {v: {kind: vxlan}}}}\n", 1, 26, "says what a device of kind vxlan is"),
     ("nodes: {a: {fdb: [here]}}\n", 1, 19, "'here' is not MAC dev DEVICE dst HOST"),
+    (
+        'nodes: {a: {servers: [{udp: 53, answer: dns, text: "web=10.0.0"}]}}\n',
+        1,
+        52,
+        "'10.0.0' is not an IPv4 address",
+    ),
+    (
+        'nodes: {a: {}}\nclients: [{from: a, dns: "10.0.0.1:53", send: a..b}]\n',
+        2,
+        47,
+        "'a..b' is not a name",
+    ),
     ("nodes: {}\n", 1, 8, "nodes: expected `object` of length >= 1"),
     ("[1, 2]\n", 1, 1, "a lab is a mapping with `nodes`"),
     ("nodes: {a: [}\n", 1, 13, "YAML is needed"),
