@@ -15,7 +15,7 @@ from tests.kernel.rule_generator import generate, generate_mixed
 TEXTS = [*generate(1500, seed=1), *generate_mixed(500, seed=1)]
 
 PRINTED_BUT_REFUSED = re.compile(
-    r"--seconds -|--log-level 8|--timeout |days  |-types \n|--nfacct-name |--genre |-m time$|-types  |--selctx |--rateest-name |--label |--log-prefix $",
+    r"--seconds -|--log-level 8|--timeout |days  |-types \n|--nfacct-name |--genre |-m time( --kerneltz)?( -j \S+)?$|-types  |--selctx |--rateest-name |rateest.*[\x22\\]|--label |--log-prefix $",
     re.MULTILINE,
 )
 """What iptables-save itself prints in a way that iptables-restore refuses."""
