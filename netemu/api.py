@@ -109,16 +109,19 @@ class Node:
         addresses: Sequence[str] = (),
         routes: Sequence[str] = (),
         sysctls: Sequence[str] = (),
+        ipset: str = "",
         seed: int = 0,
         kernel: str = "6.18",
     ) -> Node:
         """Make a bare node of iptables-save text; the keywords change what is assumed.
 
-        `file` is the name in error messages; the other keywords are the command line's --addr,
-        --route and --sysctl.
+        `file` is the name in error messages, `ipset` the text of the IP sets that rules name; the
+        other keywords are the command line's --addr, --route and --sysctl.
         """
         changes = Changes(addresses=addresses, routes=routes, sysctls=sysctls)
         spec = bare_node(TextFile(name=file, text=text), changes)
+        if ipset:
+            spec.main.ipset = TextFile(name="<ipset>", text=ipset)
         return cls(spec, seed=seed, kernel=kernel)
 
     @property
@@ -156,7 +159,7 @@ class Node:
         self.engine.run_until(self.engine.clock.now_ns + round(seconds * 1e9))
 
     def state(self, *, conntrack_form: str = "plain") -> dict[str, str]:
-        """Return `iptables-save`, `conntrack`, `neigh` and `fdb` as the tools print them.
+        """Return `iptables-save`, `ipset-save`, `conntrack`, `neigh`, `fdb` as the tools do.
 
         `conntrack_form` is `plain`, `extended` (conntrack -o extended) or `proc`
         (/proc/net/nf_conntrack).

@@ -5,6 +5,7 @@
     ├── InputError            exit 3: a file, a text or a packet that cannot be used
     │   ├── CaptureError      pcap and pcapng
     │   ├── RulesetError      iptables-save text
+    │   ├── SetTextError      ipset text
     │   ├── SnapshotError     a node directory or archive
     │   ├── PacketTextError   a one-line packet or a Scapy expression
     │   └── KernelError       the live kernel or its tools cannot do what verify asks for
@@ -66,6 +67,10 @@ class CaptureError(InputError):
 
 class RulesetError(InputError):
     """A line of iptables-save text that real iptables or the kernel refuses."""
+
+
+class SetTextError(InputError):
+    """A line of ipset text that real ipset or the kernel refuses."""
 
 
 class SnapshotError(InputError):

@@ -131,6 +131,31 @@ class ChanceDrawn(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetLookedUp(Event):
+    """A rule asked an IP set about the packet."""
+
+    set: str
+    type: str
+    key: str
+    """What of the packet was looked up; empty when it has nothing of the kind."""
+    matched: bool
+    why: str
+    """The element that was hit, or why the one that is there does not count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetChanged(Event):
+    """A rule added to or deleted from an IP set, or could not."""
+
+    set: str
+    change: str
+    """`add` or `del`."""
+    key: str
+    why: str
+    """Why it could not; empty when it could."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConntrackLookup(Event):
     """Conntrack classified the packet."""
 

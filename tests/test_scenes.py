@@ -11,6 +11,7 @@ import pytest
 
 from netemu.cli import cli
 from netemu.cli.run import run
+from netemu.livekernel.sets import first_set_difference
 from netemu.wire.address import parse_mac
 from netemu.wire.capture import LinkType
 from netemu.wire.capture_file import read_capture
@@ -51,7 +52,7 @@ def scene(request, tmp_path, capsys):
 
 
 def test_there_are_scenes():
-    assert SCENES == ["clusterip", "docker", "firewall", "hairpin", "idle"]
+    assert SCENES == ["clusterip", "docker", "firewall", "hairpin", "idle", "ipset"]
 
 
 def test_a_scene_is_as_the_kernel_was(scene):
@@ -67,6 +68,12 @@ def test_a_scene_is_as_the_kernel_was(scene):
         rules_of((folder / "iptables-save").read_text()) for folder in (recorded, out)
     )
     assert found == expected
+    sets = recorded / "ipset-save"
+    assert sets.is_file() == (out / "ipset-save").is_file()
+    if sets.is_file():
+        saved = [path.read_text() for path in (sets, out / "ipset-save")]
+        difference = first_set_difference(*(text.splitlines() for text in saved), saved[0])
+        assert not difference
     assert (out / "trace.log").read_text() == (recorded / "trace.log").read_text()
     expected_rows, rows = (
         connections_of((folder / "conntrack").read_text()) for folder in (recorded, out)

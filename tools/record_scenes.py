@@ -23,7 +23,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from scene_bench import Bench, Host, Recorded, fetch  # noqa: E402 - found beside this file
-from scene_rules import DOCKER, GATEWAY, HOST_FIREWALL, ServicePort, kube_proxy  # noqa: E402
+from scene_rules import (  # noqa: E402
+    DOCKER,
+    GATEWAY,
+    HOST_FIREWALL,
+    SET_FIREWALL,
+    SETS,
+    ServicePort,
+    kube_proxy,
+)
 
 from netemu.livekernel.runner import LogPhase  # noqa: E402 - found above this file
 from netemu.wire.capture import Direction  # noqa: E402
@@ -32,8 +40,11 @@ from netemu.wire.pcapng_writer import PcapngWriter  # noqa: E402
 SYSCTLS = ("net.ipv4.", "net.bridge.", "net.netfilter.")
 """What a scene keeps of sysctl -a: the machine's other parameters are nobody's business."""
 
-LEFT_OUT = ("ip6tables", "iptables-nft", "iptables-save", "ipset", "ipvsadm", "bridge_-j_mdb")
+LEFT_OUT = ("ip6tables", "iptables-nft", "iptables-save", "ipvsadm", "bridge_-j_mdb")
 """What would be empty, or would say the same once more."""
+
+IPSET = "ipset_save"
+"""Left out where it is empty."""
 
 CLIENT = "192.0.2.9"
 PAGE = b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + b"hello from a pod\n" * 60
@@ -211,6 +222,31 @@ def idle(bench: Bench) -> Callable[[], None]:
     return traffic
 
 
+def ipset(bench: Bench) -> Callable[[], None]:
+    """A host that keeps IP sets of whom it blocks, what is open and who scanned it."""
+    client = uplink(bench)
+    client.namespace.run(["ip", "addr", "add", "192.0.2.10/24", "dev", "eth0"])
+    bench.sets(SETS)
+    bench.rules(SET_FIREWALL)
+
+    def connect(port: int, source: str, source_port: int) -> None:
+        with client.socket(socket.SOCK_STREAM, bind=(source, source_port)) as probe:
+            probe.settimeout(0.2)
+            with suppress(OSError):
+                probe.connect(("192.0.2.1", port))
+
+    def traffic() -> None:
+        client.ping("192.0.2.1", identifier=50)
+        connect(443, CLIENT, 40000)
+        connect(22, "192.0.2.10", 40001)
+        connect(8080, CLIENT, 40002)
+        connect(443, CLIENT, 40003)
+        connect(2222, CLIENT, 40004)
+        client.ping("192.0.2.1", identifier=51)
+
+    return traffic
+
+
 SCENES = (
     Scene(
         name="clusterip",
@@ -240,6 +276,12 @@ SCENES = (
         "pass, rest until their entries expire, and their late packets meet nobody",
         build=idle,
     ),
+    Scene(
+        name="ipset",
+        about="IP sets: networks with an exception, ports, a list of sets, and a set that a rule "
+        "fills with whoever tries a closed port",
+        build=ipset,
+    ),
 )
 
 
@@ -256,6 +298,8 @@ def record(scene: Scene, root: Path = ROOT) -> None:
         after = bench.after()
     finally:
         bench.close()
+    if not files.get(IPSET):
+        files.pop(IPSET, None)
     files["sysctl_-a"] = "".join(
         line + "\n" for line in files["sysctl_-a"].splitlines() if line.startswith(SYSCTLS)
     )

@@ -157,6 +157,10 @@ class Bench:
         """Load iptables-save text into the node."""
         self.node.run(["iptables-legacy-restore"], text)
 
+    def sets(self, text: str) -> None:
+        """Load ipset text into the node."""
+        self.node.run(["ipset", "restore"], text)
+
     def settle(self) -> None:
         """Wait until bridge ports forward and the node has told its multicast groups."""
         time.sleep(3)
@@ -174,7 +178,8 @@ class Bench:
     def after(self) -> dict[str, str]:
         """Return what the node holds now, in the files of `netemu replay --out`."""
         rules = self.node.run(["iptables-legacy-save", "-c"])
-        return {
+        sets = self.node.run(["ipset", "save"])
+        return ({"ipset-save": sets} if sets else {}) | {
             "iptables-save": "".join(
                 line + "\n" for line in rules.splitlines() if not line.startswith("#")
             ),

@@ -203,6 +203,34 @@ COMMIT
 COMMIT
 """
 
+SETS = """\
+create BLOCKED hash:net counters
+add BLOCKED 192.0.2.0/28
+add BLOCKED 192.0.2.9 nomatch
+create OPEN bitmap:port range 0-1024
+add OPEN 22
+add OPEN 443
+create ADMINS hash:ip,port
+add ADMINS 192.0.2.9,tcp:2222
+create SCANNERS hash:ip timeout 600 counters maxelem 8
+create LIMITED list:set
+add LIMITED BLOCKED
+add LIMITED SCANNERS
+"""
+
+SET_FIREWALL = """\
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -p tcp -m set --match-set ADMINS src,dst -j ACCEPT
+-A INPUT -m set --match-set LIMITED src -j DROP
+-A INPUT -p tcp -m set --match-set OPEN dst -j ACCEPT
+-A INPUT -p icmp -j ACCEPT
+-A INPUT -j SET --add-set SCANNERS src --exist
+COMMIT
+"""
+
 HOST_FIREWALL = """\
 *raw
 :PREROUTING ACCEPT [0:0]

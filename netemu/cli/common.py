@@ -38,6 +38,7 @@ class NodeOptions:
     kernel: str
     time: str | None
     host: str | None = None
+    ipset: str | None = None
 
     def read(self) -> NodeSpec:
         """Read the node's input."""
@@ -52,6 +53,7 @@ class NodeOptions:
             routes=self.routes,
             sysctls=self.sysctls,
             host=self.host,
+            ipset=self.ipset,
         )
 
     def build(self, spec: NodeSpec, start_ns: int) -> Node:
@@ -71,6 +73,10 @@ def node_options(function: Function) -> Function:
         function = decorate(function)
     return function
 
+
+ipset_option = click.option(
+    "--ipset", metavar="FILE", help="IP sets for the rules, as `ipset save` prints them."
+)
 
 _NODE_OPTIONS: list[Callable[[Function], Function]] = [
     click.argument("node", metavar="NODE"),
@@ -98,6 +104,7 @@ _NODE_OPTIONS: list[Callable[[Function], Function]] = [
         help="Add a route.",
     ),
     click.option("--sysctl", "sysctls", multiple=True, metavar="K=V", help="Set a parameter."),
+    ipset_option,
     click.option("--seed", type=int, default=0, show_default=True, help="Seed of all chance."),
     click.option(
         "--kernel",

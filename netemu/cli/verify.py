@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from netemu.cli.captures import parse_input
-from netemu.cli.common import KERNELS, NodeOptions
+from netemu.cli.common import KERNELS, NodeOptions, ipset_option
 from netemu.cli.replay import replay_captures
 from netemu.errors import UsageError
 from netemu.livekernel.case import Case, InputFrame, LocalPacket
@@ -62,6 +62,7 @@ SAY_EVERY = 50
     "--route", "routes", multiple=True, metavar="PREFIX[,via=IP][,dev=DEV]", help="Add a route."
 )
 @click.option("--sysctl", "sysctls", multiple=True, metavar="K=V", help="Set a parameter.")
+@ipset_option
 def command(
     node: str | None,
     inputs: tuple[str, ...],
@@ -76,6 +77,7 @@ def command(
     addresses: tuple[str, ...],
     routes: tuple[str, ...],
     sysctls: tuple[str, ...],
+    ipset: str | None,
 ) -> int:
     """Run the same packets through netemu and through the live kernel (Linux, root).
 
@@ -83,8 +85,8 @@ def command(
     traffic; a directory that an earlier run wrote is run again, and a lab is played with the same
     programs on real sockets, its frames compared at every device. The kernel works in throw-away
     network namespaces. Compared are frames on every port byte for byte, kernel log, counters,
-    connections, neighbours and bridge tables. Exit 1 with the first difference, and a directory
-    that reproduces it.
+    connections, IP sets, neighbours and bridge tables. Exit 1 with the first difference, and a
+    directory that reproduces it.
     """
     if (node is None) == (count is None):
         raise UsageError("give either NODE with --in DEV=FILE, or --random N")
@@ -102,6 +104,7 @@ def command(
         addresses=addresses,
         routes=routes,
         sysctls=sysctls,
+        ipset=ipset,
         seed=seed,
         kernel=KERNELS[0],
         time=None,

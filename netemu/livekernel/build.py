@@ -20,6 +20,7 @@ from netemu.livekernel.namespace import (
     sync_link,
     write_sysctl,
 )
+from netemu.livekernel.sets import commands_of, refill
 from netemu.sim.spec import NamespaceSpec, NodeSpec, RouteSpec, SocketSpec
 from netemu.sysctl import CONF_DEFAULTS
 from netemu.wire.address import format_address, parse_prefix
@@ -174,6 +175,8 @@ class BuiltNode:
         ):
             if lines:
                 run_tool(["bridge", "-batch", "-"], "\n".join(lines) + "\n")
+        if spec.ipset is not None:
+            run_tool(["ipset", "restore"], commands_of(spec.ipset.text))
         if spec.rules4 is not None:
             restore = f"iptables-{spec.backend}-restore"
             run_tool([restore, "-c"], spec.rules4.text)
@@ -185,6 +188,13 @@ class BuiltNode:
                 continue  # the lab's own programs open their sockets themselves
             transparent = spec.rules4 is not None and "-j TPROXY" in spec.rules4.text
             self.sockets.append(_listen(listener, transparent=transparent))
+
+    def refresh_sets(self) -> None:
+        """Fill sets with timeouts anew, so that their time begins with the case's."""
+        for spec in self.node.namespaces():
+            if spec.ipset is not None and (again := refill(spec.ipset.text)):
+                with self.spaces[spec.name].entered():
+                    run_tool(["ipset", "restore"], again)
 
 
 def _write_all(values: dict[str, str]) -> None:

@@ -86,6 +86,8 @@ class Result:
     """Kernel log lines about packets, in order."""
     rules: dict[str, str] = field(default_factory=dict)
     """iptables-save -c, without comment lines, tables in the order of the input."""
+    sets: dict[str, list[str]] = field(default_factory=dict)
+    """Lines of ipset save."""
     conntrack: dict[str, list[str]] = field(default_factory=dict)
     """Rows of conntrack -L."""
     neighbours: dict[str, list[str]] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from netemu.livekernel.case import Case, InputFrame, Result
 from netemu.livekernel.draws import Draws
 from netemu.livekernel.frametext import describe_frame
 from netemu.livekernel.masks import Masks
+from netemu.livekernel.sets import first_set_difference
 
 TIMEOUT_TOLERANCE_S = 1
 
@@ -22,7 +23,7 @@ class Difference:
     """The first thing that is not equal."""
 
     kind: str
-    """`frames`, `log`, `rules`, `conntrack`, `neigh` or `fdb`."""
+    """`frames`, `log`, `rules`, `sets`, `conntrack`, `neigh` or `fdb`."""
     where: str
     """Device or namespace."""
     detail: str
@@ -72,6 +73,10 @@ def differences(case: Case, kernel: Result, netemu: Result) -> Iterator[Differen
         )
         if found:
             yield Difference(kind="rules", where=where, detail=found)
+    for where, rows in kernel.sets.items():
+        found = first_set_difference(rows, netemu.sets.get(where, []), _ipset_text(case, where))
+        if found:
+            yield Difference(kind="sets", where=where, detail=found)
     for where, rows in kernel.conntrack.items():
         translated = [draws.text(row) for row in rows]
         found = _conntrack(draws, translated, netemu.conntrack.get(where, []))
@@ -86,6 +91,13 @@ def differences(case: Case, kernel: Result, netemu: Result) -> Iterator[Differen
             found = _unordered(_rows(kind, rows), _rows(kind, theirs.get(where, [])))
             if found:
                 yield Difference(kind=kind, where=where, detail=found)
+
+
+def _ipset_text(case: Case, namespace: str) -> str:
+    """Return the text that the sets of a namespace were made from."""
+    files = {space.name: space.ipset for space in case.node.namespaces()}
+    file = files.get(namespace)
+    return file.text if file is not None else ""
 
 
 def first_difference(case: Case, kernel: Result, netemu: Result) -> Difference | None:

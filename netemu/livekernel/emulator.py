@@ -72,6 +72,8 @@ class EmulatedNode:
             rows = text.splitlines()
             if kind == "iptables-save":
                 result.rules[namespace] = canonical_rules(text, models[namespace])
+            elif kind == "ipset-save":
+                result.sets[namespace] = rows
             elif kind == "conntrack":
                 result.conntrack[namespace] = rows
             elif kind == "neigh":

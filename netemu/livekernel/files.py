@@ -86,7 +86,7 @@ def _local_packet(record: dict[str, object]) -> LocalPacket:
     )
 
 
-STATE_FILES = ("iptables-save", "conntrack", "neigh", "fdb")
+STATE_FILES = ("iptables-save", "ipset-save", "conntrack", "neigh", "fdb")
 
 
 def save_result(result: Result, directory: Path) -> None:
@@ -99,6 +99,7 @@ def save_result(result: Result, directory: Path) -> None:
     for namespace, text in result.rules.items():
         _write(directory / device_key(namespace, "iptables-save"), text.splitlines())
     for name, parts in (
+        ("ipset-save", result.sets),
         ("conntrack", result.conntrack),
         ("neigh", result.neighbours),
         ("fdb", result.fdb),
@@ -122,6 +123,8 @@ def load_result(directory: Path) -> Result:
             key = "" if namespace == "." else namespace
             if name == "iptables-save":
                 result.rules[key] = "".join(f"{row}\n" for row in rows)
+            elif name == "ipset-save":
+                result.sets[key] = rows
             elif name == "conntrack":
                 result.conntrack[key] = rows
             elif name == "neigh":

@@ -20,6 +20,7 @@ _ABOUT_PACKETS = re.compile(
     r"IN=\S* OUT=|martian|source route option|^ll header: |received packet on \S+ with own address"
     r"|migrated from|neighbor table overflow|ate my IP address|nf_conntrack: table full"
 )
+_SET_FULL = re.compile(r"Set (\S+) is full, maxelem \d+ reached")
 _DEVICE = re.compile(
     r"(?:IN|OUT|PHYSIN|PHYSOUT)=(\S+)|\bon dev (\S+)|, dev (\S+)|received packet on (\S+) with"
     r"|^(\S+): \S+ migrated from"
@@ -58,10 +59,10 @@ class KernelLog:
             if text is not None:
                 self._lines.append(text)
 
-    def lines(self, devices: Iterable[str]) -> list[str]:
-        """Return all lines about packets that name only `devices`."""
+    def lines(self, devices: Iterable[str], sets: Iterable[str] = ()) -> list[str]:
+        """Return all lines about packets that name only `devices` and `sets`."""
         self.drain()
-        return relevant_lines(self._lines, set(devices))
+        return relevant_lines(self._lines, set(devices), set(sets))
 
 
 def record_text(record: bytes) -> str | None:
@@ -77,11 +78,16 @@ def record_text(record: bytes) -> str | None:
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
 
 
-def relevant_lines(lines: Iterable[str], devices: set[str]) -> list[str]:
-    """Leave out lines that are not about packets or that name a device not in `devices`."""
+def relevant_lines(
+    lines: Iterable[str], devices: set[str], sets: set[str] | frozenset[str] = frozenset()
+) -> list[str]:
+    """Leave out lines that are not about packets, and devices and IP sets of others."""
     kept: list[str] = []
     foreign = False
     for line in lines:
+        full = _SET_FULL.fullmatch(line)
+        if full is not None and full[1] in sets:
+            kept.append(line)
         if not _ABOUT_PACKETS.search(line):
             continue
         if line.startswith("ll header: "):  # belongs to the martian line before it

@@ -23,7 +23,9 @@ MASKS = {
     "icmp-time": "time of day in an ICMP timestamp reply",
     "use": "reference count of a connection",
     "order": "rows of conntrack, neighbours and FDB stand in order of random hashes",
-    "time": "timeouts of connections may differ by a second, since real time passes",
+    "time": "timeouts of connections and of elements of IP sets may differ by a second, since real"
+    " time passes",
+    "initval": "hash seeds of IP sets whose text names none, and the order that they give",
 }
 """Name of each mask, and what it leaves out."""
 

@@ -35,6 +35,7 @@ TOOLS = {
     "iptables-legacy-restore": "iptables",
     "iptables-legacy-save": "iptables",
     "conntrack": "conntrack",
+    "ipset": "ipset",
 }
 """Programs that a case needs, and the Debian package of each."""
 

@@ -26,6 +26,7 @@ from netemu.livekernel.case import Case, InputFrame, LocalPacket, OutputFrame, R
 from netemu.livekernel.compare import Follower
 from netemu.livekernel.namespace import require_kernel, run_tool
 from netemu.livekernel.ruletext import canonical_rules
+from netemu.livekernel.sets import set_names
 from netemu.livekernel.tap import Tap
 from netemu.sim.spec import NamespaceSpec, NodeSpec
 
@@ -123,6 +124,7 @@ class LiveNode:
         """Begin to listen, and let the case's time begin now."""
         if self._phase is None:
             self._phase = LogPhase()
+        self._built.refresh_sets()
         self._tap.heard()
         self._start_ns = time.monotonic_ns()
         self._result.uptime_ns = self._start_ns - jiffies_lag_ns()
@@ -202,7 +204,7 @@ class LiveNode:
             self.hear()
             time.sleep(LATE_NS / 4e9)
         devices = {link.name for space in self.node.namespaces() for link in space.links}
-        self._result.log = self._phase.log.lines(devices | {"lo"})
+        self._result.log = self._phase.log.lines(devices | {"lo"}, set_names(self.node))
         self._end_phase()
         for space in self.node.namespaces():
             with self._built.spaces[space.name].entered():
@@ -214,6 +216,8 @@ def _collect(space: NamespaceSpec, result: Result) -> None:
     if space.rules4 is not None:
         saved = run_tool([f"iptables-{space.backend}-save", "-c"])
         result.rules[space.name] = canonical_rules(saved, space.rules4.text)
+    if space.ipset is not None:
+        result.sets[space.name] = run_tool(["ipset", "save"]).splitlines()
     rows = run_tool(["conntrack", "-L"]).splitlines()
     result.conntrack[space.name] = rows
     result.neighbours[space.name] = run_tool(["ip", "-4", "neigh"]).splitlines()

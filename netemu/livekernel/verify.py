@@ -16,7 +16,7 @@ from netemu.livekernel.case import Case, InputFrame, LocalPacket, Result
 from netemu.livekernel.compare import Difference, first_difference
 from netemu.livekernel.emulator import emulate_case
 from netemu.livekernel.files import save_case
-from netemu.livekernel.generate.record import record_random
+from netemu.livekernel.generate.record import SETS_PERCENT, record_random
 from netemu.livekernel.minimise import minimise
 from netemu.livekernel.runner import run_case
 
@@ -88,10 +88,12 @@ def _compare(case: Case, kernel: Result, netemu: Result) -> Difference | None:
     return first_difference(case, kernel, netemu)
 
 
-def verify_random(count: int, seed: int = 0) -> Iterator[Outcome]:
+def verify_random(
+    count: int, seed: int = 0, *, sets_percent: int = SETS_PERCENT
+) -> Iterator[Outcome]:
     """Verify `count` random cases, of the seeds from `seed` on."""
     for number in range(seed, seed + count):
-        case, kernel = record_random(number)
+        case, kernel = record_random(number, sets_percent=sets_percent)
         yield verify_case(case, kernel)
 
 

@@ -27,10 +27,12 @@ from netemu.net import Net, PacketIds
 from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.helpers import nf_conntrack_helpers_init
 from netemu.netfilter.hook import Family
+from netemu.netfilter.ipset.core import IpSets
 from netemu.netfilter.xtables.log import syslog_net_init
 from netemu.netfilter.xtables.model import Rule, Ruleset
 from netemu.netfilter.xtables.table import register_table, replace_table
 from netemu.ruleset import parse_ruleset
+from netemu.ruleset.ipset import read_sets
 from netemu.ruleset.ipvsadm import apply_ipvs
 from netemu.sim.admin import add_address, delete_device
 from netemu.sim.devices import make_devices
@@ -244,7 +246,8 @@ class Node:
 def build_node(spec: NodeSpec, *, seed: int = 0, kernel: str = "6.18", start_ns: int = 0) -> Node:
     """Build a node whose clock stands at `start_ns` (since 1970).
 
-    Raises UsageError for an unknown kernel profile, RulesetError for rules that would not load.
+    Raises UsageError for an unknown kernel profile, RulesetError for rules that would not load,
+    SetTextError for sets that would not.
     """
     hz = KERNEL_HZ.get(kernel)
     if hz is None:
@@ -346,6 +349,8 @@ def _fill_namespace(space: Namespace) -> list[str]:
     net.generic(NeighbourTable).load(spec.neighbours)
     net.generic(ProxyQueue).load(spec.proxies)
     _open_sockets(net, spec)
+    if spec.ipset is not None:
+        read_sets(spec.ipset.text, spec.ipset.name, net.generic(IpSets))
     notes: list[str] = []
     if spec.ipvs is not None:
         notes = apply_ipvs(net, spec.ipvs.text, spec.ipvs.name)

@@ -1,8 +1,8 @@
 """What a node holds at an instant, as the tools print it, and one record per packet.
 
-File names are those of the replay directory: `iptables-save`, `conntrack`, `conntrack-expect` where
-a helper expects something, `neigh`, `fdb`, `ipvsadm-Ln` and `-Lnc` where there are virtual servers;
-those of another namespace stand below its name.
+File names are those of the replay directory: `iptables-save`, `ipset-save`, `conntrack`,
+`conntrack-expect` where a helper expects something, `neigh`, `fdb`, `ipvsadm-Ln` and `-Lnc` where
+there are virtual servers; those of another namespace stand below its name.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from netemu.ip.vxlan import Vxlan
 from netemu.link.bridge import Bridge
 from netemu.netfilter.conntrack.expect import Expectations
 from netemu.netfilter.conntrack.table import Conntrack, Form
+from netemu.netfilter.ipset.core import IpSets
 from netemu.netfilter.ipvs.table import Ipvs
 from netemu.netfilter.ipvs.text import list_connections, list_services
 from netemu.netfilter.xtables.model import Rule
 from netemu.ruleset import print_ruleset
+from netemu.ruleset.ipset import print_sets
 from netemu.sim.node import Namespace, Node
 from netemu.sim.replay import Comparison, Injected, Replay
 from netemu.sim.wiring import device_key
@@ -50,6 +52,8 @@ def _namespace_files(space: Namespace, form: Form) -> dict[str, str]:
         files["iptables-save"] = print_ruleset(
             space.ruleset, counters=True, backend=space.spec.backend
         )
+    if net.generic(IpSets):
+        files["ipset-save"] = print_sets(net.generic(IpSets))
     if space.spec.ipvs is not None or net.generic(Ipvs).in_use:
         files["ipvsadm-Ln"] = list_services(net)
         files["ipvsadm-Lnc"] = list_connections(net)

@@ -41,6 +41,7 @@ def read_node(  # noqa: PLR0913 - one keyword per command-line option
     routes: Sequence[str] = (),
     sysctls: Sequence[str] = (),
     host: str | None = None,
+    ipset: str | None = None,
 ) -> NodeSpec:
     """Read a NODE: a snapshot or sosreport (directory or archive), iptables-save text, or a lab.
 
@@ -53,6 +54,7 @@ def read_node(  # noqa: PLR0913 - one keyword per command-line option
         routes: `PREFIX[,via=IP][,dev=DEV]` each.
         sysctls: `KEY=VALUE` each.
         host: the host of a lab that is looked at; its first one otherwise.
+        ipset: file of `ipset save` text for the main namespace, instead of the snapshot's own.
 
     """
     if backend not in (None, *BACKENDS):
@@ -73,6 +75,10 @@ def read_node(  # noqa: PLR0913 - one keyword per command-line option
     else:
         file = _rule_file(path, as_kind)
         node = bare_node(file, changes, family=family, backend=backend)
+    if ipset is not None:
+        node.main.ipset = TextFile(name=ipset, text=_read_text(ipset))
+        lacks = f"no {ITEM['ipset'].name}:"
+        node.notes = [note for note in node.notes if not note.startswith(lacks)]
     return node
 
 
@@ -144,7 +150,7 @@ def _read_text(path: str) -> str:
         return sys.stdin.read()
     try:
         if Path(path).stat().st_size > SIZE_LIMIT:
-            message = "is too large for iptables-save text"
+            message = "is too large for iptables-save or ipset text"
             raise SnapshotError(message, file=path)
         with open(path, "rb") as file:
             data = file.read()

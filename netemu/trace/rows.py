@@ -104,6 +104,7 @@ class _Builder:
         self.everything = everything
         self.beyond_l2: set[tuple[int, str]] = set()
         self.chance: dict[int, str] = {}
+        self.lookups: dict[int, list[str]] = {}
         self.bound: dict[tuple[int, str], str] = {}
         self.stamp = Stamp(time_ns=0, node="", packet_id=0, parent_id=0)
 
@@ -263,6 +264,7 @@ class _Builder:
 
     def rule_visited(self, event: events.RuleVisited) -> None:
         chance = self.chance.pop(self.stamp.packet_id, "")
+        lookups = self.lookups.pop(self.stamp.packet_id, [])
         if not event.matched and not self.everything and not chance:
             return
         text, comment = split_comment(event.text)
@@ -271,6 +273,8 @@ class _Builder:
         row.comment = comment
         if chance:
             row.effects.append(chance)
+        if event.matched:
+            row.effects += lookups
         if not event.matched:
             row.tone = "miss"
             value = f", it is {event.value}" if event.value else ""
@@ -311,6 +315,17 @@ class _Builder:
         self.chance[self.stamp.packet_id] = (
             f"draw {event.value / CHANCES:.3f} of {event.threshold / CHANCES:.3f}: {result}"
         )
+
+    def set_looked_up(self, event: events.SetLookedUp) -> None:
+        text = f"{event.key or 'nothing'} {'in' if event.matched else 'not in'} {event.set}"
+        if event.why and event.why != event.key:
+            text += f" ({event.why})"
+        self.lookups.setdefault(self.stamp.packet_id, []).append(text)
+
+    def set_changed(self, event: events.SetChanged) -> None:
+        side = "to" if event.change == "add" else "from"
+        text = f"{event.change} {event.key or 'nothing'} {side} {event.set}"
+        self.effect(f"{text}, refused: {event.why}" if event.why else text)
 
     def nat_bound(self, event: events.NatBound) -> None:
         change = f"{event.before} -> {event.after}"
@@ -398,6 +413,8 @@ _HANDLERS: dict[type[Event], _Handler] = _handlers(
     MarkChanged=_Builder.mark_changed,
     RecordSent=_Builder.record_sent,
     ChanceDrawn=_Builder.chance_drawn,
+    SetLookedUp=_Builder.set_looked_up,
+    SetChanged=_Builder.set_changed,
     NatBound=_Builder.nat_bound,
     IpvsServiceFound=_Builder.service_found,
     ServerChosen=_Builder.server_chosen,

@@ -27,7 +27,7 @@ def recorder():
     return module
 
 
-@pytest.mark.parametrize("name", ["clusterip", "hairpin", "docker", "firewall"])
+@pytest.mark.parametrize("name", ["clusterip", "hairpin", "docker", "firewall", "ipset"])
 def test_a_fresh_recording_replays(recorder, name, tmp_path, capsys):
     scene = next(scene for scene in recorder.SCENES if scene.name == name)
     for folder in ("rulesets", "captures"):

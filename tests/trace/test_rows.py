@@ -194,3 +194,20 @@ def test_a_scheduler_shows_its_figures():
     assert "TCP 10.96.0.1:80  (bucket 87 of 256)" in found[0]
     assert "10.0.0.3:80  overhead 0 / weight 3" in found[1]
     assert "wlc takes 10.0.0.3:80: the least overhead / weight" in found[2]
+
+
+def test_what_a_set_was_asked_stands_in_the_rule_that_asked():
+    asked = events.SetLookedUp(
+        set="NETS", type="hash:net", key="10.0.0.1", matched=True, why="10.0.0.0/8"
+    )
+    rule = visited("FORWARD", 9, "-m set --match-set NETS src -j ACCEPT")
+    (row,) = rows_of([told(asked, "FORWARD"), told(rule, "FORWARD")])
+    assert row.effects == ["10.0.0.1 in NETS (10.0.0.0/8)"]
+
+
+def test_what_a_rule_did_to_a_set_is_its_effect():
+    rule = visited("FORWARD", 9, "-j SET --add-set a src")
+    done = events.SetChanged(set="a", change="add", key="10.0.0.1", why="")
+    full = events.SetChanged(set="b", change="del", key="", why="full")
+    (row,) = rows_of([told(event, "FORWARD") for event in (rule, done, full)])
+    assert row.effects == ["add 10.0.0.1 to a", "del nothing from b, refused: full"]

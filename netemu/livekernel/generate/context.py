@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from netemu.livekernel.generate.dice import Dice
 from netemu.livekernel.generate.world import FAR_NETS, VIPS, World
 from netemu.wire.address import format_address
+
+
+class SetSketch(NamedTuple):
+    """One IP set, as far as rules need it."""
+
+    name: str
+    kind: str
+    extensions: tuple[str, ...]
+
+    @property
+    def dimension(self) -> int:
+        """How many directions a rule must give."""
+        return 1 if self.kind == "list:set" else self.kind.count(",") + 1
 
 
 @dataclass(slots=True)
@@ -21,6 +36,8 @@ class RuleContext:
     """Built-in chains from which the rule can be reached."""
     user_chains: list[str] = field(default_factory=list)
     """Chains that may be jumped to from here."""
+    sets: Sequence[SetSketch] = ()
+    """IP sets that rules may name."""
     protocol: str = ""
     """Of `-p`, without inversion; empty when the rule says none or inverts it."""
     has_ports: bool = False

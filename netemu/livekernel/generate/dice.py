@@ -42,6 +42,12 @@ class Dice:
         """Draw a part of `items`, each with a chance of `percent`."""
         return [item for item in items if self.chance(percent)]
 
+    def shuffle(self, items: list[Item]) -> None:
+        """Put `items` into any order (Fisher and Yates)."""
+        for last in range(len(items) - 1, 0, -1):
+            other = self.between(0, last)
+            items[last], items[other] = items[other], items[last]
+
     def octets(self, length: int) -> bytes:
         """Draw a payload."""
         return bytes(self._stream.below(256) for _ in range(length))

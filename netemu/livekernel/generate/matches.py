@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from netemu.livekernel.generate.context import RuleContext
 from netemu.livekernel.generate.dice import Dice
+from netemu.livekernel.generate.sets import set_match
 from netemu.livekernel.generate.world import CLIENT_PORTS, SERVICE_PORTS
 from netemu.wire.address import format_address, format_mac
 
@@ -52,6 +53,8 @@ def random_match(dice: Dice, context: RuleContext) -> str:
         (1, _comment),
         (2, _physdev),
     ]
+    if context.sets:
+        choices.append((12, set_match))
     if context.protocol in WITH_PORTS:
         choices.append((3, _multiport))
     if context.protocol in WITH_PORTS and not context.has_ports:

@@ -6,7 +6,9 @@ out again by the recorder.
 
 from __future__ import annotations
 
-from netemu.livekernel.generate.context import RuleContext
+from collections.abc import Sequence
+
+from netemu.livekernel.generate.context import RuleContext, SetSketch
 from netemu.livekernel.generate.dice import Dice
 from netemu.livekernel.generate.matches import generic_part, random_match
 from netemu.livekernel.generate.services import service_rules
@@ -24,12 +26,12 @@ CHAINS = {
 TABLE_PERCENT = {"raw": 100, "mangle": 45, "nat": 75, "filter": 85, "security": 10}
 
 
-def random_rules(dice: Dice, world: World) -> str:
+def random_rules(dice: Dice, world: World, sets: Sequence[SetSketch] = ()) -> str:
     """Return the text of a whole ruleset."""
-    if dice.chance(30):
+    if not sets and dice.chance(30):
         return service_rules(dice, world)
     parts = [
-        _table(dice, world, table)
+        _table(dice, world, table, sets)
         for table, percent in TABLE_PERCENT.items()
         if dice.chance(percent)
     ]
@@ -48,7 +50,7 @@ HOOK_GROUPS = {
 """Built-in chains from which one user chain can be reached: that decides what it may hold."""
 
 
-def _table(dice: Dice, world: World, table: str) -> str:
+def _table(dice: Dice, world: World, table: str, sets: Sequence[SetSketch]) -> str:
     chains = CHAINS[table]
     users = {
         f"{dice.pick(('KUBE', 'USER', 'x'))}-{table}-{n}": frozenset(dice.pick(HOOK_GROUPS[table]))
@@ -63,11 +65,11 @@ def _table(dice: Dice, world: World, table: str) -> str:
         lines += [f"-A {chain} -j TRACE" for chain in chains if dice.chance(93)]
     for chain in chains:
         hooks = frozenset((chain,))
-        context = RuleContext(world, table, chain, hooks, _callable_from(users, hooks))
+        context = RuleContext(world, table, chain, hooks, _callable_from(users, hooks), sets)
         lines += _rules(dice, context, dice.weighted([(2, 0), (3, 1), (3, 2), (2, 4)]))
     for number, (user, hooks) in enumerate(users.items()):
         later = dict(list(users.items())[number + 1 :])
-        context = RuleContext(world, table, user, hooks, _callable_from(later, hooks))
+        context = RuleContext(world, table, user, hooks, _callable_from(later, hooks), sets)
         lines += _rules(dice, context, dice.between(1, 4))
     lines.append("COMMIT")
     return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from netemu.livekernel.generate.context import RuleContext
 from netemu.livekernel.generate.dice import Dice
 from netemu.livekernel.generate.matches import WITH_PORTS, any_port, mark_text
+from netemu.livekernel.generate.sets import set_target
 from netemu.livekernel.generate.world import SERVICE_PORTS
 from netemu.wire.address import format_address
 
@@ -33,6 +34,8 @@ def random_target(dice: Dice, context: RuleContext) -> str:
     ]
     if context.user_chains:
         choices.append((5, _jump))
+    if context.sets:
+        choices.append((5, set_target))
     choices += _OF_TABLE[context.table](context)
     return dice.weighted(choices)(dice, context)
 

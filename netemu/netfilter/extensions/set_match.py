@@ -2,19 +2,30 @@
 
 Kernel: net/netfilter/xt_set.c (set_match_v4).
 
-Differs from Linux: netemu has no IP sets yet, so that a rule with this match is read and printed,
-but a node refuses to run it.
+The sets are those of the namespace (see netfilter/ipset). A direction is given for each dimension
+of the set; a set of the other family or with more dimensions never matches. The lookup counts the
+packet in the element that it hits, whatever the rule's later matches say.
 """
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from netemu.errors import RulesetError
+from netemu.events import SetLookedUp
 from netemu.net import Net
+from netemu.netfilter.ipset.core import ip_set_test
+from netemu.netfilter.ipset.extension import Wanted
+from netemu.netfilter.ipset.ip_set import AdtOptions
 from netemu.netfilter.xtables.kinds import U64, OptionCall, Unsigned
 from netemu.netfilter.xtables.kit import Given, Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.set_asking import (
+    key_of,
+    misfit,
+    packet_of,
+    refer_to,
+    set_of,
+    sources_of,
+)
 from netemu.netfilter.xtables.set_names import SetAndDirections, SetReference
 from netemu.skb import Skb
 
@@ -37,25 +48,97 @@ class Counter(Unsigned):
 class SetMatch:
     """struct xt_set_info_match_v4."""
 
-    __slots__ = ("invert", "reference")
+    __slots__ = (
+        "counts",
+        "counts_below",
+        "invert",
+        "name",
+        "octets",
+        "octets_op",
+        "packets",
+        "packets_op",
+        "return_nomatch",
+        "sources",
+    )
 
     def __init__(self, settings: Settings) -> None:
-        """Take what must be there."""
-        self.reference = settings.need("match-set", SetReference)
+        """Take the options apart."""
+        reference = settings.need("match-set", SetReference)
+        self.name = reference.name
+        self.sources = sources_of(reference)
         self.invert = settings.inverted("match-set")
+        self.return_nomatch = "return-nomatch" in settings
+        self.counts = not _is_off(settings, "update-counters")
+        self.counts_below = not _is_off(settings, "update-subcounters")
+        self.packets_op, self.packets = _comparison(settings, "packets")
+        self.octets_op, self.octets = _comparison(settings, "bytes")
+
+    def options(self, param: XtParam) -> AdtOptions:
+        """Return what is asked of the set for one packet."""
+        return AdtOptions(
+            family=param.family,
+            sources=self.sources,
+            return_nomatch=self.return_nomatch,
+            skip_counters=not self.counts,
+            skip_subcounters=not self.counts_below,
+            match_counters=bool(self.packets_op or self.octets_op),
+            wanted=Wanted(
+                packets_op=self.packets_op,
+                packets=self.packets,
+                octets_op=self.octets_op,
+                octets=self.octets,
+            ),
+        )
+
+
+def _is_off(settings: Settings, name: str) -> bool:
+    return any(given.inverted for given in _uses(settings, name))
+
+
+def _comparison(settings: Settings, counter: str) -> tuple[str, int]:
+    """Return how a counter is compared, `eq` behind a `!` being `ne`, and with what."""
+    for comparison in _COMPARISONS:
+        name = f"{counter}-{comparison}"
+        if name in settings:
+            operation = "ne" if settings.inverted(name) else comparison
+            return operation, settings.need(name, int)
+    return "", 0
 
 
 def set_match(info: SetMatch, skb: Skb, param: XtParam) -> bool:
-    """Be always false: `attach_set` lets no such rule come here."""
-    return False
+    """Look the packet up in the set (set_match_v4)."""
+    asked = set_of(param.net, info.name)
+    packet = packet_of(skb, param)
+    options = info.options(param)
+    matched = ip_set_test(asked, packet, options)
+    if param.net.sink is not None:
+        param.net.tell(
+            skb,
+            SetLookedUp(
+                set=asked.name,
+                type=asked.type.name,
+                key=key_of(asked, packet, options),
+                matched=matched,
+                why=misfit(asked, options) or options.wanted.note,
+            ),
+        )
+    return matched != info.invert
 
 
-def attach_set(net: Net, info: SetMatch) -> NoReturn:
-    """Refuse to run the rule."""
-    raise RulesetError(
-        f"set: the rule asks for IP set `{info.reference.name}', and netemu has no IP sets yet; "
-        "the rule can be read and printed, but not run"
-    )
+def describe_set(info: SetMatch, skb: Skb, param: XtParam) -> str:
+    """Say what was looked up, and what came of it."""
+    asked = set_of(param.net, info.name)
+    options = info.options(param)
+    why = misfit(asked, options)
+    if why:
+        return why
+    key = key_of(asked, packet_of(skb, param), options) or "the packet"
+    return f"{key}, {'in' if info.invert else 'not in'} {info.name}"
+
+
+def attach_set(net: Net, info: SetMatch) -> None:
+    """Hold on to the set (set_match_v4_checkentry)."""
+    refer_to(net, "match-set", info.name)
 
 
 def _uses(settings: Settings, *names: str) -> list[Given]:
@@ -110,7 +193,7 @@ MATCHES = (
     Match(
         name="set",
         kernel="xt_set.c",
-        duty="Looks the packet up in an IP set; netemu has none yet and refuses to run the rule.",
+        duty="Looks the packet up in an IP set.",
         options=(
             Option(
                 "match-set",
@@ -150,5 +233,6 @@ MATCHES = (
         build=SetMatch,
         evaluate=set_match,
         attach=attach_set,
+        describe=describe_set,
     ),
 )

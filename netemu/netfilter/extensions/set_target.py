@@ -2,20 +2,33 @@
 
 Kernel: net/netfilter/xt_set.c (set_target_v3, set_target_v3_checkentry).
 
-Differs from Linux: netemu has no IP sets yet, so that a rule with this target is read and printed,
-but a node refuses to run it.
+The sets are those of the namespace (see netfilter/ipset). An added element begins with the packet's
+counters; a full set, or a bucket of its table that is full, takes nothing. Devices have one queue
+here, so --map-queue changes nothing.
 """
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from netemu.errors import RulesetError
+from netemu.events import MarkChanged, SetChanged
 from netemu.net import Net
 from netemu.netfilter.hook import Hook, Verdict
+from netemu.netfilter.ipset.core import ip_set_add, ip_set_del, ip_set_test
+from netemu.netfilter.ipset.errcode import SetError
+from netemu.netfilter.ipset.extension import IPSET_MAX_TIMEOUT
+from netemu.netfilter.ipset.ip_set import AdtOptions, IpSet
+from netemu.netfilter.ipset.packet import Packet
 from netemu.netfilter.xtables.kinds import U32, OptionCall, Unsigned
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always, printed
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.set_asking import (
+    key_of,
+    misfit,
+    packet_of,
+    refer_to,
+    set_of,
+    sources_of,
+)
 from netemu.netfilter.xtables.set_names import SetAndDirections, SetReference
 from netemu.skb import Skb
 
@@ -37,22 +50,78 @@ class Timeout(Unsigned):
         return f"Invalid value for option --{call.option} or out of range 0-{self.high}"
 
 
-def build_set_target(settings: Settings) -> tuple[SetReference, ...]:
-    """Return the sets that the rule names."""
-    return tuple(settings.need(name, SetReference) for name in REFERENCES if name in settings)
+class SetTarget:
+    """struct xt_set_info_target_v3."""
+
+    __slots__ = ("exist", "mapped", "references", "timeout_s")
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the options apart."""
+        self.references = {
+            option: settings.need(option, SetReference)
+            for option in REFERENCES
+            if option in settings
+        }
+        self.exist = "exist" in settings
+        self.timeout_s = settings.get("timeout", int)
+        if self.timeout_s is not None:
+            self.timeout_s = min(self.timeout_s, IPSET_MAX_TIMEOUT)
+        self.mapped = frozenset(name for name in MAPPED if name in settings)
 
 
-def set_target(info: tuple[SetReference, ...], skb: Skb, param: XtParam) -> Verdict | None:
-    """No node runs such a rule: `attach_set_target` refuses it."""
+def set_target(info: SetTarget, skb: Skb, param: XtParam) -> Verdict | None:
+    """Add, delete, then map; whatever comes of it, the next rule is tried (set_target_v3)."""
+    packet = packet_of(skb, param)
+    for option, reference in info.references.items():
+        asked = set_of(param.net, reference.name)
+        options = AdtOptions(family=param.family, sources=sources_of(reference))
+        if option == "map-set":
+            _map(info, asked, packet, options, param)
+            continue
+        if option == "add-set":
+            options.exist = info.exist
+            options.timeout_s = info.timeout_s
+        why = misfit(asked, options)
+        key = key_of(asked, packet, options) if param.net.sink is not None else ""
+        try:
+            _ACTIONS[option](asked, packet, options)
+        except SetError as error:
+            why = why or str(error)
+        if param.net.sink is not None:
+            change = SetChanged(set=asked.name, change=option[:3], key=key, why=why)
+            param.net.tell(skb, change)
     return None
 
 
-def attach_set_target(net: Net, info: tuple[SetReference, ...]) -> NoReturn:
-    """Say that there are no sets."""
-    raise RulesetError(
-        f"SET: IP sets are not emulated yet, so there is no set `{info[0].name}' that this rule "
-        "could change; without the rule the node runs"
-    )
+_ACTIONS = {"add-set": ip_set_add, "del-set": ip_set_del}
+
+
+def _map(
+    info: SetTarget, asked: IpSet, packet: Packet, options: AdtOptions, param: XtParam
+) -> None:
+    """Take mark and priority of the element that the packet hits; there is one queue only."""
+    skb = packet.skb
+    if not ip_set_test(asked, packet, options):
+        return
+    wanted = options.wanted
+    if "map-mark" in info.mapped:
+        mark = skb.mark & ~wanted.skbmarkmask ^ wanted.skbmark
+        _change(param, skb, "mark", skb.mark, mark)
+        skb.mark = mark
+    if "map-prio" in info.mapped:
+        _change(param, skb, "priority", skb.priority, wanted.skbprio)
+        skb.priority = wanted.skbprio
+
+
+def _change(param: XtParam, skb: Skb, what: str, before: int, after: int) -> None:
+    if param.net.sink is not None and before != after:
+        param.net.tell(skb, MarkChanged(what=what, before=before, after=after))
+
+
+def attach_set_target(net: Net, info: SetTarget) -> None:
+    """Hold on to the sets (set_target_v3_checkentry)."""
+    for option, reference in info.references.items():
+        refer_to(net, option, reference.name)
 
 
 def _check_set_target(settings: Settings) -> None:
@@ -138,7 +207,7 @@ TARGETS = (
         save=_save_set_target,
         check_hooks=_check_hooks,
         shares=always,
-        build=build_set_target,
+        build=SetTarget,
         apply=set_target,
         attach=attach_set_target,
     ),

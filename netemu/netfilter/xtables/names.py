@@ -74,6 +74,15 @@ def protocol_number(name: str) -> int | None:
     return _protocols()[0].get(name, CHAIN_PROTOCOLS.get(name))
 
 
+def getprotobyname(name: str) -> int | None:
+    """Return the number that /etc/protocols has for a name or alias, as it is written there.
+
+    >>> getprotobyname("TCP"), getprotobyname("all")
+    (6, None)
+    """
+    return _protocols()[0].get(name)
+
+
 def protocol_name(number: int) -> str:
     """Return the name that iptables-save prints, or the number's digits.
 
