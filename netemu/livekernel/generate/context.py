@@ -17,6 +17,8 @@ class SetSketch(NamedTuple):
     name: str
     kind: str
     extensions: tuple[str, ...]
+    grows: bool = True
+    """Whether rules may add to it."""
 
     @property
     def dimension(self) -> int:

@@ -44,9 +44,13 @@ def random_sets(
     *,
     types: tuple[str, ...] = TYPES,
     timeouts: tuple[int, ...] = (0, 60, 600),
+    seeded: int = 85,
 ) -> tuple[str, list[SetSketch]]:
-    """Return the text of `ipset restore`, and what it makes; names are this case's own."""
-    maker = _Maker(dice, world, types, timeouts)
+    """Return the text of `ipset restore`, and what it makes; names are this case's own.
+
+    `seeded` percent of the hashes get an initval, and with it all that depends on it.
+    """
+    maker = _Maker(dice, world, types, timeouts, seeded)
     maker.make()
     return "".join(f"{line}\n" for line in _accepted(maker.lines)), maker.sets
 
@@ -66,12 +70,18 @@ class _Maker:
     """Draws the sets of one case."""
 
     def __init__(
-        self, dice: Dice, world: World, types: tuple[str, ...], timeouts: tuple[int, ...]
+        self,
+        dice: Dice,
+        world: World,
+        types: tuple[str, ...],
+        timeouts: tuple[int, ...],
+        seeded: int,
     ) -> None:
         self.dice = dice
         self.world = world
         self.types = types
         self.timeouts = timeouts
+        self.seeded = seeded
         self.lines: list[str] = []
         self.sets: list[SetSketch] = []
         self.case = f"{dice.u32():08x}"
@@ -113,7 +123,7 @@ class _Maker:
 
     def _hash_options(self, kind: str) -> list[str]:
         dice = self.dice
-        words = [f"initval 0x{dice.u32():08x}"] if dice.chance(85) else []
+        words = [f"initval 0x{dice.u32():08x}"] if dice.chance(self.seeded) else []
         if words:
             # Without an initval, who is evicted or finds no room is a matter of chance.
             if dice.chance(35):
@@ -245,7 +255,13 @@ def set_target(dice: Dice, context: RuleContext) -> str:
     """Return `-j SET` that adds, deletes or maps."""
     words = ["-j SET"]
     sketch = dice.pick(context.sets)
-    verb = dice.weighted([(6, "add"), (3, "del"), (4 if context.table == "mangle" else 0, "map")])
+    verb = dice.weighted(
+        [
+            (6 if sketch.grows else 0, "add"),
+            (3, "del"),
+            (4 if context.table == "mangle" else 0, "map"),
+        ]
+    )
     words.append(f"--{verb}-set {sketch.name} {directions(dice, sketch)}")
     if verb == "add":
         if dice.chance(40):

@@ -150,7 +150,7 @@ def _given(asked: IpSet, packet: Packet, options: AdtOptions) -> Given:
     timeout_s = asked.timeout_s
     if timeout_s is not None and options.timeout_s is not None:
         timeout_s = options.timeout_s
-    return Given(timeout_s=timeout_s, packets=1, octets=len(packet.skb.data))
+    return Given(timeout_s=timeout_s, packets=1, octets=len(packet.skb.data), comment=None)
 
 
 def fits(asked: IpSet, options: AdtOptions) -> bool:

@@ -78,7 +78,8 @@ class Given:
     packets: int | None = None
     """None keeps what the slot has."""
     octets: int | None = None
-    comment: str = ""
+    comment: str | None = ""
+    """None keeps what the slot has: rules leave comments alone."""
     skbmark: int = 0
     skbmarkmask: int = 0
     skbprio: int = 0
@@ -145,7 +146,7 @@ def store(slot: Extensions, given: Given, kinds: Extension, now_jiffies: int, hz
             slot.octets = given.octets
         if given.packets is not None:
             slot.packets = given.packets
-    if kinds & Extension.COMMENT:
+    if kinds & Extension.COMMENT and given.comment is not None:
         slot.comment = given.comment
     if kinds & Extension.SKBINFO:
         slot.skbmark = given.skbmark

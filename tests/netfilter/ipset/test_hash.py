@@ -90,6 +90,18 @@ def test_what_a_rule_adds_begins_with_its_packet_counted():
     assert sets.delete("a", "src", UDP) == "MISSING"
 
 
+def test_a_rule_leaves_the_comment_alone_where_a_command_clears_it():
+    """So does Linux 6.18, but for bitmaps, whose comments go."""
+    sets = Sets('create a hash:ip comment\nadd a 10.1.2.3 comment "one"\n')
+    sets.add("a", "src", UDP, exist=True)
+    assert sets.elements("a") == ['10.1.2.3 comment "one"']
+    sets.read("add a 10.1.2.3 -exist\n")
+    assert sets.elements("a") == ["10.1.2.3"]
+    bits = Sets('create a bitmap:ip range 10.1.0.0/16 comment\nadd a 10.1.2.3 comment "one"\n')
+    bits.add("a", "src", UDP, exist=True)
+    assert bits.elements("a") == ["10.1.2.3"]
+
+
 def test_a_rule_adds_networks_of_the_longest_length_there_is():
     sets = Sets("create a hash:net\nadd a 192.168.0.0/16\nadd a 192.168.9.0/24\n")
     sets.add("a", "src", UDP)
