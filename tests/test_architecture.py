@@ -87,7 +87,8 @@ NEVER_WORDS = {"pkt", "nic", "cam", "session", "algorithm", "utils", "context", 
 ENGINE_WORDS = {"context", "flow"}
 """They are wrong for an skb and a tuple only; above the engine there are neither."""
 KERNEL_NAMES = re.compile(
-    r"flowi|udp_flow_src_port|manip_pkt|fib_lookup|ip_route_|pkt_to_tuple|pkt_type|update_flow|_flow_key|FlowKeys|skb_flow_dissect"
+    r"flowi|udp_flow_src_port|manip_pkt|fib_lookup|ip_route_|pkt_to_tuple|pkt_type|update_flow"
+    r"|_flow_key|FlowKeys|skb_flow_dissect"
 )
 """Names that the kernel gave; they stay."""
 
