@@ -293,7 +293,7 @@ def near(expected: list[str], actual: list[str], at: int, slack_s: int = 1) -> b
     return True
 
 
-def check(case: Case, run: Callable[[Case], list[Step]]) -> None:
+def check(case: Case, run: Callable[[Case], list[Step]], slack_s: int = SLACK_S) -> None:
     """Compare what was recorded with a run of now."""
     for expected, actual in zip(case.steps, run(case), strict=True):
         assert (expected.text, expected.sent, expected.logs) == (
@@ -301,7 +301,7 @@ def check(case: Case, run: Callable[[Case], list[Step]]) -> None:
         )  # fmt: skip
         for name, at in TABLES.items():
             left, right = getattr(expected, name), getattr(actual, name)
-            assert near(left, right, at, SLACK_S), (expected, actual)
+            assert near(left, right, at, slack_s), (expected, actual)
 
 
 SCRIPTS = sorted(Path(__file__).parent.glob("*.script"))
