@@ -6,8 +6,8 @@ CT attaches a template, which names the zone to look in; NOTRACK and CT --notrac
 as untracked. Either is too late for a packet that already has a connection, as on the loopback
 device. Events go to netlink listeners and change nothing here.
 
-Differs from Linux: of the connection helpers, ftp, netbios-ns, snmp and tftp are emulated. A rule
-with another one can be read and printed; loading it into a node is refused.
+Differs from Linux: of the connection helpers, ftp, irc, netbios-ns, sane, snmp and tftp are
+emulated. A rule with another one can be read and printed; loading it into a node is refused.
 """
 
 from __future__ import annotations

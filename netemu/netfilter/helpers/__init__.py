@@ -14,9 +14,16 @@ from __future__ import annotations
 
 from netemu.net import Net
 from netemu.netfilter.conntrack.helper import Helpers
-from netemu.netfilter.helpers import ftp, netbios_ns, snmp, tftp
+from netemu.netfilter.helpers import ftp, irc, netbios_ns, sane, snmp, tftp
 
-HELPERS = (ftp.HELPER, netbios_ns.HELPER, snmp.HELPER, tftp.HELPER)
+HELPERS = (
+    ftp.HELPER,
+    irc.HELPER,
+    netbios_ns.HELPER,
+    sane.HELPER,
+    snmp.HELPER,
+    tftp.HELPER,
+)
 
 
 def nf_conntrack_helpers_init(net: Net) -> None:

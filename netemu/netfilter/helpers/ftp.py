@@ -35,12 +35,12 @@ from netemu.netfilter.helpers.mangle import (
     nf_nat_exp_find_port,
     nf_nat_follow_master,
     nf_nat_mangle_tcp_packet,
+    tcp_payload_offset,
 )
 from netemu.netfilter.hook import Verdict
 from netemu.skb import Skb
 from netemu.wire.address import format_address
 from netemu.wire.ipv4 import IPPROTO_TCP
-from netemu.wire.tcp import MIN_HEADER_LEN
 
 LINES_REMEMBERED: Final = 2
 """NUM_SEQ_TO_REMEMBER."""
@@ -247,14 +247,10 @@ def ftp_help(
     net: Net, skb: Skb, transport_offset: int, connection: Connection, ctinfo: CtInfo
 ) -> Verdict:
     """Read a packet of a control connection."""
-    if ctinfo not in (CtInfo.ESTABLISHED, CtInfo.ESTABLISHED_REPLY):
+    start = tcp_payload_offset(skb, transport_offset, ctinfo)
+    if start is None:
         return Verdict.ACCEPT
     data = skb.data
-    if len(data) < transport_offset + MIN_HEADER_LEN:
-        return Verdict.ACCEPT
-    start = transport_offset + (data[transport_offset + 12] >> 4) * 4
-    if start >= len(data):
-        return Verdict.ACCEPT
     payload = bytes(data[start:])
     seq = int.from_bytes(data[transport_offset + 4 : transport_offset + 8], "big")
     direction = ctinfo_direction(ctinfo)

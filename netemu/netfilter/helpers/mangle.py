@@ -1,4 +1,4 @@
-"""What NAT does for helpers: other payload, another port, and the data connection's own binding.
+"""What helpers share: where payload begins, and how NAT changes it and binds the data connection.
 
 Kernel: net/netfilter/nf_nat_helper.c.
 """
@@ -18,12 +18,27 @@ from netemu.skb import Checksum, Skb
 from netemu.wire.checksum import fold, pseudo_header_sum
 from netemu.wire.fields import get16, set16
 from netemu.wire.ipv4 import IPv4
+from netemu.wire.tcp import MIN_HEADER_LEN
 
 MAX_PORT: Final = 0xFFFF
 MAX_ATTEMPTS: Final = 128
 """Ports that nf_nat_exp_find_port tries."""
 
 TCP_CHECK: Final = 16
+
+
+def tcp_payload_offset(skb: Skb, transport_offset: int, ctinfo: CtInfo) -> int | None:
+    """Return where the payload begins that a helper reads; None where it reads nothing.
+
+    Until both ends have spoken, and of packets without payload, nothing is read.
+    """
+    if ctinfo not in (CtInfo.ESTABLISHED, CtInfo.ESTABLISHED_REPLY):
+        return None
+    data = skb.data
+    if len(data) < transport_offset + MIN_HEADER_LEN:
+        return None
+    start = transport_offset + (data[transport_offset + 12] >> 4) * 4
+    return start if start < len(data) else None
 
 
 def nf_nat_mangle_tcp_packet(  # noqa: PLR0913 - the kernel's own parameters

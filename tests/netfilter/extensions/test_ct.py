@@ -62,9 +62,9 @@ def test_template_names_the_zone(bench, skb, options: str, zone: tuple[int, int]
 
 
 def test_other_helpers_can_be_read_but_not_run(bench) -> None:
-    with pytest.raises(RulesetError, match="helper `irc' is not emulated"):
-        bench.rule("-p tcp -j CT --helper irc", **RAW)
-    assert bench.rule("-p tcp -j CT --helper irc --notrack", **RAW).target.settings.notrack
+    with pytest.raises(RulesetError, match="helper `pptp' is not emulated"):
+        bench.rule("-p tcp -j CT --helper pptp", **RAW)
+    assert bench.rule("-p tcp -j CT --helper pptp --notrack", **RAW).target.settings.notrack
 
 
 def test_template_names_the_helper(bench, skb) -> None:
