@@ -39,6 +39,7 @@ from netemu.sim.spec import (
     NodeSpec,
     TextFile,
 )
+from netemu.sim.state import state_files
 from netemu.wire.address import format_address, parse_address, parse_mac
 from netemu.wire.checksum import internet_checksum, pseudo_header_sum
 from netemu.wire.icmp import build_icmp
@@ -314,3 +315,13 @@ CASES = [(path.stem, case) for path in SCRIPTS for case in read_cases(path.read_
 def test_script(case: Case) -> None:
     """Every packet leaves the router, and leaves entries and log lines, as the kernel had it."""
     check(case, run_netemu)
+
+
+def test_what_is_expected_is_among_the_files_of_a_replay() -> None:
+    case = next(case for stem, case in CASES if (stem, case.name) == ("tftp", "read"))
+    emulated = EmulatedNode(node_of(case))
+    assert "conntrack-expect" not in state_files(emulated.node)
+    side, frame = build_frame(case.steps[0].text)
+    emulated.send(DEVICES[side], frame)
+    found = state_files(emulated.node)["conntrack-expect"]
+    assert near(case.steps[0].expected, rows(found), 0)
