@@ -250,7 +250,8 @@ class HeaderRewritten(Event):
     """Header bytes changed: NAT, TTL, TOS."""
 
     what: str
-    """`dnat`, `snat`, `un-dnat`, `un-snat`, `ttl`, `tos`, `icmp payload`."""
+    """`dnat`, `snat`, `un-dnat`, `un-snat`, `ttl`, `tos`, `icmp payload`; of a connection with a
+    helper also `payload`, `seq`, `ack`."""
     before: str
     after: str
 

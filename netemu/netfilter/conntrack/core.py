@@ -265,7 +265,7 @@ def nf_confirm(net: Net, skb: Skb, state: HookState) -> Verdict:
         verdict = helper.help(net, skb, skb.transport_offset, connection, ctinfo)
         if verdict != Verdict.ACCEPT:
             return verdict
-    if adjusted and not nf_ct_seq_adjust(skb, connection, ctinfo, skb.transport_offset):
+    if adjusted and not nf_ct_seq_adjust(net, skb, connection, ctinfo, skb.transport_offset):
         return Verdict.DROP
     return nf_conntrack_confirm(net, skb)
 

@@ -9,6 +9,8 @@ it happened; a packet from before the change, such as a retransmission, gets the
 
 from __future__ import annotations
 
+from netemu.events import HeaderRewritten
+from netemu.net import Net
 from netemu.netfilter.conntrack.connection import (
     IPS_SEQ_ADJUST,
     Connection,
@@ -55,7 +57,7 @@ def _offset_at(way: SeqAdjustment, seq: int) -> int:
 
 
 def nf_ct_seq_adjust(
-    skb: Skb, connection: Connection, ctinfo: CtInfo, transport_offset: int
+    net: Net, skb: Skb, connection: Connection, ctinfo: CtInfo, transport_offset: int
 ) -> bool:
     """Shift the numbers of a packet; False when its header is cut short."""
     assert connection.seqadj is not None
@@ -66,11 +68,17 @@ def nf_ct_seq_adjust(
     if len(data) < transport_offset + MIN_HEADER_LEN:
         return False
     seq = _get32(data, transport_offset + SEQ)
-    _replace32(skb, transport_offset, SEQ, seq + _offset_at(this_way, seq))
+    shifted = (seq + _offset_at(this_way, seq)) & MASK32
+    _replace32(skb, transport_offset, SEQ, shifted)
+    if net.sink is not None and shifted != seq:
+        net.tell(skb, HeaderRewritten(what="seq", before=str(seq), after=str(shifted)))
     if not data[transport_offset + FLAGS] & Flag.ACK:
         return True
     ack = _get32(data, transport_offset + ACK)
-    _replace32(skb, transport_offset, ACK, ack - _answered_offset(other_way, ack))
+    shifted = (ack - _answered_offset(other_way, ack)) & MASK32
+    _replace32(skb, transport_offset, ACK, shifted)
+    if net.sink is not None and shifted != ack:
+        net.tell(skb, HeaderRewritten(what="ack", before=str(ack), after=str(shifted)))
     return _sack_adjust(skb, transport_offset, other_way)
 
 

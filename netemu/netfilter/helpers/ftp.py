@@ -315,7 +315,7 @@ def _expect(
         return Verdict.DROP
     new = found.pattern.write(other.dst, port).encode()
     if not nf_nat_mangle_tcp_packet(
-        skb, connection, ctinfo, transport_offset, found.start, endpoint.length, new
+        net, skb, connection, ctinfo, transport_offset, found.start, endpoint.length, new
     ):
         nf_ct_helper_log(net, skb, connection, "cannot mangle packet")
         net.generic(Expectations).unexpect(expectation)

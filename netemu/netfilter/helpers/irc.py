@@ -141,7 +141,7 @@ def _nat(
         return Verdict.DROP
     new = f"{int.from_bytes(connection.reply.dst, 'big')} {port}".encode()
     if not nf_nat_mangle_tcp_packet(
-        skb, connection, ctinfo, transport_offset, offer.start, offer.length, new
+        net, skb, connection, ctinfo, transport_offset, offer.start, offer.length, new
     ):
         nf_ct_helper_log(net, skb, connection, "cannot mangle packet")
         net.generic(Expectations).unexpect(expectation)

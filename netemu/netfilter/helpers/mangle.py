@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from netemu.events import HeaderRewritten
 from netemu.net import Net
 from netemu.netfilter.conntrack.connection import Connection, CtInfo
 from netemu.netfilter.conntrack.expect import Expectation, Refusal
@@ -42,6 +43,7 @@ def tcp_payload_offset(skb: Skb, transport_offset: int, ctinfo: CtInfo) -> int |
 
 
 def nf_nat_mangle_tcp_packet(  # noqa: PLR0913 - the kernel's own parameters
+    net: Net,
     skb: Skb,
     connection: Connection,
     ctinfo: CtInfo,
@@ -57,6 +59,9 @@ def nf_nat_mangle_tcp_packet(  # noqa: PLR0913 - the kernel's own parameters
     old_len = len(data) - transport_offset
     seq = int.from_bytes(data[transport_offset + 4 : transport_offset + 8], "big")
     at = transport_offset + (data[transport_offset + 12] >> 4) * 4 + start
+    if net.sink is not None:
+        before = bytes(data[at : at + length]).decode("latin-1")
+        net.tell(skb, HeaderRewritten(what="payload", before=before, after=new.decode()))
     data[at : at + length] = new
     skb.frag_list = None
     header = IPv4(data)

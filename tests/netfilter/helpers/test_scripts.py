@@ -28,6 +28,7 @@ from pathlib import Path
 import pytest
 
 from netemu.clock import NSEC_PER_SEC
+from netemu.events import Event, HeaderRewritten, Stamp
 from netemu.livekernel.emulator import EmulatedNode
 from netemu.netfilter.conntrack.expect import Expectations
 from netemu.netfilter.conntrack.table import Conntrack
@@ -325,3 +326,23 @@ def test_what_is_expected_is_among_the_files_of_a_replay() -> None:
     emulated.send(DEVICES[side], frame)
     found = state_files(emulated.node)["conntrack-expect"]
     assert near(case.steps[0].expected, rows(found), 0)
+
+
+def test_a_trace_tells_what_nat_changed() -> None:
+    case = next(case for _, case in CASES if case.name == "active-snat-longer")
+    emulated = EmulatedNode(node_of(case))
+    told: list[tuple[str, str, str]] = []
+
+    def sink(stamp: Stamp, event: Event) -> None:
+        if isinstance(event, HeaderRewritten) and event.what in {"payload", "seq", "ack"}:
+            told.append((event.what, event.before, event.after))
+
+    emulated.node.set_sink(sink)
+    for step in case.steps[:9]:
+        side, frame = build_frame(step.text)
+        emulated.send(DEVICES[side], frame)
+    assert told == [
+        ("payload", "10,1,0,2,4,1", "10,2,100,200,4,1"),
+        ("ack", "132", "128"),
+        ("seq", "128", "132"),
+    ]
