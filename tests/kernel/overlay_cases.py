@@ -9,24 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from link_cases import (
-    ALICE,
-    ALL,
-    BOB,
-    BRIDGE,
-    CAROL,
-    ETH0,
-    LOGS,
-    UMA,
-    ZERO,
-    Sent,
-    arp,
-    case,
-    frame,
-    tagged,
-    udp,
-)
-
 from netemu.livekernel.case import Case, LocalPacket
 from netemu.sim.spec import (
     AddressSpec,
@@ -44,6 +26,23 @@ from netemu.sim.spec import (
 from netemu.wire.address import parse_address as ip
 from netemu.wire.address import parse_mac as mac
 from netemu.wire.ipv4 import IPv4
+from tests.kernel.link_cases import (
+    ALICE,
+    ALL,
+    BOB,
+    BRIDGE,
+    CAROL,
+    ETH0,
+    LOGS,
+    UMA,
+    ZERO,
+    Sent,
+    arp,
+    case,
+    frame,
+    tagged,
+    udp,
+)
 
 VX0, VX1 = mac("02:00:00:00:01:00"), mac("02:00:00:00:01:01")
 FAR = mac("02:cc:00:00:00:02")

@@ -7,25 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from link_cases import (
-    ALL,
-    BRIDGE,
-    ETH0,
-    LOGS,
-    TRACKED,
-    ZERO,
-    Sent,
-    arp,
-    asks_groups,
-    case,
-    dnat,
-    frame,
-    igmp,
-    igmp_frame,
-    tagged,
-    udp,
-)
-
 from netemu.livekernel.case import Case
 from netemu.livekernel.generate.dice import Dice
 from netemu.sim.spec import (
@@ -45,6 +26,24 @@ from netemu.sim.spec import (
 )
 from netemu.wire.address import parse_address as ip
 from netemu.wire.address import parse_mac as mac
+from tests.kernel.link_cases import (
+    ALL,
+    BRIDGE,
+    ETH0,
+    LOGS,
+    TRACKED,
+    ZERO,
+    Sent,
+    arp,
+    asks_groups,
+    case,
+    dnat,
+    frame,
+    igmp,
+    igmp_frame,
+    tagged,
+    udp,
+)
 
 STATIONS = [(mac(f"02:aa:00:00:00:0{n}"), f"10.0.0.{n}") for n in range(2, 7)]
 OUTSIDE = [(mac(f"02:bb:00:00:00:0{n}"), f"192.0.2.{n}") for n in (8, 9)]

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
-import oracle  # noqa: E402
-import vlan_cases  # noqa: E402
-
-from netemu.livekernel.compare import first_difference  # noqa: E402
-from netemu.livekernel.emulator import emulate_case  # noqa: E402
+from netemu.livekernel.compare import first_difference
+from netemu.livekernel.emulator import emulate_case
+from tests.kernel import oracle, vlan_cases
 
 
 def test_netemu_does_what_the_other_kernel_does(tmp_path: Path) -> None:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import overlay_cases
 
 from netemu.livekernel.case import Case
 from netemu.livekernel.verify import verify_case
+from tests.kernel import overlay_cases
 
 CASES: list[Case] = overlay_cases.all_cases()
 

@@ -6,16 +6,11 @@ NETEMU_RANDOM_LINKS says how many, NETEMU_RANDOM_SEED from which seed on.
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import random_links
-
 from netemu.livekernel.verify import verify_case
+from tests.kernel import random_links
 
 CASES = int(os.environ.get("NETEMU_RANDOM_LINKS", "20"))
 FIRST = int(os.environ.get("NETEMU_RANDOM_SEED", "0"))

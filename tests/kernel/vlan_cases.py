@@ -11,7 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from link_cases import (
+from netemu.livekernel.case import Case
+from netemu.sim.spec import (
+    AddressSpec,
+    BridgeVlanSpec,
+    FdbSpec,
+    LinkSpec,
+    NamespaceSpec,
+    NeighbourSpec,
+    NodeSpec,
+    TextFile,
+    VlanSpec,
+)
+from netemu.wire.address import parse_address as ip
+from netemu.wire.address import parse_mac as mac
+from tests.kernel.link_cases import (
     ALICE,
     ALL,
     BOB,
@@ -33,21 +47,6 @@ from link_cases import (
     tagged,
     udp,
 )
-
-from netemu.livekernel.case import Case
-from netemu.sim.spec import (
-    AddressSpec,
-    BridgeVlanSpec,
-    FdbSpec,
-    LinkSpec,
-    NamespaceSpec,
-    NeighbourSpec,
-    NodeSpec,
-    TextFile,
-    VlanSpec,
-)
-from netemu.wire.address import parse_address as ip
-from netemu.wire.address import parse_mac as mac
 
 MEMBERS: tuple[tuple[str, int, str], ...] = (
     ("p1", 10, "pvid untagged"),
