@@ -66,7 +66,7 @@ class Expectation:
 
     @property
     def zone(self) -> Zone:
-        """The master's zone."""
+        """The master's zone; only its number counts (nf_ct_zone_equal_any)."""
         return self.master.zone
 
     def fits(self, tuple_: Tuple, zone: Zone) -> bool:
@@ -78,7 +78,7 @@ class Expectation:
             and mine.protocol == tuple_.protocol
             and _same(mine.src, tuple_.src, self.src_mask)
             and not (mine.src_part ^ tuple_.src_part) & self.src_part_mask
-            and self.zone == zone
+            and self.zone.id == zone.id
         )
 
     def matches(self, other: Expectation) -> bool:
@@ -87,7 +87,7 @@ class Expectation:
             self.tuple_ == other.tuple_
             and self.src_mask == other.src_mask
             and self.src_part_mask == other.src_part_mask
-            and self.zone == other.zone
+            and self.zone.id == other.zone.id
         )
 
     def clashes(self, other: Expectation) -> bool:
@@ -97,9 +97,9 @@ class Expectation:
         return (
             not (mine.src_part ^ theirs.src_part) & self.src_part_mask & other.src_part_mask
             and _same(mine.src, theirs.src, src_mask)
-            and mine[1:3] == theirs[1:3]
+            and (mine.dst, mine.protocol) == (theirs.dst, theirs.protocol)
             and mine.dst_part == theirs.dst_part
-            and self.zone == other.zone
+            and self.zone.id == other.zone.id
         )
 
     def text(self, expires_s: int) -> str:
