@@ -360,12 +360,18 @@ def fdb_lines(space: NamespaceSpec) -> list[str]:
         _fdb_line(entry)
         for entry in space.fdb
         if entry.bridge and entry.mac not in own and not entry.mac[0] & 1
+        if not entry.vlan or filters_vlans(space)
     ]
+
+
+def filters_vlans(space: NamespaceSpec) -> bool:
+    """Return whether a bridge looks at VLANs; a kernel may be built without them."""
+    return any(link.bridge.get("vlan_filtering") for link in space.links)
 
 
 def bridge_vlan_lines(space: NamespaceSpec) -> list[str]:
     """Turn the VLANs that ports have from the start into those wanted."""
-    if space.bridge_vlans is None:
+    if space.bridge_vlans is None or not filters_vlans(space):
         return []
     bridges = {link.name for link in space.links if link.kind == "bridge"}
     defaults = {

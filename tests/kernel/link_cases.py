@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from netemu.livekernel.case import Case, InputFrame, LocalPacket
 from netemu.sim.spec import (
     AddressSpec,
+    BridgeVlanSpec,
     FdbSpec,
     LinkSpec,
     MdbSpec,
@@ -443,6 +444,14 @@ def bridge_cases() -> Iterator[Case]:
         ("p2", frame(UMA, BOB, PLAIN)),
     ]
     yield case("stations move", bridge_node(fdb=entries), [*HELLO, *moves])
+    listed = bridge_node(
+        fdb=[FdbSpec(bridge="br0", device="p3", mac=CAROL, state="static", vlan=1)]
+    )
+    listed.main.bridge_vlans = [
+        BridgeVlanSpec(device=device, vid=1, pvid=True, untagged=True)
+        for device in ("p1", "p2", "p3", "br0")
+    ]
+    yield case("VLANs of a bridge that does not filter", listed, [*HELLO, *moves])
     old: list[Sent] = [
         ("p1", frame(BOB, ALICE, b"\x42\x42\x03" + raw, 0x26)),
         ("p1", frame(ALL, ALICE, b"\xff\xff\x03" + raw, 0x26)),

@@ -214,6 +214,7 @@ def _add_vlans(dice: Dice, world: LinkWorld) -> None:
             if vid == pvid or dice.chance(50)
         ]
     # An entry that is set without a VLAN is put into all those of its port.
+    main.mdb = []
     joined = {(entry.device, entry.vid) for entry in main.bridge_vlans}
     tried = [replace(entry, vlan=dice.pick(VIDS)) for entry in main.fdb]
     main.fdb = [entry for entry in tried if (entry.device, entry.vlan) in joined]
