@@ -16,7 +16,7 @@ from netemu.livekernel.verify import verify_case, verify_random
 
 pytestmark = pytest.mark.skipif(bool(missing_requirements()), reason=missing_requirements())
 
-CASES = int(os.environ.get("NETEMU_IPSET_CASES", "100"))
+CASES = int(os.environ.get("NETEMU_IPSET_CASES", "60"))
 EXPIRY_CASES = int(os.environ.get("NETEMU_IPSET_EXPIRY", "3"))
 FIRST = int(os.environ.get("NETEMU_IPSET_SEED", "100000"))
 BATCH = 10
