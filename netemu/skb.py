@@ -237,6 +237,7 @@ class Skb:
         "frag_max_size",
         "gso",
         "ignore_df",
+        "iif",
         "ip_flags",
         "ip_summed",
         "ipvs_property",
@@ -264,6 +265,8 @@ class Skb:
         self.protocol = protocol
         self.device = device
         """skb->dev: where it came from, later where it goes."""
+        self.iif: Device | None = None
+        """skb_iif: the device that received it last, a bridge's port until the bridge does."""
         self.fate = fate
         self.mac_header = b""
         """Link header (14 octets for Ethernet), or empty for a packet made here."""

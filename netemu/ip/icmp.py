@@ -39,6 +39,8 @@ from netemu.wire.ipv4 import (
     IPPROTO_ICMP,
     IPPROTO_SCTP,
     IPPROTO_TCP,
+    IPPROTO_UDP,
+    IPPROTO_UDPLITE,
     MIN_HEADER_LEN,
     IPv4,
     build_ipv4,
@@ -55,6 +57,9 @@ INADDR_DUMMY = bytes((192, 0, 0, 8))
 
 ICMP_QUOTE_LIMIT = 576
 """An error is at most so long (RFC 1812 section 4.3.2.3)."""
+
+PORT_PROTOCOLS = frozenset((IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, IPPROTO_SCTP, IPPROTO_DCCP))
+"""Protocols whose ports a route may hang on (__skb_flow_dissect)."""
 
 ICMP_FRAG_NEEDED = 4
 ICMP_EXC_FRAGTIME = 1
@@ -132,7 +137,7 @@ def icmp_send(net: Net, skb: Skb, icmp_type: int, code: int, info: int) -> None:
     out = ip_route_output_key(net, flow, skb)
     if isinstance(out, Errno):
         return
-    _relookup(net, skb)
+    _relookup(net, skb, tos)
     if not _xrlim_allow(net, out, flow.daddr, limited=limited):
         return
     room = min(ip_dst_mtu_maybe_forward(out), ICMP_QUOTE_LIMIT)
@@ -166,21 +171,35 @@ def _may_complain(skb: Skb, route: Rtable, icmp_type: int) -> bool:
     return True
 
 
-def _relookup(net: Net, skb: Skb) -> None:
+def _relookup(net: Net, skb: Skb, tos: int) -> None:
     """Route the offender backwards, as if its destination had sent it (icmp_route_lookup).
 
-    IPsec wants to know, and without policies nothing comes of it but a martian in the log.
+    It is received where the offender itself would be sent to, if the node sent it. IPsec wants to
+    know, and without policies nothing comes of it but a martian in the log.
     """
     header = IPv4(skb.data)
     if inet_addr_type(net, header.dst) == RouteType.LOCAL:
         return
-    route = ip_route_output_key(net, Flowi4(daddr=header.dst))
+    at, ports = header.header_len, (0, 0)
+    if header.protocol in PORT_PROTOCOLS and len(skb.data) >= at + 4:
+        ports = get16(skb.data, at), get16(skb.data, at + 2)
+    flow = Flowi4(
+        daddr=header.dst,
+        saddr=header.src,
+        mark=skb.mark,
+        tos=header.tos,
+        protocol=header.protocol,
+        src_port=ports[0],
+        dst_port=ports[1],
+        any_source=True,
+    )
+    route = ip_route_output_key(net, flow)
     if isinstance(route, Errno) or route.kind != RouteType.UNICAST:
         return
     if not net.sysctl.conf_or(route.device.name, "log_martians"):
         return
     sink, net.sink = net.sink, None
-    ip_route_input(net, skb.clone(), header.src, header.dst, header.tos, route.device)
+    ip_route_input(net, skb.clone(), header.src, header.dst, tos, route.device)
     net.sink = sink
 
 
@@ -189,13 +208,9 @@ def _error_source(net: Net, skb: Skb, route: Rtable, header: IPv4) -> bytes:
     if route.flags & Rtcf.LOCAL:
         return header.dst
     if route.is_input and net.sysctl.get("net.ipv4.icmp_errors_use_inbound_ifaddr"):
-        # A packet on its way through a bridge still counts as received by the port (skb_iif).
-        info = skb.nf_bridge
-        bridged = info is not None and info.physoutdev is not None
-        device = info.physindev if info is not None and bridged else None
-        device = device or net.device_by_index(route.iif)
-        if device is not None:
-            return inet_select_addr(net, device, header.src, RT_SCOPE_LINK)
+        # A packet on its way through a bridge counts as received by the port.
+        if skb.iif is not None:
+            return inet_select_addr(net, skb.iif, header.src, RT_SCOPE_LINK)
     return IPV4_ANY
 
 

@@ -218,7 +218,7 @@ def _tell_received(net: Net, skb: Skb, device: Device) -> None:
 
 def netif_receive_skb(net: Net, skb: Skb) -> None:
     """Hand a received skb to the device's bridge or to the handler of its ethertype."""
-    device = skb.device
+    device = skb.iif = skb.device
     assert device is not None
     if not device.up:
         kfree_skb_reason(net, skb, "DEV_READY", f"{device.name} is down")

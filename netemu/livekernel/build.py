@@ -103,6 +103,15 @@ class BuiltNode:
             with self.spaces[spec.name].entered():
                 self._finish(spec)
 
+    def load_state(self) -> None:
+        """Load what grows old, neighbours and connections: the case begins now."""
+        for spec in self.node.namespaces():
+            with self.spaces[spec.name].entered():
+                _ip(batch.neighbour_lines(spec.neighbours))
+                if spec.conntrack is not None:
+                    for command in conntrack_load.insert_commands(spec.conntrack.text):
+                        run_tool(command)
+
     def _early_sysctls(self, spec: NamespaceSpec) -> None:
         """Set what new devices copy; a fresh namespace copies it from the machine's own."""
         _write_all(QUIET)
@@ -163,7 +172,6 @@ class BuiltNode:
             [
                 *_route_changes(spec),
                 *batch.rule_lines(spec),
-                *batch.neighbour_lines(spec.neighbours),
                 *batch.proxy_lines(spec),
             ]
         )
@@ -180,9 +188,6 @@ class BuiltNode:
         if spec.rules4 is not None:
             restore = f"iptables-{spec.backend}-restore"
             run_tool([restore, "-c"], spec.rules4.text)
-        if spec.conntrack is not None:
-            for command in conntrack_load.insert_commands(spec.conntrack.text):
-                run_tool(command)
         for listener in spec.sockets or []:
             if listener.program:
                 continue  # the lab's own programs open their sockets themselves

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from netemu.livekernel.case import Case, InputFrame, Result
 from netemu.livekernel.draws import Draws
+from netemu.livekernel.first_numbers import Acknowledgements
 from netemu.livekernel.frametext import describe_frame
 from netemu.livekernel.masks import Masks
 from netemu.livekernel.sets import first_set_difference
@@ -242,6 +243,7 @@ class Follower:
         self._others = masks_of(case)
         self._draws = Draws(input_frames(case))
         self._expected = expected
+        self._acknowledgements = Acknowledgements(input_frames(case), expected or Result())
         self._count: dict[str, int] = {}
 
     def heard(self, frames: Iterable[tuple[str, bytes]]) -> None:
@@ -249,6 +251,7 @@ class Follower:
         if self._expected is None:
             return
         for port, frame in frames:
+            self._acknowledgements.heard(frame)
             number = self._count.get(port, 0)
             self._count[port] = number + 1
             recorded = self._expected.frames.get(port, [])
@@ -258,4 +261,4 @@ class Follower:
 
     def translate(self, frame: bytes) -> bytes:
         """Return an input frame as the second run needs it."""
-        return self._draws.translate(frame)
+        return self._acknowledgements.translate(self._draws.translate(frame))

@@ -86,7 +86,15 @@ def _local_packet(record: dict[str, object]) -> LocalPacket:
     )
 
 
-STATE_FILES = ("iptables-save", "ipset-save", "conntrack", "neigh", "fdb")
+def _tables(result: Result) -> dict[str, dict[str, list[str]]]:
+    """Return what is kept as rows, by name of the file."""
+    return {
+        "ipset-save": result.sets,
+        "conntrack": result.conntrack,
+        "neigh": result.neighbours,
+        "fdb": result.fdb,
+        "mdb": result.mdb,
+    }
 
 
 def save_result(result: Result, directory: Path) -> None:
@@ -98,12 +106,7 @@ def save_result(result: Result, directory: Path) -> None:
     _write(directory / "uptime", [str(result.uptime_ns)])
     for namespace, text in result.rules.items():
         _write(directory / device_key(namespace, "iptables-save"), text.splitlines())
-    for name, parts in (
-        ("ipset-save", result.sets),
-        ("conntrack", result.conntrack),
-        ("neigh", result.neighbours),
-        ("fdb", result.fdb),
-    ):
+    for name, parts in _tables(result).items():
         for namespace, rows in parts.items():
             _write(directory / device_key(namespace, name), rows)
 
@@ -116,22 +119,17 @@ def load_result(directory: Path) -> Result:
     for path in sorted(directory.rglob("*.pcap")):
         device = str(path.relative_to(directory).with_suffix(""))
         result.frames[device] = read_frames(path)
-    for name in STATE_FILES:
+    for path in sorted(directory.rglob("iptables-save")):
+        result.rules[_namespace(path, directory)] = "".join(f"{row}\n" for row in _lines(path))
+    for name, parts in _tables(result).items():
         for path in sorted(directory.rglob(name)):
-            namespace = str(path.parent.relative_to(directory))
-            rows = _lines(path)
-            key = "" if namespace == "." else namespace
-            if name == "iptables-save":
-                result.rules[key] = "".join(f"{row}\n" for row in rows)
-            elif name == "ipset-save":
-                result.sets[key] = rows
-            elif name == "conntrack":
-                result.conntrack[key] = rows
-            elif name == "neigh":
-                result.neighbours[key] = rows
-            else:
-                result.fdb[key] = rows
+            parts[_namespace(path, directory)] = _lines(path)
     return result
+
+
+def _namespace(path: Path, directory: Path) -> str:
+    name = str(path.parent.relative_to(directory))
+    return "" if name == "." else name
 
 
 def write_frames(path: Path, frames: list[OutputFrame]) -> None:

@@ -15,10 +15,17 @@ from functools import partial
 
 from netemu.ip.tcp_listen import Segment, TcpConnections
 from netemu.livekernel.case import Result
-from netemu.livekernel.masks import SYN_ACK, sequence_numbers, tcp_offset
+from netemu.livekernel.masks import (
+    LARGEST_OFFSET,
+    SYN_ACK,
+    replace_octets,
+    sequence_numbers,
+    tcp_offset,
+)
 from netemu.sim.node import Node
 from netemu.wire.fields import get32
 
+ACK = 0x10
 _LOG_SYN_ACK = re.compile(r" SEQ=(\d+) ACK=(\d+) WINDOW=\d+ RES=\S+ (?:CWR |ECE )*ACK SYN ")
 
 
@@ -38,6 +45,43 @@ def first_numbers(inputs: Iterable[bytes], kernel: Result) -> dict[int, list[int
         if seq not in known and seq not in drawn:
             drawn.append(seq)
     return found
+
+
+class Acknowledgements:
+    """Makes frames that acknowledge a listener of one run fit a second run."""
+
+    def __init__(self, inputs: Iterable[bytes], first: Result) -> None:
+        """Take what enters, and what the first run sent."""
+        self._first = first_numbers(inputs, first)
+        self._second: dict[int, list[int]] = {}
+
+    def heard(self, frame: bytes) -> None:
+        """Look at a frame that the second run sent."""
+        at = tcp_offset(frame)
+        if at is None or frame[at + 13] & SYN_ACK != SYN_ACK:
+            return
+        peer_isn = (get32(frame, at + 8) - 1) & 0xFFFFFFFF
+        if peer_isn not in self._first:
+            return
+        drawn = self._second.setdefault(peer_isn, [])
+        if get32(frame, at + 4) not in drawn and len(drawn) < len(self._first[peer_isn]):
+            drawn.append(get32(frame, at + 4))
+
+    def translate(self, frame: bytes) -> bytes:
+        """Return a frame that enters the first run as the second run needs it."""
+        at = tcp_offset(frame)
+        if at is None or not frame[at + 13] & ACK:
+            return frame
+        ack = get32(frame, at + 8)
+        for peer_isn, drawn in self._second.items():
+            for one, other in zip(self._first[peer_isn], drawn, strict=False):
+                offset = (ack - one) & 0xFFFFFFFF
+                if one != other and offset < LARGEST_OFFSET:
+                    data = bytearray(frame)
+                    number = (other + offset) & 0xFFFFFFFF
+                    replace_octets(data, at, at + 8, number.to_bytes(4, "big"))
+                    return bytes(data)
+        return frame
 
 
 def choose_first_numbers(node: Node, drawn: Mapping[int, list[int]]) -> None:

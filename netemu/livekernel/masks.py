@@ -15,7 +15,8 @@ from netemu.wire.checksum import csum_replace, csum_replace2
 from netemu.wire.fields import get16, get32, set16
 
 MASKS = {
-    "ip-id": "identification of packets without DF that the node makes itself",
+    "ip-id": "identification of packets that the node makes itself: those without DF, and segments"
+    " of a listening socket's connection",
     "tcp-isn": "first sequence number of a listening socket's connection, and its time stamps",
     "tunnel-port": "source port of VXLAN packets, a hash with a key drawn at boot",
     "nat-port": "port numbers and ICMP ids that NAT draws (see draws.py): they may differ, but one"
@@ -46,10 +47,14 @@ LARGEST_OFFSET = 1 << 16
 """Sequence numbers so far behind a random first one belong to its connection."""
 
 _LOG_SEQ = re.compile(r" PROTO=TCP SPT=\d+ DPT=\d+ (?:SEQ=(\d+) )?")
+_LOG_NUMBERS = re.compile(
+    r" ID=(\d+) ((?:CE )?DF )?(PROTO=TCP SPT=\d+ DPT=\d+) SEQ=(\d+) ACK=(\d+) "
+)
 _LOG_BOUND = re.compile(r" bound (\d+) ")
 _LOG_TIMESTAMP = re.compile(r"080A([0-9A-F]{8})")
 _LOG_TUNNEL = re.compile(r" SPT=(\d+) DPT=(\d+) ")
 _LOG_ANY_ID = re.compile(r"\bID=\d+ ")
+_LOG_SEGMENT_ID = re.compile(r"(TTL=\d+ ID=)(\d+)( (?:CE )?DF PROTO=TCP)")
 _LOG_ID = re.compile(r"(TTL=\d+ ID=)(\d+)( (?!DF|CE DF))")
 
 
@@ -111,10 +116,10 @@ class Masks:
             if data[segment] in ICMP_ERRORS and len(data) >= segment + 8 + 20:
                 # The quoted packet may be the node's own. Identification and header checksum
                 # cancel each other out in the checksum around them.
-                self._mask_id(data, segment + 8)
+                self._mask_id(data, segment + 8, own_segment=self._quotes_own(data, segment + 8))
             whole = not fragment & 0x3FFF and len(data) >= segment + 20
             if data[segment] == ICMP_TIMESTAMP_REPLY and whole:
-                _replace(data, segment, segment + 12, bytes(8), check_at=2)
+                replace_octets(data, segment, segment + 12, bytes(8), check_at=2)
             return
         if data[start + 9] != PROTO_TCP or fragment & 0x1FFF or len(data) < segment + 20:
             return
@@ -124,6 +129,14 @@ class Masks:
         offset = self._offset(seq)
         if offset is not None:
             _mask_segment(data, segment, offset)
+            self._mask_id(data, start, own_segment=True)
+
+    def _quotes_own(self, data: bytearray, start: int) -> bool:
+        """Return whether a quoted packet is a segment of a listener's connection."""
+        segment = start + (data[start] & 15) * 4
+        if data[start + 9] != PROTO_TCP or len(data) < segment + 8:
+            return False
+        return self._offset(get32(data, segment + 4)) is not None
 
     def _mask_tunnel(self, data: bytearray, start: int) -> bool:
         """Mask the outer headers of a tunnelled frame; even with DF it has a random id."""
@@ -147,9 +160,10 @@ class Masks:
             self._mask_packet(data, inner + network)
         return True
 
-    def _mask_id(self, data: bytearray, start: int) -> None:
+    def _mask_id(self, data: bytearray, start: int, *, own_segment: bool = False) -> None:
         identification = get16(data, start + 4)
-        if not get16(data, start + 6) & DF and identification not in self._known:
+        drawn = own_segment or not get16(data, start + 6) & DF
+        if drawn and identification not in self._known:
             set16(data, start + 4, 0)
             check = csum_replace2(get16(data, start + 10), identification, 0)
             set16(data, start + 10, check)
@@ -172,15 +186,27 @@ class Masks:
         if found is None:
             return line
         if found[1] is None:  # LOG without --log-tcp-sequence
-            return _LOG_TIMESTAMP.sub(self._log_stamp, line) if self._listening else line
-        seq = int(found[1])
+            if self._listening:
+                line = _LOG_SEGMENT_ID.sub(self._log_id, line, count=1)
+                line = _LOG_TIMESTAMP.sub(self._log_stamp, line)
+            return line
         if " ACK SYN " in line:
-            self._learn_isn(seq)
-        offset = self._offset(seq)
-        if offset is not None:
-            line = line.replace(f" SEQ={seq} ", f" SEQ={offset} ")
+            self._learn_isn(int(found[1]))
+        line, own = _LOG_NUMBERS.subn(self._log_numbers, line)
+        if own and self._offset(int(found[1])) is not None:
             line = _LOG_TIMESTAMP.sub("080A00000000", line)
         return line
+
+    def _log_numbers(self, found: re.Match[str]) -> str:
+        """Mask a segment's numbers, wherever in the line it is quoted."""
+        number, df, between, seq, ack = found.groups(default="")
+        own, theirs = self._offset(int(seq)), self._offset(int(ack))
+        if own is not None and df and int(number) not in self._known:
+            number = "0"
+        return (
+            f" ID={number} {df}{between} SEQ={seq if own is None else own}"
+            f" ACK={ack if theirs is None else theirs} "
+        )
 
     def _log_stamp(self, found: re.Match[str]) -> str:
         return found[0] if int(found[1], 16) in self._known_stamps else "080A00000000"
@@ -246,13 +272,16 @@ def _stamp_offsets(frame: bytes | bytearray, segment: int) -> list[int]:
 
 def _mask_segment(data: bytearray, segment: int, offset: int) -> None:
     """Count a sequence number from the connection's first one, and zero the time stamp."""
-    _replace(data, segment, segment + 4, offset.to_bytes(4, "big"))
+    replace_octets(data, segment, segment + 4, offset.to_bytes(4, "big"))
     for place in _stamp_offsets(data, segment):
         if len(data) >= place + 4:
-            _replace(data, segment, place, bytes(4))
+            replace_octets(data, segment, place, bytes(4))
 
 
-def _replace(data: bytearray, segment: int, at: int, value: bytes, *, check_at: int = 16) -> None:
+def replace_octets(
+    data: bytearray, segment: int, at: int, value: bytes, *, check_at: int = 16
+) -> None:
+    """Put other octets into a segment, and correct its checksum by as much."""
     # The checksum sums words from the segment's start: keep an odd span in its words.
     low = at - (at - segment) % 2
     high = at + len(value) + (at + len(value) - segment) % 2

@@ -34,6 +34,9 @@ SO_MARK = 36
 HZ = 250
 """Ticks a second of the kernel that netemu emulates."""
 
+LONGEST_SEND_NS = 2_000_000
+"""The kernel deals with a frame in a tenth of that, but for other programs that run meanwhile."""
+
 LATE_NS = 3_000_000
 """How long to wait at the end for frames that a busy machine has put off."""
 
@@ -124,6 +127,7 @@ class LiveNode:
         """Begin to listen, and let the case's time begin now."""
         if self._phase is None:
             self._phase = LogPhase()
+            self._built.load_state()
         self._built.refresh_sets()
         self._tap.heard()
         self._start_ns = time.monotonic_ns()
@@ -156,18 +160,17 @@ class LiveNode:
         """Let a frame enter the node; return what left, as (port, frame)."""
         if self._phase is None:
             self.start()
-        self.inputs.append(InputFrame(device=device, time_ns=self.now_ns(), frame=frame))
         with self._built.helper.entered():
+            now_ns = self._note_time()
+            self.inputs.append(InputFrame(device=device, time_ns=now_ns, frame=frame))
             self._tap.send(device, frame)
+            self._note_delay(now_ns)
         return self.hear()
 
     def send_local(self, namespace: str, packet: bytes, mark: int = 0) -> list[tuple[str, bytes]]:
         """Let the node send a packet itself; return what left, as (port, frame)."""
         if self._phase is None:
             self.start()
-        self.inputs.append(
-            LocalPacket(namespace=namespace, time_ns=self.now_ns(), packet=packet, mark=mark)
-        )
         with (
             self._built.spaces[namespace].entered(),
             socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw,
@@ -178,10 +181,23 @@ class LiveNode:
             raw.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, packet[1])
             with suppress(OSError):
                 raw.bind((socket.inet_ntoa(packet[12:16]), 0))
+            now_ns = self._note_time()
+            self.inputs.append(
+                LocalPacket(namespace=namespace, time_ns=now_ns, packet=packet, mark=mark)
+            )
             # No route, or a hook dropped it: that is seen in counters and frames.
             with suppress(OSError):
                 raw.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
+            self._note_delay(now_ns)
         return self.hear()
+
+    def _note_time(self) -> int:
+        now_ns = self.now_ns()
+        self._result.sent_ns.append(now_ns)
+        return now_ns
+
+    def _note_delay(self, sent_ns: int) -> None:
+        self._result.disturbed |= self.now_ns() - sent_ns > LONGEST_SEND_NS
 
     def hear(self) -> list[tuple[str, bytes]]:
         """Collect frames and log lines; return the frames that are new."""
@@ -203,24 +219,28 @@ class LiveNode:
         while time.monotonic_ns() < deadline_ns:
             self.hear()
             time.sleep(LATE_NS / 4e9)
-        devices = {link.name for space in self.node.namespaces() for link in space.links}
-        self._result.log = self._phase.log.lines(devices | {"lo"}, set_names(self.node))
-        self._end_phase()
+        began_ns = self.now_ns()
         for space in self.node.namespaces():
             with self._built.spaces[space.name].entered():
                 _collect(space, self._result)
+        self.hear()
+        self._result.collecting_ns = self.now_ns() - began_ns
+        devices = {link.name for space in self.node.namespaces() for link in space.links}
+        self._result.log = self._phase.log.lines(devices | {"lo"}, set_names(self.node))
+        self._end_phase()
         return self._result
 
 
 def _collect(space: NamespaceSpec, result: Result) -> None:
+    """Look at the state, first at what changes by itself."""
+    result.neighbours[space.name] = run_tool(["ip", "-4", "neigh"]).splitlines()
+    rows = run_tool(["conntrack", "-L"]).splitlines()
+    result.conntrack[space.name] = rows
+    if space.ipset is not None:
+        result.sets[space.name] = run_tool(["ipset", "save"]).splitlines()
     if space.rules4 is not None:
         saved = run_tool([f"iptables-{space.backend}-save", "-c"])
         result.rules[space.name] = canonical_rules(saved, space.rules4.text)
-    if space.ipset is not None:
-        result.sets[space.name] = run_tool(["ipset", "save"]).splitlines()
-    rows = run_tool(["conntrack", "-L"]).splitlines()
-    result.conntrack[space.name] = rows
-    result.neighbours[space.name] = run_tool(["ip", "-4", "neigh"]).splitlines()
     if any(link.kind in {"bridge", "vxlan"} for link in space.links):
         result.fdb[space.name] = run_tool(["bridge", "fdb", "show"]).splitlines()
         rows = run_tool(["bridge", "mdb", "show"]).splitlines()

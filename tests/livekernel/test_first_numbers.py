@@ -6,7 +6,7 @@ import pytest
 
 from netemu.livekernel.case import Case, InputFrame, OutputFrame, Result
 from netemu.livekernel.emulator import emulate_case
-from netemu.livekernel.first_numbers import first_numbers
+from netemu.livekernel.first_numbers import Acknowledgements, first_numbers
 from netemu.sim.spec import (
     AddressSpec,
     LinkSpec,
@@ -70,3 +70,13 @@ def test_netemu_draws_what_the_kernel_drew(isn: int) -> None:
     kernel = sent(segment(A, B, seq=isn, ack=1001, flags=0x12))
     (answer,) = emulate_case(case, kernel).frames["eth0"]
     assert get32(answer.frame, 14 + 20 + 4) == isn
+
+
+def test_acknowledgements_follow_the_second_run() -> None:
+    ack = segment(B, A, seq=1001, ack=778, flags=0x10)
+    answer = Acknowledgements([SYN, ack], sent(SYN_ACK))
+    assert answer.translate(ack) == ack
+    answer.heard(segment(A, B, seq=888, ack=1001, flags=0x12))
+    assert answer.translate(ack) == segment(B, A, seq=1001, ack=889, flags=0x10)
+    other = segment(B, A, seq=1001, ack=5, flags=0x10)
+    assert answer.translate(other) == other

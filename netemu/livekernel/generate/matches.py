@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from netemu.livekernel.generate.context import RuleContext
 from netemu.livekernel.generate.dice import Dice
+from netemu.livekernel.generate.packet_matches import more_matches
 from netemu.livekernel.generate.sets import set_match
 from netemu.livekernel.generate.world import CLIENT_PORTS, SERVICE_PORTS
 from netemu.wire.address import format_address, format_mac
@@ -65,6 +66,8 @@ def random_match(dice: Dice, context: RuleContext) -> str:
         choices.append((6, _icmp))
     if not context.hooks & {"OUTPUT", "POSTROUTING"}:
         choices.append((1, _mac))
+    if dice.chance(15):
+        choices = more_matches(context)
     return dice.weighted(choices)(dice, context)
 
 

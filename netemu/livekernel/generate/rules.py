@@ -1,7 +1,6 @@
 """Random rules over all tables, in iptables-save text, about the addresses of a world.
 
-Every extension that the ruleset language knows appears here; a rule that iptables refuses is left
-out again by the recorder.
+A rule that iptables refuses is left out again by the recorder.
 """
 
 from __future__ import annotations
@@ -67,6 +66,9 @@ def _table(dice: Dice, world: World, table: str, sets: Sequence[SetSketch]) -> s
         hooks = frozenset((chain,))
         context = RuleContext(world, table, chain, hooks, _callable_from(users, hooks), sets)
         lines += _rules(dice, context, dice.weighted([(2, 0), (3, 1), (3, 2), (2, 4)]))
+        if table == "mangle" and world.main.policy_rules and dice.chance(35):
+            number = dice.between(1, 2)
+            lines.append(f"-A {chain} -p {dice.pick(('tcp', 'udp'))} -j MARK --set-mark {number}")
     for number, (user, hooks) in enumerate(users.items()):
         later = dict(list(users.items())[number + 1 :])
         context = RuleContext(world, table, user, hooks, _callable_from(later, hooks), sets)

@@ -49,7 +49,10 @@ def _raw_targets(context: RuleContext) -> list[tuple[int, Maker]]:
 
 
 def _mangle_targets(context: RuleContext) -> list[tuple[int, Maker]]:
-    return [(1, _drop), (6, _mark), (4, _connmark)]
+    choices: list[tuple[int, Maker]] = [(1, _drop), (6, _mark), (4, _connmark), (2, _header)]
+    if context.protocol == "tcp" and not context.has_ports:
+        choices.append((3, _tcp_options))
+    return choices
 
 
 def _security_targets(context: RuleContext) -> list[tuple[int, Maker]]:
@@ -59,9 +62,9 @@ def _security_targets(context: RuleContext) -> list[tuple[int, Maker]]:
 def _nat_targets(context: RuleContext) -> list[tuple[int, Maker]]:
     choices: list[tuple[int, Maker]] = [(1, _connmark), (1, _mark)]
     if context.hooks <= {"PREROUTING", "OUTPUT"}:
-        choices += [(12, _dnat), (3, _redirect)]
+        choices += [(12, _dnat), (3, _redirect), (1, _netmap)]
     if context.hooks <= {"POSTROUTING", "INPUT"}:
-        choices.append((7, _snat))
+        choices += [(7, _snat), (1, _netmap)]
     if context.hooks <= {"POSTROUTING"}:
         choices.append((7, _masquerade))
     return choices
@@ -163,6 +166,38 @@ def _connmark(dice: Dice, context: RuleContext) -> str:
         )
         return f"-j CONNMARK {verb}{dice.pick(masks)}"
     return f"-j CONNMARK {verb}"
+
+
+def _header(dice: Dice, context: RuleContext) -> str:
+    return dice.pick(
+        (
+            "-j TTL --ttl-set 5",
+            "-j TTL --ttl-dec 1",
+            "-j TTL --ttl-inc 3",
+            "-j TOS --set-tos 0x10",
+            "-j TOS --set-tos 0x8/0x3c",
+            "-j DSCP --set-dscp 0x2e",
+            "-j CHECKSUM --checksum-fill",
+            "-j CLASSIFY --set-class 1:2",
+        )
+    )
+
+
+def _tcp_options(dice: Dice, context: RuleContext) -> str:
+    context.has_ports = True
+    return dice.pick(
+        (
+            "-m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 536",
+            "-m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+            "-j TCPOPTSTRIP --strip-options timestamp,sack-permitted",
+            "-j ECN --ecn-tcp-remove",
+        )
+    )
+
+
+def _netmap(dice: Dice, context: RuleContext) -> str:
+    near = context.world.hosts[0].address[:3] + b"\0"
+    return f"-j NETMAP --to {dice.pick((format_address(near), '192.0.2.0'))}/24"
 
 
 def _target_address(dice: Dice, context: RuleContext) -> bytes:

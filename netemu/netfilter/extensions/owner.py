@@ -4,8 +4,10 @@ Kernel: net/netfilter/xt_owner.c (owner_mt, owner_check).
 
 Packets that no local socket sent match only when every test is inverted.
 
+A SYN+ACK is its listener's; what else the kernel sends, such as a RST, has a socket but no file.
+
 Differs from Linux: programs are not emulated, so every socket is root's (uid 0, gid 0, no further
-groups), and what the kernel itself sends, such as a SYN+ACK, has a socket but no file.
+groups).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Mapping
 
 from netemu.errors import RulesetError
 from netemu.ip.sockets import ProgramSocket
+from netemu.ip.tcp_sock import TcpSock, TcpState
 from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Span, c_integer, shape
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
@@ -88,7 +91,7 @@ class Owner:
 
 def owner_mt(info: Owner, skb: Skb, param: XtParam) -> bool:
     """Compare the credentials of the socket's file."""
-    sk = skb.sk
+    sk = _full_sk(skb)
     ids_inverted = (info.uid is None or info.invert_uid) and (info.gid is None or info.invert_gid)
     if sk is None:
         socket_inverted = not info.socket or info.invert_socket
@@ -102,15 +105,23 @@ def owner_mt(info: Owner, skb: Skb, param: XtParam) -> bool:
     return info.gid is None or _within(sk.gid, info.gid) != info.invert_gid
 
 
+def _full_sk(skb: Skb) -> object | None:
+    """Return the sending socket; a half-open connection speaks for its listener."""
+    if isinstance(skb.sk, TcpSock) and skb.sk.state == TcpState.SYN_RECV:
+        return ProgramSocket()
+    return skb.sk
+
+
 def _within(number: int, span: Span) -> bool:
     return span.low <= number <= span.high
 
 
 def describe_owner(info: Owner, skb: Skb, param: XtParam) -> str:
     """Say whose socket it is."""
-    if isinstance(skb.sk, ProgramSocket):
-        return f"uid {skb.sk.uid} gid {skb.sk.gid}"
-    return "no socket" if skb.sk is None else "a socket of the kernel's own"
+    sk = _full_sk(skb)
+    if isinstance(sk, ProgramSocket):
+        return f"uid {sk.uid} gid {sk.gid}"
+    return "no socket" if sk is None else "a socket of the kernel's own"
 
 
 def _check_owner(settings: Settings) -> None:
