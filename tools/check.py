@@ -22,6 +22,8 @@ import bootstrap
 
 PARTS = ("format", "lint", "types", "tests", "kernel")
 NO_TESTS_COLLECTED = 5
+BY_FILE = ("--dist", "loadfile")
+"""What asks the live kernel takes turns; what asks a kernel of its own goes on meanwhile."""
 
 
 def command_of(part: str, python: str, extra: list[str]) -> list[str]:
@@ -32,7 +34,7 @@ def command_of(part: str, python: str, extra: list[str]) -> list[str]:
         "lint": [*module, "ruff", "check", "--quiet", "."],
         "types": [*module, "mypy"],
         "tests": [*module, "pytest", "-q", "-n", workers(), "--ignore=tests/kernel", *extra],
-        "kernel": [*module, "pytest", "-q", "tests/kernel", *extra],
+        "kernel": [*module, "pytest", "-q", "-n", workers(), *BY_FILE, "tests/kernel", *extra],
     }[part]
 
 
