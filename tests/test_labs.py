@@ -108,3 +108,30 @@ def test_hairpin() -> None:
     assert not off.at("node/veth-web", "tcp")
     assert on.ends == {"web to itself": True}
     assert on.at("node/veth-web", "tcp")[0].startswith("tcp 10.244.1.1:")
+
+
+def who(played: Played) -> dict[str, str]:
+    """Return which pod answered each question, the last octet of its address."""
+    return {
+        name: text.rpartition(".")[2] if " is " in text else "nobody"
+        for name, text in played.said.items()
+        if name in played.ends
+    }
+
+
+def test_sticky_sessions() -> None:
+    assert who(Played("ipvs-sticky")) == {
+        "first": "6", "second": "6", "third": "6", "after ten minutes": "5",
+    }  # fmt: skip
+
+
+def test_a_drained_server() -> None:
+    assert who(Played("ipvs-drained")) == {
+        "green before": "6", "blue before": "5", "green goes on": "6", "new": "5", "newer": "5",
+    }  # fmt: skip
+
+
+def test_a_dead_server_with_and_without_expire_nodest_conn() -> None:
+    kept, expired = who(Played("ipvs-dead-0")), who(Played("ipvs-dead-1"))
+    assert kept == {"before": "6", "same port": "nobody", "new port": "5"}
+    assert expired == {"before": "6", "same port": "5", "new port": "5"}

@@ -13,6 +13,8 @@ import click
 from netemu.cli.rule_text import chosen_family, family_options, read_rule_text, shown_name
 from netemu.errors import RulesetError, UsageError
 from netemu.netfilter.extensions import EXTENSIONS, MODULES
+from netemu.netfilter.ipvs.scheduler import PLAIN_FLAGS, Scheduler
+from netemu.netfilter.ipvs.schedulers import BY_NAME
 from netemu.netfilter.xtables.kit import Extension
 from netemu.netfilter.xtables.model import Ruleset
 from netemu.ruleset import parse_ruleset
@@ -27,10 +29,10 @@ _PLACE = re.compile(r"(.+):([0-9]+)")
 @click.argument("subject", metavar="NAME|FILE:LINE")
 @family_options
 def command(*, subject: str, family: int | None, nft: bool) -> None:
-    """Explain a match or target, or say a rule of a file in words.
+    """Explain a match, target or scheduler, or say a rule of a file in words.
 
-    NAME is what stands behind -m or -j (`statistic`, `DNAT`). FILE:LINE is a line of a rule file
-    that holds a rule, or declares a chain.
+    NAME is what stands behind -m or -j (`statistic`, `DNAT`), or behind ipvsadm's -s (`wlc`).
+    FILE:LINE is a line of a rule file that holds a rule, or declares a chain.
     """
     place = _PLACE.fullmatch(subject)
     if place is None:
@@ -59,15 +61,29 @@ def _pages(name: str) -> Iterator[str]:
     known = [*EXTENSIONS.matches, *EXTENSIONS.targets]
     found = [one for one in known if one.name == name]
     found = found or [one for one in known if one.name.lower() == name.lower()]
-    if not found:
-        names = sorted({one.name for one in known})
+    scheduler = BY_NAME.get(name)
+    if not found and scheduler is None:
+        names = sorted({one.name for one in known} | BY_NAME.keys())
         near = difflib.get_close_matches(name, names)
         hint = f"; near are {', '.join(near)}" if near else ""
-        raise UsageError(f"{name!r} is no match or target, and no FILE:LINE{hint}")
+        raise UsageError(f"{name!r} is no match, target or scheduler, and no FILE:LINE{hint}")
     for number, extension in enumerate(found):
         if number:
             yield ""
         yield from extension_lines(extension, _module_of(extension))
+    if scheduler is not None:
+        if found:
+            yield ""
+        yield from _scheduler_lines(scheduler)
+
+
+def _scheduler_lines(scheduler: Scheduler) -> Iterator[str]:
+    yield f"{scheduler.name}  scheduler of IPVS, net/netfilter/ipvs/{scheduler.kernel}"
+    yield f"  {scheduler.duty}"
+    if scheduler.flags != PLAIN_FLAGS:
+        fallback, port = scheduler.flags
+        yield f"  ipvsadm -b {fallback}: another server when that one takes no connections"
+        yield f"  ipvsadm -b {port}: the client's port counts, too"
 
 
 def _module_of(extension: Extension) -> ModuleType | None:

@@ -188,6 +188,8 @@ class BuiltNode:
         if spec.rules4 is not None:
             restore = f"iptables-{spec.backend}-restore"
             run_tool([restore, "-c"], spec.rules4.text)
+        if spec.ipvs is not None and spec.ipvs.text.strip():
+            run_tool(["ipvsadm", "-R"], spec.ipvs.text)
         for listener in spec.sockets or []:
             if listener.program:
                 continue  # the lab's own programs open their sockets themselves

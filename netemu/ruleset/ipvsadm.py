@@ -35,8 +35,8 @@ from netemu.netfilter.ipvs.service import (
     VirtualServerSpec,
 )
 from netemu.netfilter.ipvs.table import Ipvs
+from netemu.netfilter.xtables.addresses import dotted_octets
 from netemu.netfilter.xtables.ports import resolve_port
-from netemu.wire.address import parse_address
 from netemu.wire.ipv4 import IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
 
 DEFAULT_PERSISTENCE_S = 360
@@ -212,12 +212,9 @@ def _end_of(line: _Line, word: str) -> tuple[bytes, int | None]:
     if word.startswith("["):
         raise _Ipv6Error
     address, colon, port = word.partition(":")
-    try:
-        found = parse_address(address)
-    except ValueError:
-        raise line.error(
-            f'illegal address "{address}"; numbers as in ipvsadm -Sn would be right'
-        ) from None
+    found = dotted_octets(address)
+    if found is None:
+        raise line.error(f'illegal address "{address}"; numbers as in ipvsadm -Sn would be right')
     if not colon:
         return found, None
     try:

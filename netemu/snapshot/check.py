@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass, field
 
-from netemu.errors import SnapshotError
+from netemu.errors import InputError, SnapshotError
+from netemu.ruleset.ipvsadm import parse_ipvs
 from netemu.sim.spec import NamespaceSpec, TextFile
 from netemu.snapshot.document import Document
 from netemu.snapshot.items import ITEMS, Item
@@ -97,7 +98,7 @@ def _rows(reader: SpaceReader, unreadable: list[str]) -> Iterator[Row]:
         if document:
             try:
                 content = _content(item, document)
-            except SnapshotError as error:
+            except InputError as error:
                 unreadable.append(str(error))
                 content = "unreadable"
         name = document.name.rpartition("/")[2] if document else ""
@@ -135,6 +136,10 @@ def _content(item: Item, document: Document) -> str:
     if item.key == "nft":
         native, _ = native_tables(document.text)
         return f"native tables that act: {', '.join(native)}" if native else "no native table acts"
+    if item.key == "ipvs":
+        commands = parse_ipvs(document.text, document.name).commands
+        virtual = sum(command.do == "A" for command in commands)
+        return f"{virtual} virtual servers, {len(commands) - virtual} real ones"
     return f"{len(document.text.splitlines())} lines"
 
 

@@ -385,6 +385,11 @@ class LabBuilder:
             part.rules4 = file
             part.backend = backend_of(file.text)
 
+    def set_ipvs(self, where: str, file: TextFile) -> None:
+        """Give a host or pod its virtual servers."""
+        for part in self._both(where):
+            part.ipvs = file
+
     def remove_space(self, name: str) -> None:
         """Forget a pod or host, and the other ends of its cables."""
         gone = self.space(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from netemu.ruleset import parse_ruleset
+from netemu.ruleset.ipvsadm import apply_ipvs, parse_ipvs
 from netemu.sim import admin
 from netemu.sim.lab_spec import Command, Happening
 from netemu.sim.node import Node
@@ -250,6 +251,19 @@ def _rules(builder: LabBuilder, event: EventShape, read: ReadRules | None = None
     return f"{where} loads new rules", lambda node: node.replace_rules(where, file), [command]
 
 
+def _ipvs(builder: LabBuilder, event: EventShape) -> Made:
+    where = _on(builder, event)
+    text = event.ipvs or ""
+    # As above; whether the servers exist shows only then.
+    parse_ipvs(text, "ipvs")
+
+    def do(node: Node) -> None:
+        apply_ipvs(node.namespaces[where].net, text, "ipvs")
+
+    command = Command(namespace=where, words=("ipvsadm", "-R"), stdin=f"{text.rstrip()}\n")
+    return f"{where} runs ipvsadm {'; '.join(text.strip().splitlines())}", do, [command]
+
+
 _MAKERS: dict[str, Callable[[LabBuilder, EventShape], Made]] = {
     "down": _down,
     "up": _up,
@@ -261,6 +275,7 @@ _MAKERS: dict[str, Callable[[LabBuilder, EventShape], Made]] = {
     "remove": _remove,
     "announce_only": _arp,
     "rules": _rules,
+    "ipvs": _ipvs,
     "route": _route,
     "unroute": _unroute,
     "sysctl": _sysctl,

@@ -228,6 +228,8 @@ class _Reader:
                 self._serve(where, server)
         if space.rules:
             builder.set_rules(where, self._rules(space.rules, (*path, "rules")))
+        if space.ipvs:
+            builder.set_ipvs(where, self._rules(space.ipvs, (*path, "ipvs"), "ipvsadm -Sn"))
 
     def _serve(self, where: str, server: ServerShape) -> None:
         ports = [(word, port) for word, port in (("tcp", server.tcp), ("udp", server.udp)) if port]
@@ -236,7 +238,7 @@ class _Reader:
         for protocol, port in ports:
             self.builder.serve(where, protocol, port, server.answer, server.text, server.address)
 
-    def _rules(self, text: str, path: Path) -> TextFile:
+    def _rules(self, text: str, path: Path, tool: str = "iptables-save") -> TextFile:
         """Return rules that stand in the lab, or in the file that it names."""
         if "\n" in text:
             # Blank lines in front keep the numbers of the lines those of the file.
@@ -248,7 +250,7 @@ class _Reader:
         except (OSError, UnicodeDecodeError) as problem:
             why = getattr(problem, "strerror", None) or "not text"
             raise self.document.error(
-                f"{text} cannot be read ({why}); iptables-save text or its file is needed", path
+                f"{text} cannot be read ({why}); {tool} text or its file is needed", path
             ) from None
 
     def _event_rules(self, number: int, text: str) -> TextFile:

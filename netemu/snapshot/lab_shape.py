@@ -85,6 +85,7 @@ class SpaceShape(Shape):
     neighbours: Annotated[list[str], Meta(description="ADDRESS lladdr MAC dev DEVICE")] = []
     sysctls: dict[str, Setting] = {}
     rules: Annotated[str, Meta(description="iptables-save text, or the name of its file")] = ""
+    ipvs: Annotated[str, Meta(description="ipvsadm -Sn text, or the name of its file")] = ""
     servers: list[ServerShape] = []
 
 
@@ -150,6 +151,7 @@ class EventShape(Shape):
         str | None, Meta(description="gratuitous ARP for an address, sent by `from`")
     ] = msgspec.field(name="arp", default=None)
     rules: Annotated[str | None, Meta(description="rules that the host `on` loads")] = None
+    ipvs: Annotated[str | None, Meta(description="ipvsadm commands that `on` runs")] = None
     route: Annotated[str | None, Meta(description="route that the host `on` adds")] = None
     unroute: Annotated[str | None, Meta(description="route that the host `on` removes")] = None
     sysctl: Annotated[str | None, Meta(description="KEY=VALUE, set by the host `on`")] = None

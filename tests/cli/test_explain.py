@@ -101,3 +101,12 @@ def test_a_line_without_a_rule(netemu, rule_file):
     done = netemu("explain", f"{rule_file}:1")
     assert done.code == 3
     assert done.err.startswith(f"{rule_file}:1: no rule and no chain stands here; ")
+
+
+def test_a_scheduler(netemu):
+    shown = netemu("explain", "sh").out
+    assert "scheduler of IPVS, net/netfilter/ipvs/ip_vs_sh.c" in shown
+    assert "sh-fallback" in shown
+    both = netemu("explain", "mh").out
+    assert "Maglev" in both
+    assert len(both.splitlines()) > len(shown.splitlines())

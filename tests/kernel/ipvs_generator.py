@@ -7,7 +7,7 @@ from typing import Any
 
 from netemu.wire.address import parse_mac
 from netemu.wire.packet_text import parse_packet
-from tests.kernel.ipvs_guest.runner import ip_packet, sctp_segment
+from tests.kernel.ipvs_guest.runner import checksum, ip_packet, sctp_segment
 
 Step = dict[str, Any]
 
@@ -23,6 +23,16 @@ SETTLE_S = 0.04
 """Connections that are to end at once do so at the next tick, of which there are 100 a second."""
 
 SYN, ACK, FIN, RST, PSH = 2, 16, 1, 4, 8
+
+
+def frame_at(at: str, text: str) -> Step:
+    """Return a step in which a packet enters at a port."""
+    macs = {"client": ("50:01", "50:02"), "lan": ("60:01", "60:02")}
+    to, source = macs.get(at, ("40:01", f"40:1{at[-1]}"))
+    packet = parse_packet(text).frame(
+        dst_mac=parse_mac(f"02:00:00:00:{to}"), src_mac=parse_mac(f"02:00:00:00:{source}")
+    )
+    return {"at": at, "hex": packet.hex()}
 
 
 class Drawn:
@@ -126,7 +136,11 @@ class Drawn:
             port = service["port"]
         if any((s["address"], s["port"]) == (address, port) for s in service["servers"]):
             return None
+        tunnel = ""
+        if method == "i":
+            tunnel = self.dice.choice(("", "", " --tun-type gre", " --tun-type gre --tun-csum"))
         server = {
+            "tunnel": tunnel,
             "address": address,
             "port": port,
             "method": method,
@@ -150,7 +164,7 @@ class Drawn:
     def _server_text(self, do: str, service: dict[str, Any], server: dict[str, Any]) -> str:
         return (
             f"-{do} {self._name(service)} -r {server['address']}:{server['port']} "
-            f"-{server['method']} -w {server['weight']}{server['limits']}\n"
+            f"-{server['method']} -w {server['weight']}{server['limits']}{server['tunnel']}\n"
         )
 
     def _service_text(self, service: dict[str, Any]) -> str:
@@ -240,14 +254,6 @@ class Drawn:
             return address, f"pod{address[-1]}"
         return f"192.168.50.{self.dice.randrange(2, 12)}", "client"
 
-    def _frame(self, at: str, text: str) -> Step:
-        macs = {"client": ("50:01", "50:02"), "lan": ("60:01", "60:02")}
-        to, source = macs.get(at, ("40:01", f"40:1{at[-1]}"))
-        packet = parse_packet(text).frame(
-            dst_mac=parse_mac(f"02:00:00:00:{to}"), src_mac=parse_mac(f"02:00:00:00:{source}")
-        )
-        return {"at": at, "hex": packet.hex()}
-
     def _send(self, connection: dict[str, Any], **more: Any) -> int:
         """Let the client of a connection send; return the number of the step."""
         ends = f"{connection['client']}:{connection['sport']} > {connection['to']}:{connection['dport']}"
@@ -262,16 +268,36 @@ class Drawn:
             text = f"tcp {ends} {letters} seq={more['seq']} ack={more['ack']} {ttl}{tos}{data}"
         elif connection["protocol"] == "udp":
             df = self.dice.choice(("", "", "df=0 "))
-            text = f"udp {ends} {ttl}{tos}{df}payload={'q' * self.dice.randrange(1, 30)}"
+            size = self.dice.choice((1452, 1460, 1472)) if self._chance(0.08) else 0
+            text = f"udp {ends} {ttl}{tos}{df}payload={'q' * (size or self.dice.randrange(1, 30))}"
+            if self._chance(0.06):
+                return self._send_fragments(connection, ends)
         else:
             return self._send_sctp(connection, more.get("chunk", 1))
-        self.steps.append(self._frame(connection["at"], text))
+        self.steps.append(frame_at(connection["at"], text))
+        return len(self.steps) - 1
+
+    def _send_fragments(self, connection: dict[str, Any], ends: str) -> int:
+        """Send a datagram in two parts, in order."""
+        size = self.dice.choice((64, 1472, 1600, 2800))
+        whole = parse_packet(
+            f"udp {ends} df=0 id={self.dice.randrange(1 << 16)} payload={'f' * size}"
+        )
+        body = whole.network[20:]
+        cut = min(1480, len(body) // 2 // 8 * 8)
+        parts = [
+            fragment_of(whole.network, part, offset, more=not offset)
+            for offset, part in ((0, body[:cut]), (cut, body[cut:]))
+        ]
+        head = frame_at(connection["at"], "udp 1.1.1.1:1 > 1.1.1.1:1")["hex"][:28]
+        for part in parts:
+            self.steps.append({"at": connection["at"], "hex": head + part.hex()})
         return len(self.steps) - 1
 
     def _send_sctp(self, connection: dict[str, Any], chunk: int) -> int:
         ports = connection["sport"].to_bytes(2, "big") + connection["dport"].to_bytes(2, "big")
         src, dst = (bytes(map(int, connection[end].split("."))) for end in ("client", "to"))
-        step = self._frame(connection["at"], "udp 1.1.1.1:1 > 1.1.1.1:1")
+        step = frame_at(connection["at"], "udp 1.1.1.1:1 > 1.1.1.1:1")
         packet = ip_packet(src, dst, 132, sctp_segment(ports, chunk))
         self.steps.append({"at": step["at"], "hex": step["hex"][:28] + packet.hex()})
         return len(self.steps) - 1
@@ -374,7 +400,7 @@ class Drawn:
         source = self.dice.choice(PODS)
         ends = f"{source}:{self.dice.choice((80, 8080, 8443))} > 192.168.50.9:4444"
         text = self.dice.choice((f"tcp {ends} SA", f"udp {ends}", f"tcp {ends} R"))
-        self.steps.append(self._frame(f"pod{source[-1]}", text))
+        self.steps.append(frame_at(f"pod{source[-1]}", text))
 
     # Changes.
 
@@ -412,6 +438,16 @@ class Drawn:
             text = f"-E {self._name(service)} -s {service['scheduler']}{options}\n"
         if text:
             self.steps.append({"ipvs": text, "settle": SETTLE_S})
+
+
+def fragment_of(packet: bytes, part: bytes, offset: int, *, more: bool) -> bytes:
+    """Return a fragment of a packet."""
+    header = bytearray(packet[:20])
+    header[2:4] = (20 + len(part)).to_bytes(2, "big")
+    header[6:8] = (offset // 8 | (0x2000 if more else 0)).to_bytes(2, "big")
+    header[10:12] = bytes(2)
+    header[10:12] = checksum(bytes(header)).to_bytes(2, "big")
+    return bytes(header) + part
 
 
 def draw_case(seed: int) -> dict[str, Any]:

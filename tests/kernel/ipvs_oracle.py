@@ -5,10 +5,7 @@ The kernel is a user-mode Linux; ../shared/tools/ipvs-oracle boots it and runs a
 
 from __future__ import annotations
 
-import atexit
-import functools
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -44,13 +41,11 @@ from netemu.sim.spec import (
 from netemu.sim.state import state_files
 from netemu.wire.address import parse_address, parse_mac
 from tests.kernel.ipvs_guest.runner import respond
+from tests.kernel.oracle import CACHE, prepared
 
 JsonObject = dict[str, Any]
 
-ROOT = Path(__file__).parents[2]
-ORACLE = ROOT.parent / "shared" / "tools" / "ipvs-oracle"
 GUEST = Path(__file__).parent / "ipvs_guest"
-PACKAGES = ("ipvsadm", "depmod", "busybox", "apt-get", "dpkg", "cc")
 
 FAR = {"client": "eth0", "lan": "eth1", "pod1": "veth1", "pod2": "veth2", "pod3": "veth3"}
 """Port outside -> device of the node."""
@@ -58,36 +53,7 @@ FAR = {"client": "eth0", "lan": "eth1", "pod1": "veth1", "pod2": "veth2", "pod3"
 
 def what_lacks() -> str:
     """Name what keeps the kernel from being asked; empty when nothing does."""
-    if not ORACLE.is_file():
-        return f"{ORACLE} (a kernel with IPVS)"
-    lacking = [name for name in PACKAGES if shutil.which(name) is None]
-    return ", ".join(lacking)
-
-
-@functools.cache
-def cache_dir() -> Path:
-    """Set the kernel up; NETEMU_IPVS_CACHE names a directory that is kept between runs."""
-    kept = os.environ.get("NETEMU_IPVS_CACHE")
-    if kept:
-        cache = Path(kept)
-    else:
-        cache = Path(tempfile.mkdtemp(prefix="netemu-ipvs-kernel-"))
-        atexit.register(shutil.rmtree, cache, ignore_errors=True)
-    binary = cache / "uml" / "linux"
-    if not binary.with_name("linux.uml").is_file():
-        subprocess.run(
-            [ORACLE, "setup", "--cache", cache, "--backend", "uml"],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        binary.rename(binary.with_name("linux.uml"))
-        shutil.copy(GUEST / "linux.sh", binary)
-        binary.chmod(0o755)
-        subprocess.run(
-            ["cc", "-O2", "-shared", "-fPIC", "-o", binary.with_name("xstate.so"),
-             GUEST / "xstate.c"],
-            check=True, capture_output=True,
-        )  # fmt: skip
-    return cache
+    return ", ".join(name for name in ("ipvsadm", "depmod", "apt-get") if not shutil.which(name))
 
 
 def ask_kernel(cases: list[JsonObject], *, timeout_s: int = 600) -> list[JsonObject]:
@@ -97,7 +63,7 @@ def ask_kernel(cases: list[JsonObject], *, timeout_s: int = 600) -> list[JsonObj
         shutil.copytree(GUEST, job, ignore=shutil.ignore_patterns("__pycache__"))
         (job / "cases.json").write_text(json.dumps(cases))
         done = subprocess.run(
-            [ORACLE, "run", job, out, "--cache", cache_dir(), "--backend", "uml",
+            [prepared(), "run", job, out, "--cache", CACHE, "--backend", "uml",
              "--timeout", str(timeout_s), "--mem", "384"],
             check=False, capture_output=True, text=True,
         )  # fmt: skip
@@ -214,11 +180,11 @@ def ask_netemu(case: JsonObject, kernel: JsonObject) -> JsonObject:
         node.log.clear()
     node.run_until(_ns(kernel["end"]))
     net, ruleset = node.main.net, node.main.ruleset
-    connections = list_connections(net)
+    services, connections = list_services(net), list_connections(net)
     node.run_until(_ns(kernel["later"]))
     return {
         "steps": steps,
-        "Ln": list_services(net),
+        "Ln": services,
         "Lnc": connections,
         "Sn": save_rules(net),
         "stats": list_stats(net),

@@ -122,3 +122,11 @@ def test_nothing_at_all(tmp_path: object) -> None:
     report = check(str(tmp_path))
     assert report.exit_code == 3
     assert any("holds no file of a snapshot" in text for text in report.unreadable)
+
+
+def test_virtual_servers_are_counted_and_a_broken_line_is_named(put: Put) -> None:
+    good = "-A -t 10.96.0.1:80 -s rr\n-a -t 10.96.0.1:80 -r 10.0.0.2:80 -m -w 1\n"
+    rows = check(put({"ip_-j_-d_link_show": [LO], "ipvsadm_-Sn": good})).rows
+    assert "1 virtual servers, 1 real ones" in [row.content for row in rows]
+    broken = check(put({"ip_-j_-d_link_show": [LO], "ipvsadm_-Sn": good + "-a -q\n"}))
+    assert any("ipvsadm_-Sn:3:4: unknown option" in text for text in broken.unreadable)

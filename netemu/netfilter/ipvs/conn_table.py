@@ -248,6 +248,10 @@ class ConnectionTable:
         """Make sure that the timer fires at a jiffy, or before."""
         clock = self._net.clock
         when_ns = clock.start_ns + clock.jiffies_to_ns(jiffy)
+        if connection.flags & IP_VS_CONN_F_TEMPLATE:
+            # Of one jiffy the timer that was set last fires first: the connection's, not its
+            # template's.
+            when_ns += 1
         timer = connection.timer
         if timer is not None:
             if timer.when_ns <= when_ns:

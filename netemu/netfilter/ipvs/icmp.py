@@ -12,12 +12,13 @@ tunnel becomes one about the packet inside.
 from __future__ import annotations
 
 from netemu.events import HeaderRewritten
-from netemu.ip.fib_table import Flowi4
+from netemu.ip.fib_table import Errno, Flowi4
 from netemu.ip.fragment import DefragUser, ip_defrag, ip_is_fragment
 from netemu.ip.icmp import icmp_send
 from netemu.ip.learn import ipv4_update_pmtu
 from netemu.ip.output import ICMP_FRAG_NEEDED, route_of
-from netemu.ip.rtable import Rtcf
+from netemu.ip.route import ip_route_output_key
+from netemu.ip.rtable import Rtcf, ip_dst_mtu_maybe_forward
 from netemu.net import Net, kfree_skb_reason
 from netemu.netfilter.hook import Hook, Verdict
 from netemu.netfilter.ipvs.connection import IpvsConnection
@@ -276,8 +277,7 @@ def _unwrap(
     kind, code = skb.data[offset], skb.data[offset + 1]
     info = int.from_bytes(skb.data[offset + 4 : offset + 8], "big")
     if kind == IcmpType.DEST_UNREACH and code == ICMP_FRAG_NEEDED:
-        mtu = info & 0xFFFF
-        ipv4_update_pmtu(net, Flowi4(daddr=outer.daddr), mtu)
+        mtu = _learn_pmtu(net, outer.daddr, info & 0xFFFF)
         wrapped = quoted.offset - outer.offset
         info = mtu - wrapped if mtu > 68 + wrapped else mtu
         if not IPv4(skb.data, quoted.offset).dont_fragment:
@@ -287,6 +287,19 @@ def _unwrap(
     icmp_send(net, skb, kind, code, info)
     count_out(net, connection, skb)
     return _drop(net, skb, "it became an error to the client")
+
+
+def _learn_pmtu(net: Net, daddr: bytes, mtu: int) -> int:
+    """Believe the path MTU to a tunnel's end; return what the client is told.
+
+    The server's cached route says it. The first error finds one without a path MTU there.
+    """
+    before = ip_route_output_key(net, Flowi4(daddr=daddr))
+    ipv4_update_pmtu(net, Flowi4(daddr=daddr), mtu)
+    after = ip_route_output_key(net, Flowi4(daddr=daddr))
+    if isinstance(before, Errno) or isinstance(after, Errno):
+        return mtu
+    return ip_dst_mtu_maybe_forward(after if before.pmtu else before)
 
 
 def _drop(net: Net, skb: Skb, why: str) -> Verdict:

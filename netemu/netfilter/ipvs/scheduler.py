@@ -36,6 +36,10 @@ DeleteFunction = Callable[[Net, VirtualServer, RealServer, int], None]
 Figure = Callable[[Call, RealServer], str]
 
 
+PLAIN_FLAGS = ("flag-1", "flag-2")
+"""What ipvsadm calls flags that mean nothing to a scheduler."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduler:
     """One scheduler's declaration (struct ip_vs_scheduler)."""
@@ -56,7 +60,7 @@ class Scheduler:
     add_dest: ChangeFunction | None = None
     del_dest: DeleteFunction | None = None
     upd_dest: ChangeFunction | None = None
-    flags: tuple[str, str] = ("flag-1", "flag-2")
+    flags: tuple[str, str] = PLAIN_FLAGS
     """Names of IP_VS_SVC_F_SCHED1 and 2 in ipvsadm -b."""
 
 

@@ -13,7 +13,7 @@ from netemu.net import Net
 from netemu.netfilter.ipvs.connection import IpvsConnection
 from netemu.netfilter.ipvs.protocol import state_name
 from netemu.netfilter.ipvs.protocols import BY_NUMBER
-from netemu.netfilter.ipvs.scheduler import scheduler_name, scheduler_of
+from netemu.netfilter.ipvs.scheduler import PLAIN_FLAGS, scheduler_name, scheduler_of
 from netemu.netfilter.ipvs.service import (
     FORWARD_WORDS,
     IP_VS_CONN_F_DROUTE,
@@ -167,7 +167,7 @@ def _end(address: bytes, port: int) -> str:
 
 def _flag_names(service: VirtualServer) -> list[str]:
     scheduler = scheduler_of(service)
-    names = scheduler.flags if scheduler is not None else ("flag-1", "flag-2")
+    names = scheduler.flags if scheduler is not None else PLAIN_FLAGS
     bits = (ServiceFlag.SCHED1, ServiceFlag.SCHED2, ServiceFlag.SCHED3)
     return [name for name, bit in zip((*names, "flag-3"), bits, strict=True) if service.flags & bit]
 

@@ -36,6 +36,7 @@ from netemu.netfilter.ipvs.service import (
     IP_VS_CONN_F_LOCALNODE,
     IP_VS_CONN_F_MASQ,
     IP_VS_CONN_F_TUNNEL,
+    TunnelType,
 )
 from netemu.netfilter.ipvs.table import Ipvs
 from netemu.skb import Skb
@@ -256,7 +257,10 @@ def _tunnel(net: Net, skb: Skb, connection: IpvsConnection, way: Way) -> Verdict
     outer.update_check()
     if skb.mac_header:
         # The new headers overwrite the old link header in memory, and LOG shows what is there.
-        skb.mac_header = bytes(skb.data[added - len(skb.mac_header) : added])
+        shown = skb.data[added - len(skb.mac_header) : added]
+        if server.tunnel.kind == TunnelType.GRE and server.tunnel.checksum:
+            shown[-4:-2] = bytes(2)  # the device fills the checksum in
+        skb.mac_header = bytes(shown)
     skb.ignore_df = True
     skb.ipvs_property = True
     if connection.flags & IP_VS_CONN_F_NFCT and nf_conntrack_confirm(net, skb) != Verdict.ACCEPT:

@@ -122,6 +122,8 @@ def build():
         for i in range(2, 9)
     ]
     ip_batch(lines)
+    for device in ("eth0", "eth1", "veth1", "veth2", "veth3"):
+        sh(["ethtool", "-K", device, "tx", "off"])
     sh(
         ["bridge", "-b", "-"],
         "\n".join(f"fdb replace 02:00:00:00:40:1{i} dev veth{i} master static" for i in (1, 2, 3)),
@@ -305,7 +307,8 @@ LAST = {"timeouts": None, "ipset": None}
 def reset(case, fence):
     """Begin anew; without servers connections end soon (expire_nodest_conn).
 
-    A case's rules replace those of all tables, since they name each.
+    A case's rules replace those of all tables, since they name each. The trash keeps servers for
+    two minutes, with their counters: where these are compared, the node is built anew.
     """
     vs = "net.ipv4.vs."
     set_sysctl({vs + "expire_nodest_conn": 1})
@@ -313,7 +316,7 @@ def reset(case, fence):
     end = time.monotonic() + 0.5
     while len(lines_of("ip_vs_conn")) > 1 and time.monotonic() < end:
         time.sleep(0.005)
-    if len(lines_of("ip_vs_conn")) > 1:
+    if len(lines_of("ip_vs_conn")) > 1 or case.get("stats"):
         rebuild(fence)
     set_sysctl({**DEFAULTS, **case.get("sysctl", {})})
     timeouts = case.get("timeouts", (900, 120, 300))

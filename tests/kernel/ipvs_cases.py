@@ -1,0 +1,171 @@
+"""Cases made by hand: what needs time, a certain order or a certain setting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.kernel.ipvs_generator import Step, frame_at
+
+VIP = "10.96.0.10"
+CLIENT = "192.168.50.2"
+EMPTY = "".join(
+    f"*{table}\n" + "".join(f":{chain} ACCEPT [0:0]\n" for chain in chains.split()) + "COMMIT\n"
+    for table, chains in (
+        ("raw", "PREROUTING OUTPUT"),
+        ("mangle", "PREROUTING INPUT FORWARD OUTPUT POSTROUTING"),
+        ("nat", "PREROUTING INPUT OUTPUT POSTROUTING"),
+        ("filter", "INPUT FORWARD OUTPUT"),
+    )
+)
+TRACKED = EMPTY.replace(
+    "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n",
+    "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"
+    "-A FORWARD -m conntrack --ctstate NEW\n",
+)
+SYN, ACK, FIN, RST = 2, 16, 1, 4
+
+
+def udp(port: int, *, data: str = "q", to: str = f"{VIP}:53") -> Step:
+    """Let the client send a datagram."""
+    return frame_at("client", f"udp {CLIENT}:{port} > {to} payload={data}")
+
+
+def tcp(port: int, flags: str, *, seq: int = 1, ack: int = 0, to: str = f"{VIP}:80") -> Step:
+    """Let the client send a segment."""
+    return frame_at("client", f"tcp {CLIENT}:{port} > {to} {flags} seq={seq} ack={ack}")
+
+
+def answer(step: int, flags: int, *, seq: int = 1, ack: int = 2) -> Step:
+    """Let the server answer."""
+    return {"answer": step, "flags": flags, "seq": seq, "ack": ack, "data": ""}
+
+
+def wait(seconds: float) -> Step:
+    """Let time pass."""
+    return {"wait": seconds}
+
+
+def service(scheduler: str, *servers: str, name: str = f"-u {VIP}:53") -> str:
+    """Return a service with its servers."""
+    lines = [f"-A {name} -s {scheduler}"]
+    return "\n".join(lines + [f"-a {name} -r {server}" for server in servers]) + "\n"
+
+
+TWO = ("10.244.0.11:5353 -m -w 1", "10.244.0.12:5353 -m -w 1")
+WEB = ("10.244.0.11:8080 -m -w 1", "10.244.0.12:8080 -m -w 1")
+TCP_NAME = f"-t {VIP}:80"
+
+
+def case(name: str, ipvs: str, steps: list[Step], **more: Any) -> dict[str, Any]:
+    """Return a case; settings are net.ipv4.vs.NAME."""
+    settings = {f"net.ipv4.vs.{key}": value for key, value in more.pop("settings", {}).items()}
+    return {
+        "name": name, "ipvs": ipvs, "steps": steps, "sysctl": settings, "saved": True,
+        "iptables": TRACKED, **more,
+    }  # fmt: skip
+
+
+def all_cases() -> list[dict[str, Any]]:
+    """Return every case."""
+    tracked = {"conntrack": 1}
+    short = [900, 1, 1]
+    return [
+        case(
+            "UDP connections end, and their conntrack entries with them",
+            service("lc", *TWO),
+            [udp(1001), udp(1002), udp(1003), wait(1.6), udp(1001), udp(1004)],
+            settings=tracked, timeouts=short,
+        ),
+        case(
+            "a FIN from the server, then the end of FIN_WAIT",
+            service("wlc", *WEB, name=TCP_NAME),
+            [
+                tcp(2001, "S"), answer(0, SYN | ACK), tcp(2001, "A", seq=2, ack=2),
+                answer(2, FIN | ACK, seq=2), wait(1.6), tcp(2001, "A", seq=2, ack=3),
+                tcp(2002, "S"),
+            ],
+            settings=tracked, timeouts=short,
+        ),
+        case(
+            "a template lives on while it controls, and ends behind its last connection",
+            service("rr -p 1", *TWO),
+            [udp(1001), udp(1002), wait(1.6), udp(1003), wait(0.5), udp(1003), wait(1.6),
+             udp(1004)],
+            timeouts=short,
+        ),
+        case(
+            "a template that controls TCP is asked again in 60 seconds",
+            service("rr -p 1", *WEB, name=TCP_NAME),
+            [tcp(2001, "S"), answer(0, SYN | ACK), wait(1.6), tcp(2002, "S"), tcp(2001, "A")],
+        ),
+        case(
+            "every third packet that wants a server is dropped",
+            service("rr", *TWO),
+            [udp(1000 + number) for number in range(9)],
+            settings={"drop_packet": 3, "am_droprate": 3},
+        ),
+        case(
+            "with conntrack a port that is used again waits for its second SYN",
+            service("rr", *WEB, name=TCP_NAME),
+            [
+                tcp(2001, "S"), answer(0, SYN | ACK), tcp(2001, "R", seq=2),
+                {**tcp(2001, "S", seq=900), "settle": 0.05},
+                tcp(2001, "S", seq=900),
+            ],
+            settings={"conntrack": 1, "conn_reuse_mode": 1},
+        ),
+        case(
+            "without conntrack it gets a server at once, and with mode 0 the old one",
+            service("rr", *WEB, name=TCP_NAME),
+            [
+                tcp(2001, "S"), answer(0, SYN | ACK), tcp(2001, "R", seq=2),
+                {**tcp(2001, "S", seq=900), "settle": 0.05}, tcp(2001, "R", seq=901),
+                {"sysctl": {"net.ipv4.vs.conn_reuse_mode": 0}},
+                {**tcp(2001, "S", seq=1900), "settle": 0.05},
+            ],
+            settings={"conn_reuse_mode": 1},
+        ),
+        case(
+            "a server that is removed and comes back has its connections",
+            service("lc", *TWO),
+            [
+                udp(1001), udp(1002), udp(1003),
+                {"ipvs": f"-d -u {VIP}:53 -r 10.244.0.12:5353\n", "settle": 0.05},
+                udp(1001), udp(1004),
+                {"ipvs": f"-a -u {VIP}:53 -r 10.244.0.12:5353 -m -w 1\n", "settle": 0.05},
+                udp(1001), udp(1005), udp(1006),
+            ],
+        ),
+        case(
+            "a service that is removed leaves its connections to the stack",
+            service("rr", *TWO),
+            [
+                udp(1001), {"ipvs": f"-D -u {VIP}:53\n", "settle": 0.05}, udp(1001),
+                {"ipvs": service("rr", *TWO), "settle": 0.05}, udp(1001), udp(1002),
+            ],
+            settings=tracked,
+        ),
+        case(
+            "an FTP client's data connections go where its control connection goes",
+            service("rr -p 300", "10.244.0.11:21 -m -w 1", "10.244.0.12:21 -m -w 1",
+                    name=f"-t {VIP}:21"),
+            [tcp(2001, "S", to=f"{VIP}:21"), tcp(2002, "S", to=f"{VIP}:3333"),
+             tcp(2003, "S", to=f"{VIP}:20"), tcp(2004, "S", to=f"{VIP}:22")],
+        ),
+        case(
+            "counters of a list with --stats",
+            service("rr", *WEB, name=TCP_NAME) + service("rr", *TWO),
+            [tcp(2001, "S"), answer(0, SYN | ACK), tcp(2001, "A", seq=2, ack=2), udp(1001),
+             {"answer": 3, "flags": 0, "data": "616263"}],
+            stats=True,
+        ),
+        case(
+            "router's errors about a tunnel teach its path MTU",
+            service("rr", "172.16.0.2:53 -i -w 1"),
+            [udp(1001, data="q" * 1400),
+             {"error": 0, "type": 3, "code": 4, "info": 1300, "quote": 100, "src": "172.16.0.9"},
+             udp(1001, data="q" * 1400), udp(1001, data="q" * 1200),
+             {"error": 3, "type": 3, "code": 4, "info": 1100, "quote": 100, "src": "172.16.0.9"},
+             udp(1001, data="q" * 1200)],
+        ),
+    ]  # fmt: skip
