@@ -37,8 +37,9 @@ def tcp_v4_rcv(net: Net, skb: Skb) -> None:
         kfree_skb_reason(net, skb, "NO_SOCKET", f"nobody listens on tcp port {port}")
         return
     if outcome.reset:
-        # The RST is the listener's own packet, so LOG knows its owner.
-        tcp_v4_send_reset(net, skb, ProgramSocket())
+        # A listener's RST is its own packet, so LOG knows the owner; an open connection that no
+        # program accepted has none.
+        tcp_v4_send_reset(net, skb, outcome.sock or ProgramSocket())
     if outcome.reason:
         kfree_skb_reason(net, skb, outcome.reason, f"refused by the socket on tcp port {port}")
     else:

@@ -64,6 +64,8 @@ class Outcome:
     """Drop reason; empty when the socket took the segment."""
     reset: bool = False
     """The segment is answered with a RST."""
+    sock: TcpSock | None = None
+    """The open connection that sends it; None: the listener does."""
 
 
 TAKEN = Outcome()
@@ -231,7 +233,7 @@ class TcpConnections:
             if outcome is not None:
                 return outcome
         reason = self._established(sock, segment)
-        return Outcome(reason, reset=reason == ABORT_ON_DATA)
+        return Outcome(reason, reset=reason == ABORT_ON_DATA, sock=sock)
 
     def _check_req(self, sock: TcpSock, segment: Segment) -> Outcome | None:
         """Judge what arrives on a half-open connection; None once it is open (tcp_check_req)."""
