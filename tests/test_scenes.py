@@ -52,7 +52,7 @@ def scene(request, tmp_path, capsys):
 
 
 def test_there_are_scenes():
-    assert SCENES == ["clusterip", "docker", "firewall", "hairpin", "idle", "ipset"]
+    assert SCENES == ["clusterip", "docker", "firewall", "hairpin", "idle", "ipset", "ipvs"]
 
 
 def test_a_scene_is_as_the_kernel_was(scene):
@@ -75,6 +75,12 @@ def test_a_scene_is_as_the_kernel_was(scene):
         difference = first_set_difference(*(text.splitlines() for text in saved), saved[0])
         assert not difference
     assert (out / "trace.log").read_text() == (recorded / "trace.log").read_text()
+    for listed in recorded.glob("ipvsadm-*"):
+        expected_lines, lines = (
+            sorted(re.sub(r" \d\d:\d\d ", " ", line) for line in path.read_text().splitlines())
+            for path in (listed, out / listed.name)
+        )
+        assert lines == expected_lines
     expected_rows, rows = (
         connections_of((folder / "conntrack").read_text()) for folder in (recorded, out)
     )

@@ -46,6 +46,12 @@ LEFT_OUT = ("ip6tables", "iptables-nft", "iptables-save", "ipvsadm", "bridge_-j_
 IPSET = "ipset_save"
 """Left out where it is empty."""
 
+IPVS_ROW = (
+    "| `ipvs` | the Service of `clusterip` in kube-proxy's ipvs mode: virtual servers, ipsets, "
+    "rules; recorded by `tools/record_ipvs_scene.py` |"
+)
+"""In the index: the scene that needs another kernel."""
+
 CLIENT = "192.0.2.9"
 PAGE = b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + b"hello from a pod\n" * 60
 
@@ -58,6 +64,10 @@ class Scene:
     about: str
     build: Callable[[Bench], Callable[[], None]]
     """Builds the node and returns what makes the traffic."""
+    also: Callable[[Bench], dict[str, str]] = lambda bench: {}
+    """Further files about the node afterwards."""
+    left_out: tuple[str, ...] = LEFT_OUT
+    """Files of the snapshot that say nothing."""
 
 
 def uplink(bench: Bench) -> Host:
@@ -292,10 +302,10 @@ def record(scene: Scene, root: Path = ROOT) -> None:
         traffic = scene.build(bench)
         bench.settle()
         bench.forget_connections()
-        files = bench.snapshot(lambda name: not name.startswith(LEFT_OUT))
+        files = bench.snapshot(lambda name: not name.startswith(scene.left_out))
         with bench.recording() as (frames, lines):
             traffic()
-        after = bench.after()
+        after = bench.after() | scene.also(bench)
     finally:
         bench.close()
     if not files.get(IPSET):
@@ -344,6 +354,7 @@ def write_index() -> None:
         "| scene | what it shows |",
         "|---|---|",
         *(f"| `{scene.name}` | {scene.about} |" for scene in SCENES),
+        IPVS_ROW,
         "",
         "    netemu replay rulesets/clusterip --in captures/clusterip.pcapng",
         "",
