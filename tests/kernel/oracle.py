@@ -15,6 +15,7 @@ import os
 import pickle
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,8 +34,7 @@ LD_PRELOAD="$here/xstate.so" exec "$here/linux.real" "$@"
 
 JOB = """set -e
 /run/modprobe -a 8021q vxlan macvlan
-mkdir -p /tmp/py && cp -r netemu /tmp/py/
-PYTHONPATH=/tmp/py python3 guest.py
+PYTHONPATH=py python3 guest.py
 """
 
 GUEST = """
@@ -93,12 +93,31 @@ def prepared() -> Path:
     return program
 
 
+FOREIGN = """
+import sys
+import netemu.livekernel.runner
+for name in {name.partition(".")[0] for name in sys.modules}:
+    print(getattr(sys.modules.get(name), "__file__", None) or "")
+"""
+
+
+def packages() -> list[Path]:
+    """Return the package's folder, and those of other people's that a run needs."""
+    done = subprocess.run(
+        [sys.executable, "-c", FOREIGN], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    files = [Path(line) for line in done.stdout.splitlines() if "site-packages" in line]
+    folders = [file.parent for file in files if file.name == "__init__.py"]
+    return [ROOT / "netemu", *folders]
+
+
 def ask(cases: Sequence[Case], folder: Path) -> list[Result]:
     """Run cases in one boot of the oracle's kernel; `folder` is for its files."""
     program = prepared()
     job, out = folder / "job", folder / "out"
-    job.mkdir()
-    shutil.copytree(ROOT / "netemu", job / "netemu", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in packages():
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, job / "py" / package.name, ignore=ignored)
     (job / "cases.pickle").write_bytes(pickle.dumps(list(cases)))
     (job / "guest.py").write_text(GUEST)
     (job / "job.sh").write_text(JOB)

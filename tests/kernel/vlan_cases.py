@@ -237,11 +237,11 @@ def learning_cases() -> Iterator[Case]:
         ("p1", tag(20, frame(ALL, CAROL, raw, 0x88B5))),
     ]
     yield case("static entries of a VLAN", vlan_node(fdb=entries), sent)
-    ageing = vlan_node(bridge={"ageing_time": 140})
+    ageing = vlan_node(bridge={"ageing_time": 400})
     sent = [
         ("p1", tag(20, frame(ALL, ALICE, raw, 0x88B5))),
-        ("p1", frame(ALL, ALICE, raw, 0x88B5), 1000),
-        ("p3", tag(10, frame(ALICE, BOB, raw, 0x88B5)), 500),
+        ("p1", frame(ALL, ALICE, raw, 0x88B5), 3000),
+        ("p3", tag(10, frame(ALICE, BOB, raw, 0x88B5)), 1200),
         ("p3", tag(20, frame(ALICE, BOB, raw, 0x88B5))),
     ]
     yield case("forgotten in each VLAN apart", ageing, sent)
