@@ -12,7 +12,7 @@ from netemu.cli.common import KERNELS, NodeOptions, ipset_option
 from netemu.cli.replay import replay_captures
 from netemu.errors import UsageError
 from netemu.livekernel.case import Case, InputFrame, LocalPacket
-from netemu.livekernel.files import load_case
+from netemu.livekernel.files import load_case, load_result
 from netemu.livekernel.lab import comparable, first_difference, play_emulated, play_live
 from netemu.livekernel.masks import MASKS
 from netemu.livekernel.namespace import require_kernel
@@ -111,13 +111,16 @@ def command(
     )
     if not inputs and is_lab(node):
         return _lab(node, seed)
+    answered = None
     if not inputs and Path(node, CASE_FILE).exists():
         case = load_case(Path(node))
+        if Path(node, "kernel").exists():
+            answered = load_result(Path(node, "kernel"))
     elif not inputs:
         raise UsageError("give the captures with --in DEV=FILE")
     else:
         case = _captured(options, inputs, until_ns=round(until * 1e9), hurry=hurry)
-    outcome = verify_case(case, seed=seed)
+    outcome = verify_case(case, answered=answered, seed=seed)
     if outcome.difference is None:
         click.echo(f"{len(case.inputs)} frames: netemu and the kernel agree")
         return 0

@@ -96,8 +96,8 @@ class Result:
     """Rows of bridge fdb show."""
     mdb: dict[str, list[str]] = field(default_factory=dict)
     """Rows of bridge mdb show about IPv4 groups."""
-    sent_ns: list[int] = field(default_factory=list, compare=False)
-    """When each input really was sent, since the start of the case; empty where nobody noted it."""
+    inputs: list[InputFrame | LocalPacket] = field(default_factory=list, compare=False)
+    """What really entered, and when; empty where nobody noted it."""
     disturbed: bool = field(default=False, compare=False)
     """Whether something kept the kernel from dealing with a frame at once."""
     collecting_ns: int = field(default=0, compare=False)

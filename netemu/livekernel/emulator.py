@@ -97,7 +97,6 @@ def emulate_case(
     case: Case,
     expected: Result | None = None,
     *,
-    drawn: Result | None = None,
     seed: int = 0,
     phase_ns: int = 0,
     kernel: str = "6.18",
@@ -105,15 +104,13 @@ def emulate_case(
     """Run a case through netemu, `phase_ns` late: where in a jiffy the kernel began is unknown.
 
     `expected` is what the kernel did in the run that the frames were recorded from: where it drew
-    numbers at random, frames that answer them are made to answer netemu's draws instead. `drawn`
-    is the run that netemu is compared with, `expected` itself if left out: listeners choose the
-    first sequence numbers that they chose there.
+    numbers at random, frames that answer them are made to answer netemu's draws instead, but for
+    first sequence numbers: listeners choose what they chose there.
     """
-    compared = drawn or expected
-    numbers = {} if compared is None else first_numbers(input_frames(case), compared)
+    numbers = {} if expected is None else first_numbers(input_frames(case), expected)
     emulated = EmulatedNode(case.node, seed=seed, kernel=kernel, first_numbers=numbers)
-    if compared is not None:
-        emulated.node.clock.booted(compared.uptime_ns)
+    if expected is not None:
+        emulated.node.clock.booted(expected.uptime_ns)
     follower = Follower(case, expected)
     for item in case.inputs:
         emulated.run_until(phase_ns + item.time_ns)

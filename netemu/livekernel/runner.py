@@ -103,7 +103,7 @@ class LiveNode:
         with self._built.helper.entered():
             self._tap = Tap(self._built.far_of_port())
         self._phase: LogPhase | None = None
-        self._result = Result(frames={key: [] for key in self._built.ports})
+        self._result = Result(frames={key: [] for key in self._built.ports}, inputs=self.inputs)
         self._start_ns = time.monotonic_ns()
 
     @property
@@ -161,7 +161,7 @@ class LiveNode:
         if self._phase is None:
             self.start()
         with self._built.helper.entered():
-            now_ns = self._note_time()
+            now_ns = self.now_ns()
             self.inputs.append(InputFrame(device=device, time_ns=now_ns, frame=frame))
             self._tap.send(device, frame)
             self._note_delay(now_ns)
@@ -181,7 +181,7 @@ class LiveNode:
             raw.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, packet[1])
             with suppress(OSError):
                 raw.bind((socket.inet_ntoa(packet[12:16]), 0))
-            now_ns = self._note_time()
+            now_ns = self.now_ns()
             self.inputs.append(
                 LocalPacket(namespace=namespace, time_ns=now_ns, packet=packet, mark=mark)
             )
@@ -190,11 +190,6 @@ class LiveNode:
                 raw.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
             self._note_delay(now_ns)
         return self.hear()
-
-    def _note_time(self) -> int:
-        now_ns = self.now_ns()
-        self._result.sent_ns.append(now_ns)
-        return now_ns
 
     def _note_delay(self, sent_ns: int) -> None:
         self._result.disturbed |= self.now_ns() - sent_ns > LONGEST_SEND_NS

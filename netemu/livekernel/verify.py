@@ -49,25 +49,33 @@ class Outcome:
     difference: Difference | None
 
 
-def verify_case(case: Case, kernel: Result | None = None, *, seed: int = 0) -> Outcome:
-    """Run a case on both sides; `kernel` is the run that it was recorded from, if any."""
-    recorded = kernel = kernel or run_case(case)
-    outcome = _against(case, recorded, kernel, seed)
+def verify_case(
+    case: Case, kernel: Result | None = None, *, answered: Result | None = None, seed: int = 0
+) -> Outcome:
+    """Run a case on both sides.
+
+    `kernel` is the run that it was recorded from, if any; `answered` an earlier one, whose random
+    draws the frames answer.
+    """
+    kernel = kernel or run_case(case, answered)
+    answered = answered or kernel
+    outcome = _against(case, kernel, seed)
     quiet = 0
     for _ in range(MOST_RUNS):
         quiet += not kernel.disturbed
         if outcome.difference is None or quiet == REPETITIONS:
             break
-        kernel = run_case(case, recorded)
-        outcome = _against(case, recorded, kernel, seed)
+        kernel = run_case(case, answered)
+        outcome = _against(case, kernel, seed)
     return outcome
 
 
-def _against(case: Case, recorded: Result, kernel: Result, seed: int) -> Outcome:
+def _against(case: Case, kernel: Result, seed: int) -> Outcome:
     """Compare one run of the kernel with netemu: some draw has to explain all that it did."""
     outcome = None
+    case = _as_run(case, kernel)
     for number in range(DRAWS):
-        netemu = _emulate(case, recorded, kernel, seed, number)
+        netemu = _emulate(case, kernel, seed, number)
         difference = _compare(case, kernel, netemu)
         if outcome is None or difference is None:
             outcome = Outcome(case=case, kernel=kernel, netemu=netemu, difference=difference)
@@ -77,32 +85,25 @@ def _against(case: Case, recorded: Result, kernel: Result, seed: int) -> Outcome
     return outcome
 
 
+def _as_run(case: Case, run: Result) -> Case:
+    """Return the case with what really entered in a run, and the moments at which it did."""
+    if not run.inputs:
+        return case
+    late_ns = run.inputs[-1].time_ns - case.inputs[-1].time_ns
+    return replace(case, inputs=list(run.inputs), until_ns=max(0, case.until_ns - late_ns))
+
+
 FAILED = "netemu fails: "
 
 
-def _emulate(case: Case, expected: Result, drawn: Result, seed: int, number: int) -> Result:
-    case = _as_sent(case, drawn)
+def _emulate(case: Case, kernel: Result, seed: int, number: int) -> Result:
     if number % 2:
-        case = replace(case, until_ns=case.until_ns + drawn.collecting_ns)
+        case = replace(case, until_ns=case.until_ns + kernel.collecting_ns)
     try:
-        return emulate_case(
-            case, expected, drawn=drawn, seed=seed + number, phase_ns=number * PHASE_NS
-        )
+        return emulate_case(case, kernel, seed=seed + number, phase_ns=number * PHASE_NS)
     except Exception as error:  # noqa: BLE001 - a failure of netemu is what is looked for
         kind = "" if isinstance(error, NetemuError) else f"{type(error).__name__}: "
         return Result(log=[f"{FAILED}{kind}{error}"])
-
-
-def _as_sent(case: Case, run: Result) -> Case:
-    """Return the case with the moments at which a run really sent what it says."""
-    if len(run.sent_ns) != len(case.inputs) or not case.inputs:
-        return case
-    inputs = [
-        replace(item, time_ns=sent_ns)
-        for item, sent_ns in zip(case.inputs, run.sent_ns, strict=True)
-    ]
-    late_ns = run.sent_ns[-1] - case.inputs[-1].time_ns
-    return replace(case, inputs=inputs, until_ns=max(0, case.until_ns - late_ns))
 
 
 def _compare(case: Case, kernel: Result, netemu: Result) -> Difference | None:
@@ -127,10 +128,10 @@ def smaller(outcome: Outcome, *, progress: Callable[[Case], None] | None = None)
 
     def differs(case: Case) -> bool:
         try:
-            kernel = run_case(case)
+            kernel = run_case(case, outcome.kernel)
         except NetemuError:
             return False
-        difference = _against(case, kernel, kernel, 0).difference
+        difference = _against(case, kernel, 0).difference
         if difference is None or difference.kind != kind:
             return False
         if progress is not None:
@@ -139,7 +140,7 @@ def smaller(outcome: Outcome, *, progress: Callable[[Case], None] | None = None)
 
     hasty = _without_pauses(outcome.case)
     case = minimise(hasty if differs(hasty) else outcome.case, differs)
-    return verify_case(case)
+    return verify_case(case, answered=outcome.kernel)
 
 
 def _without_pauses(case: Case) -> Case:
