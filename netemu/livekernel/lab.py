@@ -105,6 +105,7 @@ def play_live(lab: LabSpec) -> Played:
         with _taps(built) as taps:
             phase = LogPhase()
             try:
+                built.load_state()
                 played = Played(frames={name: [] for name in _cables(lab)})
                 _run(lab, built, taps, played)
             finally:
