@@ -96,28 +96,32 @@ def prepared() -> Path:
 FOREIGN = """
 import sys
 import netemu.livekernel.runner
+for extra in sys.argv[1:]:
+    __import__(extra)
 for name in {name.partition(".")[0] for name in sys.modules}:
     print(getattr(sys.modules.get(name), "__file__", None) or "")
 """
 
 
-def packages() -> list[Path]:
-    """Return the package's folder, and those of other people's that a run needs."""
-    done = subprocess.run(
-        [sys.executable, "-c", FOREIGN], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    files = [Path(line) for line in done.stdout.splitlines() if "site-packages" in line]
-    folders = [file.parent for file in files if file.name == "__init__.py"]
-    return [ROOT / "netemu", *folders]
+def copy_packages(folder: Path, *extra: str) -> None:
+    """Copy netemu, and what others made that it and `extra` need, where a job imports from."""
+    command = [sys.executable, "-c", FOREIGN, *extra]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    folder.mkdir(parents=True)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "netemu", folder / "netemu", ignore=ignored)
+    for file in [Path(line) for line in done.stdout.splitlines() if "site-packages" in line]:
+        if file.name == "__init__.py":
+            shutil.copytree(file.parent, folder / file.parent.name, ignore=ignored)
+        elif file.parent.name == "site-packages" and file.suffix == ".py":
+            shutil.copy(file, folder)
 
 
 def ask(cases: Sequence[Case], folder: Path) -> list[Result]:
     """Run cases in one boot of the oracle's kernel; `folder` is for its files."""
     program = prepared()
     job, out = folder / "job", folder / "out"
-    for package in packages():
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(package, job / "py" / package.name, ignore=ignored)
+    copy_packages(job / "py")
     (job / "cases.pickle").write_bytes(pickle.dumps(list(cases)))
     (job / "guest.py").write_text(GUEST)
     (job / "job.sh").write_text(JOB)

@@ -11,7 +11,7 @@ import pytest
 
 from netemu.livekernel.verify import verify_random
 
-CASES = int(os.environ.get("NETEMU_RANDOM_CASES", "160"))
+CASES = int(os.environ.get("NETEMU_RANDOM_CASES", "200"))
 FIRST = int(os.environ.get("NETEMU_RANDOM_SEED", "0"))
 BATCH = 10
 
