@@ -218,6 +218,7 @@ class BitmapContent:
             self.elements += 1
         elif self.kind.with_mac and ether is not None and entry.ether is None:
             entry.ether = ether
+            entry.extensions.comment = ""  # ip_set_init_comment: of a packet there is none
             begins = True
         else:
             if ether is not None and exist:
