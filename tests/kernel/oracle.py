@@ -10,6 +10,7 @@ is preloaded to help it.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 import pickle
@@ -69,28 +70,40 @@ def harness() -> Path | None:
 
 @functools.cache
 def prepared() -> Path:
-    """Fetch the oracle's kernel once; skip where that cannot be."""
+    """Fetch the oracle's kernel once, one process at a time; skip where there is no oracle."""
     program = harness()
     if program is None:
         pytest.skip("the oracle's kernel is not beside the checkout (NETEMU_ORACLE says where)")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _set_up(program)
+    return program
+
+
+def _set_up(program: Path) -> None:
     linux = CACHE / "uml" / "linux"
     real = linux.with_name("linux.real")
     if not real.exists():
-        command = [program, "setup", "--backend", "uml", "--cache", CACHE]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"the oracle's kernel cannot be fetched: {done.stderr.strip()[-200:]}")
+        _must([program, "setup", "--backend", "uml", "--cache", CACHE])
         linux.rename(real)
     shim = linux.with_name("xstate.so")
     if not shim.exists():
         source = Path(__file__).with_name("xstate.c")
-        command = ["cc", "-O2", "-shared", "-fPIC", "-o", shim, source]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"no C compiler for the oracle's kernel: {done.stderr.strip()[-200:]}")
-    linux.write_text(WRAPPER)
-    linux.chmod(0o755)
-    return program
+        _must(["cc", "-O2", "-shared", "-fPIC", "-o", shim, source])
+    if not linux.exists() or linux.read_text() != WRAPPER:
+        linux.write_text(WRAPPER)
+        linux.chmod(0o755)
+
+
+def _must(command: Sequence[str | Path]) -> None:
+    """Run a step of the set-up; where it fails, skip, or fail where kernel tests must run."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        message = f"the oracle's kernel cannot be set up: {done.stderr.strip()[-300:]}"
+        if os.environ.get("NETEMU_REQUIRE_KERNEL"):
+            pytest.fail(message)
+        pytest.skip(message)
 
 
 FOREIGN = """
