@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from netemu.cli.common import say_notes, write_output
 from netemu.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from netemu.kube.cluster import Cluster
 
 PARTS = ("rules", "jumps", "kubelet", "complete", "ipset", "ipvsadm", "addresses")
 IPVS_PARTS = ("ipset", "ipvsadm", "addresses")
@@ -69,11 +74,8 @@ def command(
     return 0
 
 
-def only_node(cluster: object) -> str:
+def only_node(cluster: Cluster) -> str:
     """Return the name of the node when there is just one, or kube-proxy's configured one."""
-    from netemu.kube.cluster import Cluster
-
-    assert isinstance(cluster, Cluster)
     configured = cluster.proxy_config().hostname_override
     if configured:
         return configured

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 
 from netemu.cli.branches import branch_runner, can_fork, in_child
 from netemu.cli.tracing import run_passage, share_of
@@ -326,10 +327,8 @@ def _proxied_outcomes(
             delivered_to=second.delivered_to,
         )
 
-    return [
-        share_of(in_child(lambda choice=choice: run(choice)) if can_fork() else run(choice))  # type: ignore[misc]
-        for choice in range(len(proxy.endpoints))
-    ]
+    runs = [partial(run, choice) for choice in range(len(proxy.endpoints))]
+    return [share_of(in_child(one) if can_fork() else one()) for one in runs]
 
 
 # --- Names ----------------------------------------------------------------------------------------

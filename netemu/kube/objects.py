@@ -425,11 +425,7 @@ class ProxyIPVS(ApiStruct):
     """Settings of IPVS mode."""
 
     scheduler: str = ""
-    exclude_cidrs: list[str] | None = msgspec.field(default=None, name="excludeCIDRs")
     strict_arp: bool = msgspec.field(default=False, name="strictARP")
-    tcp_timeout: str = ""
-    tcp_fin_timeout: str = msgspec.field(default="", name="tcpFinTimeout")
-    udp_timeout: str = ""
 
 
 class ProxyDetectLocal(ApiStruct):
@@ -449,18 +445,14 @@ class KubeProxyConfiguration(KubeObject):
     """kube-proxy's configuration file; the `x-` keys tell what kube-proxy finds out itself."""
 
     mode: str = ""
-    bind_address: str = ""
     hostname_override: str = ""
     cluster_cidr: str = msgspec.field(default="", name="clusterCIDR")
     detect_local_mode: str = ""
     detect_local: ProxyDetectLocal = msgspec.field(default_factory=ProxyDetectLocal)
     node_port_addresses: list[str] | None = None
-    port_range: str = ""
     iptables: ProxyIPTables = msgspec.field(default_factory=ProxyIPTables)
     ipvs: ProxyIPVS = msgspec.field(default_factory=ProxyIPVS)
     conntrack: ProxyConntrack = msgspec.field(default_factory=ProxyConntrack)
-    udp_idle_timeout: str = ""
-    feature_gates: dict[str, bool] | None = None
     x_node_ip: str = msgspec.field(default="", name="x-node-ip")
     x_local_ips: list[str] | None = msgspec.field(default=None, name="x-local-ips")
     x_random_fully: bool = msgspec.field(default=True, name="x-random-fully")

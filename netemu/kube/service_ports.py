@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from netemu.kube.objects import Endpoint, EndpointSlice, Service, ServicePort
+from netemu.kube.objects import Endpoint, EndpointSlice, Service
 from netemu.wire.address import parse_address, parse_prefix
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
@@ -231,11 +231,3 @@ def endpoint_info(endpoint: Endpoint, port: int, node_name: str) -> EndpointInfo
         node_name=endpoint.node_name or "",
         target=f"{target.namespace}/{target.name}" if target is not None and is_pod else "",
     )
-
-
-def find_port(service: Service, wanted: str) -> ServicePort | None:
-    """Return a Service's port by name or number."""
-    for port in service.spec.ports or ():
-        if wanted in {port.name, str(port.port)}:
-            return port
-    return None

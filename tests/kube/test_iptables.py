@@ -90,6 +90,11 @@ def test_node_port_addresses(cluster):
     assert "KUBE-FIREWALL" not in render(given, "node-a", "iptables").rules
 
 
+def test_primary_is_the_nodes_own_address(cluster):
+    given = cluster(config="nodePortAddresses: [primary]", node_port=30080)
+    assert rules(given, "KUBE-SERVICES")[-1].endswith("-d 192.168.0.11 -j KUBE-NODEPORTS")
+
+
 def test_ipv6_is_a_family_of_its_own(cluster):
     assert "10.96.0.20" not in render(cluster(), "node-a", "iptables", octets=16).rules
     assert (

@@ -18,6 +18,8 @@ from netemu.wire.address import in_prefix, ipv4_is_loopback, parse_address, pars
 ZONE_LABEL = "topology.kubernetes.io/zone"
 MASQUERADE_BIT = 14
 LARGEST_BIT = 31
+PRIMARY = "primary"
+"""In `nodePortAddresses`: the node's own address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,6 @@ class ProxySettings:
     local_range: str
     """The prefix of `detect_local`, if it is one."""
     scheduler: str
-    exclude_cidrs: tuple[str, ...]
     strict_arp: bool
 
     @property
@@ -102,9 +103,9 @@ def proxy_settings(
     local_ips = [ip for ip in config.x_local_ips or () if is_family(ip, octets)]
     if not config.x_local_ips:
         local_ips = ["127.0.0.1" if octets == IPV4 else "::1", *_node_ips(node, octets)]
-    addresses = tuple(
-        text for text in config.node_port_addresses or () if is_prefix_family(text, octets)
-    )
+    own = f"{node_ip}/{octets * 8}"
+    given = (own if text == PRIMARY else text for text in config.node_port_addresses or ())
+    addresses = tuple(text for text in given if is_prefix_family(text, octets))
     detect, detect_not, local_range = _detector(cluster, node, octets)
     localhost = config.iptables.localhost_node_ports
     localhost = True if localhost is None else localhost
@@ -126,7 +127,6 @@ def proxy_settings(
         detect_not_local=detect_not,
         local_range=local_range,
         scheduler=config.ipvs.scheduler or "rr",
-        exclude_cidrs=tuple(config.ipvs.exclude_cidrs or ()),
         strict_arp=config.ipvs.strict_arp,
     )
 
