@@ -91,6 +91,9 @@ class LabText:
         )
 
     def _number(self, number: int) -> int:
+        """Count a number from its connection's first one; the 0 of a RST to nobody stays."""
+        if not number:
+            return 0
         offset = min(((number - isn) & 0xFFFFFFFF for isn in self._isns), default=NEAR)
         return offset if offset < NEAR else number
 

@@ -32,6 +32,13 @@ def test_numbers_count_from_the_first_one_and_identifications_are_left_out() -> 
     assert " seq 20 ack 1 " in runs[0][1]
 
 
+def test_the_zero_of_a_reset_belongs_to_no_connection() -> None:
+    """A first number a little below 2**32 once took it for its own (live kernel, 6.18)."""
+    text = LabText()
+    text.frame(segment(0x100000000 - 86835, Flag.SYN))
+    assert " seq 0 " in text.frame(segment(0, Flag.RST | Flag.ACK, ack=1))
+
+
 def test_other_values_count() -> None:
     text = LabText()
     plain = text.frame(segment(5, Flag.SYN))
