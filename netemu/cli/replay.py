@@ -18,6 +18,7 @@ from netemu.cli.common import (
     wants_colour,
     write_output,
 )
+from netemu.cli.coverage import FORMATS, TEXT, CoverageWish, tables_hit
 from netemu.cli.differ import Difference, difference_lines, first_difference
 from netemu.cli.follow import Course, Follower, with_upcoming
 from netemu.cli.outdir import compare_with, out_files, write_out_files
@@ -27,6 +28,7 @@ from netemu.sim.node import Node
 from netemu.sim.replay import Comparison, Replay
 from netemu.sim.spec import NodeSpec
 from netemu.sim.state import summary_record
+from netemu.trace.coverage import coverage_object
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,7 +43,16 @@ class Run:
     """Frames whose random choices follow the capture."""
 
 
-@click.command("replay")
+class _ReplayCommand(click.Command):
+    """`--coverage` takes its value after `=` only, so that a file may follow it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give a bare `--coverage` its format."""
+        words = [f"{word}={TEXT}" if word == "--coverage" else word for word in args]
+        return super().parse_args(ctx, words)
+
+
+@click.command("replay", cls=_ReplayCommand)
 @node_options
 @click.option(
     "--in",
@@ -76,6 +87,18 @@ class Run:
     help="Write the connections of --out as conntrack -L, with -o extended, or as in /proc.",
 )
 @click.option("--expect-same-as", "expected", metavar="DIR|PCAPNG", help="Compare, exit 1 if not.")
+@click.option(
+    "--coverage",
+    type=click.Choice(FORMATS),
+    metavar="[=FORMAT]",
+    help=f"Show which rules were hit and which never: {', '.join(FORMATS)} [{TEXT}].",
+)
+@click.option(
+    "--coverage-out",
+    "coverage_file",
+    metavar="FILE",
+    help="Write the coverage to FILE; its suffix may say the format.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @color_option
 def command(
@@ -86,6 +109,8 @@ def command(
     follow: bool,
     conntrack_form: str,
     expected: str | None,
+    coverage: str | None,
+    coverage_file: str | None,
     as_json: bool,
     color: str,
     **node: object,
@@ -98,6 +123,7 @@ def command(
     if until < 0:
         raise UsageError(f"--until {until}: time only goes on")
     options = NodeOptions(**node)  # type: ignore[arg-type]
+    wanted = CoverageWish.of(coverage, coverage_file, as_json=as_json)
     spec = options.read()
     sources = [parse_input(text) for text in inputs]
     run = replay_captures(
@@ -112,7 +138,12 @@ def command(
             unequal = compare_with(expected, run.replay, files)
     difference = first_difference(run.replay, run.comparison)
     if as_json:
-        write_output(None, json.dumps(_record(run, difference, unequal), indent=1) + "\n")
+        found = _record(run, difference, unequal)
+        if wanted.in_report:
+            found["coverage"] = coverage_object(tables_hit(run.node))
+        write_output(None, json.dumps(found, indent=1) + "\n")
+    elif wanted.alone:
+        say_notes(run.notes)
     else:
         write_output(None, _report(run, unequal))
         if difference is not None:
@@ -125,6 +156,7 @@ def command(
                 None, difference_lines(difference, run.replay, build, run.courses, colour=colour)
             )
         say_notes(run.notes)
+    wanted.write(run.node, colour=wants_colour(color))
     return int(difference is not None or bool(unequal))
 
 

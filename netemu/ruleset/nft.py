@@ -173,6 +173,7 @@ def declare(table: Table, fields: list[str], line: int, *, counted: bool) -> Non
     if chain.policy is None:
         chain.rules.clear()
         return
+    chain.line = line
     kept = chain.policy.name if policy == "-" else policy
     if not counted:
         tables.set_policy(table, name, kept, None)

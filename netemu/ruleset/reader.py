@@ -219,6 +219,7 @@ class _Reader:
         chain = table.chains.get(name)
         if chain is None or chain.policy is None:
             tables.add_chain(table, name, self._number)
+        table.chains[name].line = self._number
         if policy == "-":
             return
         counters = None

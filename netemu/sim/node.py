@@ -29,7 +29,7 @@ from netemu.netfilter.helpers import nf_conntrack_helpers_init
 from netemu.netfilter.hook import Family
 from netemu.netfilter.ipset.core import IpSets
 from netemu.netfilter.xtables.log import syslog_net_init
-from netemu.netfilter.xtables.model import Rule, Ruleset
+from netemu.netfilter.xtables.model import Chain, Rule, Ruleset, Table
 from netemu.netfilter.xtables.table import register_table, replace_table
 from netemu.ruleset import parse_ruleset
 from netemu.ruleset.ipset import read_sets
@@ -49,7 +49,7 @@ KERNEL_HZ = {"6.18": 250, "6.1": 250}
 class Namespace:
     """One namespace of a node: its `Net`, its spec and its rules."""
 
-    __slots__ = ("loaded_packets", "net", "ruleset", "spec")
+    __slots__ = ("_loaded_packets", "net", "ruleset", "sources", "spec")
 
     def __init__(self, net: Net, spec: NamespaceSpec, ruleset: Ruleset | None) -> None:
         """Keep the parts."""
@@ -57,10 +57,12 @@ class Namespace:
         self.spec = spec
         self.ruleset = ruleset
         """IPv4 rules with their counters; None when the namespace has none."""
-        self.loaded_packets: dict[int, int] = {}
-        """id of a rule -> its packet counter as loaded."""
+        self.sources: dict[str, TextFile] = {}
+        """Table -> the file that its rules were loaded from."""
+        self._loaded_packets: dict[int, int] = {}
+        """id of a rule or a built-in chain -> its packet counter as loaded."""
 
-    def replaced(self, ruleset: Ruleset) -> None:
+    def replaced(self, ruleset: Ruleset, file: TextFile) -> None:
         """Take note that the tables of `ruleset` are loaded now."""
         before = self.ruleset.tables if self.ruleset is not None else []
         new = {table.name: table for table in ruleset.tables}
@@ -69,12 +71,18 @@ class Namespace:
             family=ruleset.family, tables=[*tables, *new.values()], file=ruleset.file
         )
         for table in ruleset.tables:
-            for chain in table.chains.values():
-                self.loaded_packets.update((id(rule), rule.packets) for rule in chain.rules)
+            self.note_loaded(table, file)
 
-    def was_hit(self, rule: Rule) -> bool:
-        """Return whether a packet matched `rule` since the rules were loaded."""
-        return rule.packets != self.loaded_packets[id(rule)]
+    def note_loaded(self, table: Table, file: TextFile) -> None:
+        """Keep the counters with which the rules of a table begin."""
+        self.sources[table.name] = file
+        for chain in table.chains.values():
+            self._loaded_packets[id(chain)] = chain.packets
+            self._loaded_packets.update((id(rule), rule.packets) for rule in chain.rules)
+
+    def hits(self, counted: Rule | Chain) -> int:
+        """Return how many packets matched a rule, or met a policy, since it was loaded."""
+        return counted.packets - self._loaded_packets[id(counted)]
 
 
 class Node:
@@ -212,7 +220,7 @@ class Node:
                 replace_table(space.net, table)
             except RulesetError as error:
                 raise _placed(error, file) from None
-        space.replaced(ruleset)
+        space.replaced(ruleset, file)
 
     def settle(self) -> None:
         """Let frames that are on their way arrive, and what they set off happen."""
@@ -286,8 +294,7 @@ def _load_rules(space: Namespace, file: TextFile) -> None:
             register_table(space.net, table)
         except RulesetError as error:
             raise _placed(error, file) from None
-        for chain in table.chains.values():
-            space.loaded_packets.update((id(rule), rule.packets) for rule in chain.rules)
+        space.note_loaded(table, file)
 
 
 def _placed(error: RulesetError, file: TextFile) -> RulesetError:

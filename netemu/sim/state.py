@@ -116,7 +116,7 @@ def _never_hit(node: Node) -> Iterable[dict[str, object]]:
         for table in space.ruleset.tables if space.ruleset else ():
             for chain in table.chains.values():
                 for number, rule in enumerate(chain.rules, 1):
-                    if not space.was_hit(rule):
+                    if not space.hits(rule):
                         yield _place(name, table.name, chain.name, number, rule)
 
 

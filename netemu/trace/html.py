@@ -19,22 +19,31 @@ TEMPLATE = "trace.html.jinja2"
 
 def render_html(trace: Trace, *, everything: bool = False) -> str:
     """Return the page; `everything` shows rules that did not match from the start."""
-    try:
-        import jinja2
-    except ImportError:
-        message = "HTML needs jinja2; install it with: pip install 'netemu[html]'"
-        raise UsageError(message) from None
-    source = resources.files("netemu.trace").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page: str = environment.from_string(source).render(
+    return page_of(
+        TEMPLATE,
         title=headline(trace.passage),
         trace=trace,
         passages=[_passage(passage) for passage in trace.passages()],
         everything=everything,
         events=json.dumps(trace_object(trace)).replace("<", "\\u003c"),
     )
+
+
+def page_of(template: str, **values: object) -> str:
+    """Fill a template of this package.
+
+    Raises UsageError when jinja2 is not there.
+    """
+    try:
+        import jinja2
+    except ImportError:
+        message = "HTML needs jinja2; install it with: pip install 'netemu[html]'"
+        raise UsageError(message) from None
+    source = resources.files("netemu.trace").joinpath(template).read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page: str = environment.from_string(source).render(**values)
     return page
 
 

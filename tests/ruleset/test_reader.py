@@ -45,6 +45,7 @@ def test_policies_and_counters():
     assert chains["FORWARD"].policy == Verdict.DROP
     assert (chains["FOO"].policy, chains["FOO"].packets) == (None, 0)
     assert (chains["FOO"].line, made.line) == (5, 1)
+    assert [chains[name].line for name in ("INPUT", "OUTPUT", "FORWARD")] == [2, 3, 4]
 
 
 def test_rules_know_their_line_and_counters():

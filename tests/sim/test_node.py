@@ -90,6 +90,6 @@ def test_a_rule_counts_as_hit_when_its_counter_moved():
     space = build_node(NodeSpec(main=spec)).main
     assert space.ruleset is not None
     rule = space.ruleset.tables[0].chains["INPUT"].rules[0]
-    assert not space.was_hit(rule)
+    assert space.hits(rule) == 0
     rule.packets += 1
-    assert space.was_hit(rule)
+    assert space.hits(rule) == 1

@@ -413,6 +413,7 @@ class Chain:
     """Counters of the policy; always 0 for a user chain."""
     octets: int = 0
     line: int | None = None
+    """Of the line that declares it; a built-in chain without one has its table's."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
