@@ -27,7 +27,7 @@ from netemu.ip.upcall import report_error
 from netemu.ip.validate_source import dissect_ports
 from netemu.link.device import netif_rx
 from netemu.net import Net, kfree_skb_reason, nf_hook
-from netemu.netfilter.hook import Family, Hook
+from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.skb import ETH_P_IP, Checksum, Fate, PacketType, Skb
 from netemu.wire.address import IPV4_ANY
 from netemu.wire.icmp import IcmpType
@@ -62,44 +62,48 @@ def ip_select_ttl(net: Net, route: Rtable) -> int:
     return net.sysctl.get("net.ipv4.ip_default_ttl")
 
 
-def ip_local_out(net: Net, skb: Skb) -> None:
-    """Send a packet of our own that has its route: length, checksum, OUTPUT hook."""
+def ip_local_out(net: Net, skb: Skb) -> bool:
+    """Send a packet of our own that has its route: length, checksum, OUTPUT hook.
+
+    False tells the sender that a hook dropped it (-EPERM).
+    """
     header = IPv4(skb.data)
     header.total_length = len(skb.data)
     header.update_check()
     skb.protocol = ETH_P_IP
-    nf_hook(
-        net,
-        Family.IPV4,
-        Hook.OUTPUT,
-        skb,
-        None,
-        route_of(skb).device,
-        lambda sent: dst_output(net, sent),
-    )
+    passed = True
+
+    def send(skb: Skb) -> None:
+        nonlocal passed
+        passed = dst_output(net, skb)
+
+    device = route_of(skb).device
+    verdict = nf_hook(net, Family.IPV4, Hook.OUTPUT, skb, None, device, send)
+    return passed and verdict != Verdict.DROP
 
 
-def dst_output(net: Net, skb: Skb) -> None:
-    """Send the packet as its route says."""
+def dst_output(net: Net, skb: Skb) -> bool:
+    """Send the packet as its route says; False when POSTROUTING drops it."""
     output = route_of(skb).output
     if output == DstOutput.OUTPUT:
-        ip_output(net, skb)
-    elif output == DstOutput.MC_OUTPUT:
+        return ip_output(net, skb)
+    if output == DstOutput.MC_OUTPUT:
         ip_mc_output(net, skb)
     else:
         kfree_skb_reason(net, skb, "NOT_SPECIFIED", "a route for received packets")
+    return True
 
 
-def ip_output(net: Net, skb: Skb) -> None:
-    """Run POSTROUTING; a packet that was rerouted has passed it already."""
+def ip_output(net: Net, skb: Skb) -> bool:
+    """Run POSTROUTING; a packet that was rerouted has passed it already. False: dropped there."""
     in_device = skb.device
     device = route_of(skb).device
     skb.device = device
     skb.protocol = ETH_P_IP
     if skb.ip_flags & IPSKB_REROUTED:
         ip_finish_output(net, skb)
-        return
-    nf_hook(
+        return True
+    verdict = nf_hook(
         net,
         Family.IPV4,
         Hook.POSTROUTING,
@@ -108,6 +112,7 @@ def ip_output(net: Net, skb: Skb) -> None:
         device,
         lambda sent: ip_finish_output(net, sent),
     )
+    return verdict != Verdict.DROP
 
 
 def ip_mc_output(net: Net, skb: Skb) -> None:

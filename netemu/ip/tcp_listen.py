@@ -214,6 +214,7 @@ class TcpConnections:
 
     def _arm(self, sock: TcpSock, cause: Fate) -> None:
         """Set the timer of a half-open connection: 1 s, then twice as long each time."""
+        sock.cancel_timer()
         delay = (TCP_TIMEOUT_INIT_S << sock.retries) * NSEC_PER_SEC
         clock = self._net.clock
         sock.timer = clock.add_timer(delay, lambda: self._retransmit(sock, cause), pinned=True)
@@ -222,9 +223,17 @@ class TcpConnections:
         if sock.retries >= self._net.sysctl.get("net.ipv4.tcp_synack_retries"):
             self.remove(sock)
             return
+        if not self._resend_synack(sock, cause):
+            self.remove(sock)
+            return
         sock.retries += 1
-        self._send_synack(sock, cause)
         self._arm(sock, cause)
+
+    def _resend_synack(self, sock: TcpSock, cause: Fate) -> bool:
+        """Send the SYN/ACK once more (tcp_rtx_synack); False when it cannot leave."""
+        left = self._send_synack(sock, cause)
+        sock.resent |= left
+        return left
 
     def receive(self, sock: TcpSock, segment: Segment) -> Outcome:
         """Let a connection take a segment."""
@@ -240,8 +249,8 @@ class TcpConnections:
         flags = segment.flags & (Flag.SYN | Flag.ACK | Flag.RST)
         cause = segment.skb.fate
         if segment.seq == sock.peer_isn and flags == Flag.SYN:
-            if not self._rate_limited(sock, segment):
-                self._send_synack(sock, cause)
+            if not self._rate_limited(sock, segment) and self._resend_synack(sock, cause):
+                self._arm(sock, cause)
             return Outcome("NOT_SPECIFIED")
         in_window = sock.in_window(segment.seq, segment.end_seq)
         if flags & Flag.RST and in_window:
@@ -279,7 +288,7 @@ class TcpConnections:
         payload = min(sock.peer_mss, sock.mss) - (12 if sock.timestamps else 0)
         scale = 0 if segment.flags & Flag.SYN else sock.peer_scale
         sock.out = Sender(una=first, nxt=first, window=segment.window << scale, mss=payload)
-        if not sock.retries:
+        if not sock.retries and not sock.resent:
             sock.out.measure(net.clock.now_ns - sock.opened_ns)
         if sock.program is None:
             found = net.generic(Sockets).program_of("tcp", sock.local, sock.local_port)
@@ -451,7 +460,7 @@ class TcpConnections:
         sock.last_oow_ack_ns = now
         return False
 
-    def _send_synack(self, sock: TcpSock, cause: Fate) -> None:
+    def _send_synack(self, sock: TcpSock, cause: Fate) -> bool:
         flags = Flag.SYN | Flag.ACK | (Flag.ECE if sock.ecn else 0)
         options = synack_options(
             mss=sock.mss,
@@ -459,7 +468,7 @@ class TcpConnections:
             timestamp=timestamp_of(self._net, sock),
             window_scale=sock.window_scale,
         )
-        tcp_transmit(
+        return tcp_transmit(
             self._net,
             sock,
             cause,

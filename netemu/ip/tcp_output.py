@@ -48,15 +48,15 @@ def tcp_transmit(  # noqa: PLR0913 - the fields of a segment
     options: bytes,
     identification: int,
     payload: bytes = b"",
-) -> None:
-    """Send a segment of a connection (__tcp_transmit_skb)."""
+) -> bool:
+    """Send a segment of a connection (__tcp_transmit_skb); False when it cannot leave."""
     ip_options = sock.ip_options
     first_hop = b"" if ip_options is None else ip_options.first_hop
     flow = reply_key(first_hop or sock.remote, sock.remote_port, sock.local, sock.local_port)
     flow.any_source = sock.transparent
     route = ip_route_output_key(net, flow)
     if isinstance(route, Errno):
-        return
+        return False
     segment = build_tcp(
         src=sock.local,
         dst=sock.remote,
@@ -88,7 +88,7 @@ def tcp_transmit(  # noqa: PLR0913 - the fields of a segment
     skb.sk = sock.owner
     skb.dst = route
     skb_made(net, skb, what)
-    ip_local_out(net, skb)
+    return ip_local_out(net, skb)
 
 
 def timestamp_of(net: Net, sock: TcpSock) -> tuple[int, int] | None:

@@ -125,6 +125,9 @@ class TcpSock:
     """Answers may leave from an address that is none of ours (IP_TRANSPARENT)."""
     state: TcpState = TcpState.SYN_RECV
     retries: int = 0
+    """How often the timer sent the SYN or SYN/ACK again (num_timeout)."""
+    resent: bool = False
+    """The SYN/ACK was sent more than once (num_retrans): it measures no round trip."""
     timer: Timer | None = None
     """SYN/ACK once more while half open, a delayed ACK afterwards."""
     fin_seq: int | None = None

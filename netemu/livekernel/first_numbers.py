@@ -4,20 +4,24 @@ Kernel: net/core/secure_seq.c.
 
 Theory of operation: conntrack judges a later segment by how far it is from a connection's first
 number, so a whole case may hang on that draw. NAT may translate a SYN+ACK, but what it acknowledges
-stays: that names the SYN which it answers. What a hook dropped is still in a TRACE line.
+stays: that names the SYN which it answers. What a hook dropped is still in a TRACE line, and an
+ACK of a half-open connection tells what its SYN+ACK was.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from netemu.ip.tcp_listen import Segment, TcpConnections
 from netemu.livekernel.case import Result
 from netemu.livekernel.masks import (
+    ACK,
     LARGEST_OFFSET,
+    LOG_FLAGS,
     SYN_ACK,
+    drawn_number,
+    log_flags,
     replace_octets,
     sequence_numbers,
     tcp_offset,
@@ -25,25 +29,25 @@ from netemu.livekernel.masks import (
 from netemu.sim.node import Node
 from netemu.wire.fields import get32
 
-ACK = 0x10
-_LOG_SYN_ACK = re.compile(r" SEQ=(\d+) ACK=(\d+) WINDOW=\d+ RES=\S+ (?:CWR |ECE )*ACK SYN ")
 
 
 def first_numbers(inputs: Iterable[bytes], kernel: Result) -> dict[int, list[int]]:
     """Return what listeners drew, in order, by the first sequence number of the SYN."""
     known = {seq for frame in inputs for seq in sequence_numbers(frame)}
     found: dict[int, list[int]] = {}
-    pairs = [(int(pair[1]), int(pair[2])) for line in kernel.log
-             for pair in _LOG_SYN_ACK.finditer(line)]  # fmt: skip
+    told = [(int(seq), int(ack), log_flags(flags)) for line in kernel.log
+            for seq, ack, flags in LOG_FLAGS.findall(line)]  # fmt: skip
     for sent in kernel.frames.values():
         for item in sent:
             at = tcp_offset(item.frame)
-            if at is not None and item.frame[at + 13] & SYN_ACK == SYN_ACK:
-                pairs.append((get32(item.frame, at + 4), get32(item.frame, at + 8)))
-    for seq, ack in pairs:
+            if at is not None:
+                seq, ack = get32(item.frame, at + 4), get32(item.frame, at + 8)
+                told.append((seq, ack, item.frame[at + 13]))
+    for seq, ack, flags in told:
+        isn = drawn_number(known, seq, ack, flags)
         drawn = found.setdefault((ack - 1) & 0xFFFFFFFF, [])
-        if seq not in known and seq not in drawn:
-            drawn.append(seq)
+        if isn is not None and isn not in drawn:
+            drawn.append(isn)
     return found
 
 

@@ -9,7 +9,7 @@ choice cannot be foreseen, and where it is left out the rest (checksums included
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from netemu.wire.checksum import csum_replace, csum_replace2
 from netemu.wire.fields import get16, get32, set16
@@ -38,7 +38,8 @@ PROTO_UDP = 17
 ICMP_TIMESTAMP_REPLY = 14
 ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
 DF = 0x4000
-SYN_ACK = 0x12
+RST, ACK, SYN_ACK = 4, 0x10, 0x12
+FLAG_WORDS = {"SYN": 2, "RST": RST, "ACK": ACK}
 OPTION_TIMESTAMP = 8
 
 VXLAN_HLEN = 8
@@ -50,6 +51,8 @@ _LOG_SEQ = re.compile(r" PROTO=TCP SPT=\d+ DPT=\d+ (?:SEQ=(\d+) )?")
 _LOG_NUMBERS = re.compile(
     r" ID=(\d+) ((?:CE )?DF )?(PROTO=TCP SPT=\d+ DPT=\d+) SEQ=(\d+) ACK=(\d+) "
 )
+LOG_FLAGS = re.compile(r" SEQ=(\d+) ACK=(\d+) WINDOW=\d+ RES=\S+ ((?:[A-Z]{3} )*)")
+"""Numbers and flags of a segment in a log line."""
 _LOG_BOUND = re.compile(r" bound (\d+) ")
 _LOG_TIMESTAMP = re.compile(r"080A([0-9A-F]{8})")
 _LOG_TUNNEL = re.compile(r" SPT=(\d+) DPT=(\d+) ")
@@ -124,8 +127,7 @@ class Masks:
         if data[start + 9] != PROTO_TCP or fragment & 0x1FFF or len(data) < segment + 20:
             return
         seq = get32(data, segment + 4)
-        if data[segment + 13] & SYN_ACK == SYN_ACK:
-            self._learn_isn(seq)
+        self._learn_isn(seq, get32(data, segment + 8), data[segment + 13])
         offset = self._offset(seq)
         if offset is not None:
             _mask_segment(data, segment, offset)
@@ -168,9 +170,10 @@ class Masks:
             check = csum_replace2(get16(data, start + 10), identification, 0)
             set16(data, start + 10, check)
 
-    def _learn_isn(self, seq: int) -> None:
-        if self._listening and seq not in self._known_seqs:
-            self._isns.add(seq)
+    def _learn_isn(self, seq: int, ack: int, flags: int) -> None:
+        isn = drawn_number(self._known_seqs, seq, ack, flags)
+        if self._listening and isn is not None:
+            self._isns.add(isn)
 
     def _offset(self, seq: int) -> int | None:
         """Return how far a number is from a random first one, None when it is not."""
@@ -190,8 +193,8 @@ class Masks:
                 line = _LOG_SEGMENT_ID.sub(self._log_id, line, count=1)
                 line = _LOG_TIMESTAMP.sub(self._log_stamp, line)
             return line
-        if " ACK SYN " in line:
-            self._learn_isn(int(found[1]))
+        if outer := LOG_FLAGS.search(line):
+            self._learn_isn(int(outer[1]), int(outer[2]), log_flags(outer[3]))
         line, own = _LOG_NUMBERS.subn(self._log_numbers, line)
         if own and self._offset(int(found[1])) is not None:
             line = _LOG_TIMESTAMP.sub("080A00000000", line)
@@ -225,6 +228,31 @@ class Masks:
         if int(found[2]) in self._known:
             return found[0]
         return f"{found[1]}0{found[3]}"
+
+
+def drawn_number(known: Container[int], seq: int, ack: int, flags: int) -> int | None:
+    """Return the first number that a listener drew, if a segment tells it; None if not.
+
+    A SYN+ACK does whose number did not come in. If nobody saw that, the first ACK does, which
+    acknowledges no more than the SYN.
+
+    >>> drawn_number({7, 8}, 500, 8, 18), drawn_number({7, 8}, 501, 8, 16)
+    (500, 500)
+    """
+    if flags & SYN_ACK == SYN_ACK:
+        return None if seq in known else seq
+    isn, asked = (seq - 1) & 0xFFFFFFFF, (ack - 1) & 0xFFFFFFFF
+    plain = flags & (SYN_ACK | RST) == ACK and asked in known
+    return isn if plain and seq not in known and isn not in known else None
+
+
+def log_flags(words: str) -> int:
+    """Return the flags octet of those that a log line names, as far as they count here.
+
+    >>> log_flags("ACK SYN "), log_flags("CWR ECE ")
+    (18, 0)
+    """
+    return sum(FLAG_WORDS.get(word, 0) for word in words.split())
 
 
 def sequence_numbers(frame: bytes) -> list[int]:
