@@ -30,7 +30,6 @@ from netemu.sim.node import Node
 from netemu.wire.fields import get32
 
 
-
 def first_numbers(inputs: Iterable[bytes], kernel: Result) -> dict[int, list[int]]:
     """Return what listeners drew, in order, by the first sequence number of the SYN."""
     known = {seq for frame in inputs for seq in sequence_numbers(frame)}
