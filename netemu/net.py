@@ -185,7 +185,7 @@ def nf_hook(  # noqa: PLR0913 - the kernel's own parameters
     skb: Skb,
     in_device: Device | None,
     out_device: Device | None,
-    okfn: Callable[[Skb], None],
+    okfn: Callable[[Skb], object],
 ) -> Verdict:
     """Run the functions of a hook, then `okfn` if all accept (NF_HOOK, nf_hook_slow).
 

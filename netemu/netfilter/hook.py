@@ -66,7 +66,7 @@ class HookState:
     hook: Hook
     in_device: Device | None
     out_device: Device | None
-    okfn: Callable[[Skb], None]
+    okfn: Callable[[Skb], object]
 
 
 HookFunction = Callable[[Skb, HookState], Verdict]
