@@ -25,6 +25,7 @@ from netemu.kube.service_ports import (
 )
 from netemu.sim.node import Node, build_node
 from netemu.sim.probe import Entry, Outcome, enter, outcomes
+from netemu.sim.spec import SocketSpec
 from netemu.snapshot.kube_node import (
     BRIDGE,
     NETWORK,
@@ -193,6 +194,8 @@ def walk(options: WalkOptions, mode: str) -> Walk:
         options.cluster, rendered, wanted=(options.sender.ip, options.destination.ip)
     )
 
+    assumed = _let_listen(made, options.destination)
+
     def build() -> Node:
         node = build_node(made.spec, seed=options.seed, kernel=options.kernel)
         node.assume_neighbours()
@@ -212,6 +215,8 @@ def walk(options: WalkOptions, mode: str) -> Walk:
             notes=[*options.cluster.notes, *rendered.notes],
         ),
     )
+    if assumed and (passage.delivered_to or "").startswith("node:"):
+        found.trace.notes.append(assumed)
     proxy = _proxy_reached(rendered, passage)
     if proxy is not None:
         found.second = _second_connection(options, node, proxy, choice=0)
@@ -226,6 +231,24 @@ def walk(options: WalkOptions, mode: str) -> Walk:
         found.second.delivered_to = _delivered(made, found.second.delivered_to)
     found.names = _names(options, made)
     return found
+
+
+def _let_listen(made: ClusterNode, target: Destination) -> str:
+    """Let a process listen at a node's own address, and say so: the objects do not tell of any."""
+    if target.protocol not in {"tcp", "udp"}:
+        return ""
+    address = parse_address(target.ip)
+    added = False
+    for space in made.spec.namespaces():
+        known = {(item.protocol, item.port) for item in space.sockets or ()}
+        own = any(item.address == address for item in space.addresses)
+        if own and (target.protocol, target.port) not in known:
+            mine = SocketSpec(protocol=target.protocol, address=address, port=target.port)
+            space.sockets = [*(space.sockets or ()), mine]
+            added = True
+    place = f"{_bracketed(target.ip)}:{target.port}/{target.protocol}"
+    said = f"no rule takes {place} elsewhere; that the node itself listens there is assumed"
+    return said if added else ""
 
 
 def entry_of(options: WalkOptions, made: ClusterNode, node: Node) -> Entry:

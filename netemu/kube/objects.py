@@ -201,7 +201,7 @@ class Deployment(KubeObject):
 class ServicePort(ApiStruct):
     """One port of a Service."""
 
-    port: PortNumber
+    port: PortNumber = 0
     name: str = ""
     protocol: str = "TCP"
     target_port: int | str = 0

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from netemu.kube.objects import Endpoint, EndpointSlice, Service
-from netemu.wire.address import parse_address, parse_prefix
+from netemu.kube.objects import Endpoint, EndpointSlice, Labels, Service
+from netemu.kube.proxy.version import DEFAULT, ProxyVersion
+from netemu.wire.address import format_address, parse_address, parse_prefix
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 DEFAULT_AFFINITY_S = 10800
@@ -32,6 +33,15 @@ def is_family(address: str, octets: int) -> bool:
         return len(parse_address(address)) == octets
     except ValueError:
         return False
+
+
+def of_family(addresses: Iterable[str], octets: int) -> list[str]:
+    """Return the addresses of a family, as Go prints them.
+
+    >>> of_family(["10.0.0.1", "2001:DB8::0:1", "None"], 16)
+    ['2001:db8::1']
+    """
+    return [format_address(parse_address(ip)) for ip in addresses if is_family(ip, octets)]
 
 
 def is_prefix_family(prefix: str, octets: int) -> bool:
@@ -117,18 +127,22 @@ def is_proxied(service: Service) -> bool:
     return service.spec.type != "ExternalName" and service.spec.cluster_ip not in {"", "None"}
 
 
-def service_ports(service: Service, octets: int) -> list[ServicePortInfo]:
+def service_ports(
+    service: Service, octets: int, version: ProxyVersion = DEFAULT
+) -> list[ServicePortInfo]:
     """Return a Service's ports of one family, none for one without a ClusterIP of it."""
     spec = service.spec
-    cluster_ips = [ip for ip in spec.cluster_ips or [spec.cluster_ip] if is_family(ip, octets)]
+    cluster_ips = of_family(spec.cluster_ips or [spec.cluster_ip], octets)
     if not is_proxied(service) or not cluster_ips:
         return []
-    external_ips = tuple(ip for ip in spec.external_ips or () if is_family(ip, octets))
+    external_ips = tuple(of_family(spec.external_ips or (), octets))
     outside = spec.type in {"NodePort", "LoadBalancer"} or bool(spec.external_ips)
     local = outside and spec.external_traffic_policy == "Local"
     ingress = service.status.load_balancer.ingress or ()
-    annotations = service.metadata.annotations or {}
-    hints = next((annotations[key] for key in HINT_ANNOTATIONS if key in annotations), "")
+    load_balancer_ips = of_family(
+        (item.ip for item in ingress if not (version.heeds_ip_mode and item.ip_mode == "Proxy")),
+        octets,
+    )
     return [
         ServicePortInfo(
             namespace=service.metadata.namespace or "default",
@@ -140,11 +154,7 @@ def service_ports(service: Service, octets: int) -> list[ServicePortInfo]:
             target_port=port.target_port or port.port,
             node_port=port.node_port,
             external_ips=external_ips,
-            load_balancer_ips=tuple(
-                item.ip
-                for item in ingress
-                if is_family(item.ip, octets) and item.ip_mode != "Proxy"
-            ),
+            load_balancer_ips=tuple(load_balancer_ips),
             source_ranges=tuple(
                 text
                 for text in (item.strip() for item in spec.load_balancer_source_ranges or ())
@@ -156,10 +166,18 @@ def service_ports(service: Service, octets: int) -> list[ServicePortInfo]:
             external_policy_local=local,
             internal_policy_local=spec.internal_traffic_policy == "Local",
             affinity_s=affinity_seconds(service),
-            topology_hints=hints not in {"", "disabled", "Disabled"},
+            topology_hints=wants_hints(service.metadata.annotations or {}, version),
         )
         for port in spec.ports or ()
     ]
+
+
+def wants_hints(annotations: Labels, version: ProxyVersion) -> bool:
+    """Return whether annotations ask for zone hints: until 1.26 by one word, then by most any."""
+    if not version.takes_any_hint:
+        return annotations.get(HINT_ANNOTATIONS[0], "") in {"Auto", "auto"}
+    hints = next((annotations[key] for key in HINT_ANNOTATIONS if key in annotations), "")
+    return hints not in {"", "disabled", "Disabled"}
 
 
 def affinity_seconds(service: Service) -> int:
@@ -185,7 +203,7 @@ def endpoints_map(
 ) -> dict[PortKey, list[EndpointInfo]]:
     """Return the endpoints of every Service port, sorted by `IP:port`.
 
-    Of the same endpoint in two slices the local one counts.
+    Of the same endpoint given twice the local one counts; of two local ones the later.
     """
     address_type = "IPv4" if octets == IPV4 else "IPv6"
     found: dict[PortKey, dict[str, EndpointInfo]] = {}
@@ -203,8 +221,7 @@ def endpoints_map(
                 if not endpoint.addresses or not is_family(endpoint.addresses[0], octets):
                     continue
                 info = endpoint_info(endpoint, port.port, node_name)
-                known = endpoints.get(str(info))
-                if known is None or (info.local and not known.local):
+                if info.local or str(info) not in endpoints:
                     endpoints[str(info)] = info
     return {
         key: [endpoints[name] for name in sorted(endpoints)] for key, endpoints in found.items()
@@ -217,7 +234,7 @@ def endpoint_info(endpoint: Endpoint, port: int, node_name: str) -> EndpointInfo
     target = endpoint.target_ref
     is_pod = target is not None and target.kind == "Pod"
     return EndpointInfo(
-        ip=endpoint.addresses[0],
+        ip=format_address(parse_address(endpoint.addresses[0])),
         port=port,
         local=bool(node_name) and endpoint.node_name == node_name,
         ready=conditions.ready is not False,

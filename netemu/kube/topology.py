@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from netemu.kube.proxy.version import ProxyVersion
 from netemu.kube.service_ports import EndpointInfo, ServicePortInfo
 
 
@@ -30,35 +31,35 @@ def categorize_endpoints(
     port: ServicePortInfo,
     *,
     zone: str,
-    hints_need_annotation: bool,
+    version: ProxyVersion,
 ) -> Categories:
     """Sort endpoints into those for cluster-wide and those for local traffic.
 
     Ready endpoints come first; if there are none, those that still serve while they terminate.
     """
+
+    def ends(item: EndpointInfo) -> bool:
+        return version.serves_terminating and item.serving and item.terminating
+
     cluster: list[EndpointInfo] = []
     local: list[EndpointInfo] = []
     any_endpoints = False
     if port.uses_cluster_endpoints:
         use_hints = can_use_topology(
-            endpoints, port, zone=zone, hints_need_annotation=hints_need_annotation
+            endpoints, port, zone=zone, hints_need_annotation=version.hints_need_annotation
         )
         cluster = [
             item
             for item in endpoints
             if item.ready and (not use_hints or zone in (item.zones or ()))
         ]
-        cluster = cluster or [item for item in endpoints if item.serving and item.terminating]
+        cluster = cluster or [item for item in endpoints if ends(item)]
         any_endpoints = bool(cluster)
     if not port.uses_local_endpoints:
         return Categories(cluster=cluster, local=[], reachable=cluster, any=any_endpoints)
     local = [item for item in endpoints if item.local and item.ready]
-    local = local or [
-        item for item in endpoints if item.local and item.serving and item.terminating
-    ]
-    any_endpoints = any_endpoints or any(
-        item.ready or (item.serving and item.terminating) for item in endpoints
-    )
+    local = local or [item for item in endpoints if item.local and ends(item)]
+    any_endpoints = any_endpoints or any(item.ready or ends(item) for item in endpoints)
     if not port.uses_cluster_endpoints:
         return Categories(cluster=[], local=local, reachable=local, any=any_endpoints)
     union = {str(item): item for item in (*cluster, *local)}

@@ -85,7 +85,8 @@ def _service_ports(ports: Iterable[ServicePort]) -> Iterator[Fault]:
     seen: set[str] = set()
     for number, port in enumerate(ports):
         where = f"spec.ports[{number}]"
-        yield from _port(f"{where}.port", port.port)
+        if port.port:  # without one kube-proxy makes rules all the same, so that is a note
+            yield from _port(f"{where}.port", port.port)
         yield from _choice(f"{where}.protocol", port.protocol, PROTOCOLS)
         if port.node_port:
             yield from _port(f"{where}.nodePort", port.node_port)

@@ -71,6 +71,13 @@ def read_cluster(files: Iterable[TextFile]) -> Cluster:
     for file in files:
         cluster.add(read_objects(file))
     complete_endpoints(cluster)
+    for service in cluster.services:
+        for number, port in enumerate(service.spec.ports or ()):
+            if not port.port:
+                cluster.notes.append(
+                    f"Service {service.key}, field spec.ports[{number}].port: there is none, which"
+                    " the API server would refuse; rules are made for port 0"
+                )
     return cluster
 
 

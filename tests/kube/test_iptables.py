@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from netemu.errors import UsageError
 from netemu.kube.proxy.render import render
+from netemu.sim.spec import TextFile
+from netemu.snapshot.objects import read_cluster
 
 TWO = "[{addresses: [10.244.1.10], nodeName: node-a}, {addresses: [10.244.1.2]}]"
 LOCAL = "externalTrafficPolicy: Local"
@@ -134,3 +137,105 @@ def test_userspace_mode_ends_with_1_25(cluster):
         render(cluster(), "node-a", "userspace", version="1.26")
     (rule,) = rules(cluster(), "KUBE-PORTALS-HOST", mode="userspace")
     assert rule.endswith("-j DNAT --to-destination 192.168.0.11:33000")
+
+
+RANGES = ("type: LoadBalancer", "loadBalancerSourceRanges: [203.0.113.0/25]")
+ADDRESS = "{loadBalancer: {ingress: [{ip: 198.51.100.1}]}}"
+
+
+def test_source_ranges_of_a_service_without_endpoints_drop_nothing(cluster):
+    """usesFWChain needs endpoints: whoever asks is refused, in the ranges or not."""
+    given = cluster(*RANGES, status=ADDRESS, endpoints="[]")
+    assert rules(given, "KUBE-PROXY-FIREWALL") == []
+    (refusal,) = rules(given, "KUBE-EXTERNAL-SERVICES")
+    assert refusal.endswith("-d 198.51.100.1 --dport 80 -j REJECT")
+
+
+def test_source_ranges_of_a_service_without_local_endpoints_still_drop(cluster):
+    given = cluster(*RANGES, LOCAL, status=ADDRESS)
+    (drop,) = rules(given, "KUBE-PROXY-FIREWALL")
+    assert drop.endswith("-d 198.51.100.1 --dport 80 -j DROP")
+
+
+def test_only_endpoints_of_services_make_a_cluster_large(cluster):
+    """Slices that no Service port belongs to do not count."""
+    given = cluster()
+    many = ", ".join(f"{{addresses: [10.244.{i // 250}.{i % 250}]}}" for i in range(1001))
+    other = cluster(endpoints=f"[{many}]").slices[0]
+    meta = msgspec.structs.replace(
+        other.metadata, name="x", labels={"kubernetes.io/service-name": "x"}
+    )
+    given.add([msgspec.structs.replace(other, metadata=meta)])
+    assert any('-> 10.244.1.5:8080"' in line for line in rules(given, "KUBE-SVC-"))
+
+
+def test_of_two_local_endpoints_with_one_address_the_later_counts(cluster):
+    """As where a pod that ends and its successor share an address for a moment."""
+    ends = "conditions: {ready: false, serving: false, terminating: true}"
+    both = "{addresses: [10.244.1.5], nodeName: node-a"
+    assert rules(cluster(endpoints=f"[{both}, {ends}}}, {both}}}]"), "KUBE-SEP-")
+    assert rules(cluster(endpoints=f"[{both}}}, {both}, {ends}}}]"), "KUBE-SEP-") == []
+
+
+def test_terminating_endpoints_serve_since_1_26(cluster):
+    terminating = "{ready: false, serving: true, terminating: true}"
+    given = cluster(endpoints=f"[{{addresses: [10.244.1.5], conditions: {terminating}}}]")
+    assert rules(given, "KUBE-SVC-", version="1.25") == []
+    assert rules(given, "KUBE-SVC-", version="1.26")
+
+
+@pytest.mark.parametrize(
+    "annotation, old, new",
+    [
+        ("topology-aware-hints: auto", 1, 1),
+        ("topology-aware-hints: zone", 2, 1),
+        ("topology-mode: Auto", 2, 1),
+        ("topology-aware-hints: disabled, service.kubernetes.io/topology-mode: Auto", 2, 2),
+    ],
+)
+def test_words_that_ask_for_hints(cluster, annotation: str, old: int, new: int):
+    """Until 1.26 the one annotation had to say Auto; the older one goes before the newer."""
+    one = "{addresses: [10.244.1.5], hints: {forZones: [{name: zone-1}]}}"
+    two = "{addresses: [10.244.1.6], hints: {forZones: [{name: zone-2}]}}"
+    given = cluster(
+        endpoints=f"[{one}, {two}]",
+        annotations=f", annotations: {{service.kubernetes.io/{annotation}}}",
+    )
+    for version, count in (("1.26", old), ("1.27", new)):
+        lines = rules(given, "KUBE-SVC-", version=version)
+        assert sum(" -> " in line for line in lines) == count
+
+
+def test_addresses_behind_a_proxy_are_left_alone_since_1_30(cluster):
+    status = "{loadBalancer: {ingress: [{ip: 198.51.100.1, ipMode: Proxy}]}}"
+    given = cluster("type: LoadBalancer", status=status)
+    assert any("198.51.100.1" in line for line in rules(given, "KUBE-SERVICES", version="1.29"))
+    assert not any("198.51.100.1" in line for line in rules(given, "KUBE-SERVICES"))
+
+
+def test_loopback_was_no_case_of_its_own_before_1_26(cluster):
+    given = cluster(config="iptables: {localhostNodePorts: false}", node_port=30080)
+    words = "-m addrtype --dst-type LOCAL ! -d 127.0.0.0/8 -j KUBE-NODEPORTS"
+    assert rules(given, "KUBE-SERVICES", version="1.26")[-1].endswith(words)
+    assert "127.0.0.0/8" not in rules(given, "KUBE-SERVICES", version="1.25")[-1]
+
+
+def test_the_jump_to_the_firewall_is_made_even_where_the_chain_is_empty(cluster):
+    """kube-proxy ensures its jumps and their chains, whatever it writes into them."""
+    given = cluster(config="iptables: {localhostNodePorts: false}")
+    found = render(given, "node-a", "iptables")
+    assert "KUBE-FIREWALL" not in found.rules
+    text = found.jumps_text()
+    assert ":KUBE-FIREWALL - [0:0]" in text
+    assert text.count("-j KUBE-FIREWALL") == 2
+    assert ":KUBE-FIREWALL" not in render(cluster(), "node-a", "iptables").jumps_text()
+    assert "KUBE-FIREWALL" not in render(given, "node-a", "iptables", version="1.26").jumps_text()
+
+
+def test_a_port_that_is_missing_is_noted_not_refused(cluster):
+    """kube-proxy does not check what the API server let in."""
+    text = "kind: Service\nmetadata: {name: web}\nspec: {clusterIP: 10.96.0.20, ports: [{}]}\n"
+    given = read_cluster([TextFile(name="objects.yaml", text=text)])
+    rule, _ = rules(given, "KUBE-SERVICES")
+    assert "--dport 0 -j REJECT" in rule
+    assert "field spec.ports[0].port: there is none" in given.notes[0]

@@ -46,3 +46,30 @@ def test_set_names_of_ipv6_are_cut(cluster):
 def test_mh_takes_the_port_into_account(cluster):
     found = state(cluster(config="ipvs: {scheduler: mh}"))
     assert found.ipvsadm_text().startswith("-A -t 10.96.0.20:80 -s mh -b mh-port\n")
+
+
+def test_an_unready_local_endpoint_may_meet_itself_all_the_same(cluster):
+    """The set holds every local endpoint, also one that takes no connections now."""
+    unready = "[{addresses: [10.244.1.5], nodeName: node-a, conditions: {ready: false}}]"
+    found = state(cluster(endpoints=unready))
+    assert found.sets["KUBE-LOOP-BACK"] == ["10.244.1.5,tcp:8080,10.244.1.5"]
+    assert found.servers[0].real_servers == []
+
+
+def test_without_a_node_address_node_ports_and_health_checks_are_left_out(cluster):
+    given = cluster(
+        "type: LoadBalancer",
+        "externalTrafficPolicy: Local",
+        "healthCheckNodePort: 32000",
+        config="nodePortAddresses: [203.0.113.0/24]",
+        node_port=30080,
+    )
+    found = state(given)
+    assert found.sets["KUBE-NODE-PORT-TCP"] == found.sets["KUBE-HEALTH-CHECK-NODE-PORT"] == []
+
+
+def test_a_cluster_ip_is_bound_even_where_another_device_has_it(cluster):
+    """External addresses are not."""
+    config = "x-local-ips: [192.168.0.11, 10.96.0.20, 198.51.100.7]"
+    found = state(cluster("externalIPs: [198.51.100.7]", config=config))
+    assert found.addresses == found.sets["KUBE-IPVS-IPS"] == ["10.96.0.20"]

@@ -12,7 +12,6 @@ from netemu.kube.proxy.names import endpoint_hash, port_proto_hash
 from netemu.kube.proxy.settings import ProxySettings
 from netemu.kube.proxy.text import TableText, comment, restore_text
 from netemu.kube.service_ports import (
-    IPV4,
     EndpointInfo,
     PortKey,
     ServicePortInfo,
@@ -60,7 +59,7 @@ def render_iptables(
     endpoints: Mapping[PortKey, list[EndpointInfo]],
 ) -> str:
     """Return the restore text of a full sync, in canonical order."""
-    total = sum(len(items) for items in endpoints.values())
+    total = sum(len(endpoints.get(port_key(port), [])) for port in ports)
     writer = _Writer(settings, with_comments=total <= LARGE_CLUSTER_ENDPOINTS)
     for port in sorted(ports, key=lambda port: (port.name, port.protocol)):
         _PortWriter(writer, port, endpoints.get(port_key(port), [])).write()
@@ -110,10 +109,8 @@ class _Writer:
         addresses = settings.node_port_ips()
         if addresses is None:
             except_loopback = ""
-            if settings.octets != IPV4:
-                except_loopback = "! -d ::1/128"
-            elif not settings.node_ports_on_loopback():
-                except_loopback = "! -d 127.0.0.0/8"
+            if not settings.node_ports_on_loopback():
+                except_loopback = f"! -d {settings.loopback}"
             destinations = [f"-m addrtype --dst-type LOCAL {except_loopback}".rstrip()]
         else:
             destinations = [f"-d {ip}" for ip in addresses]
@@ -174,7 +171,7 @@ class _PortWriter:
             endpoints,
             port,
             zone=self.settings.zone,
-            hints_need_annotation=self.settings.version.hints_need_annotation,
+            version=self.settings.version,
         )
         self.has_internal = self.found.any and not (
             port.internal_policy_local and not self.found.local
@@ -182,7 +179,7 @@ class _PortWriter:
         self.has_external = self.found.any and not (
             port.external_policy_local and not self.found.local
         )
-        self.guarded = bool(port.load_balancer_ips and port.source_ranges)
+        self.guarded = bool(self.found.any and port.load_balancer_ips and port.source_ranges)
 
     def write(self) -> None:
         """Write them in kube-proxy's order."""
@@ -194,7 +191,7 @@ class _PortWriter:
             self._internal_chain()
         if self.found.any and self.port.externally_accessible:
             self._external_chain()
-        if self.guarded and self.found.any:
+        if self.guarded:
             self._firewall_chain()
         if self.found.cluster and self.port.uses_cluster_endpoints:
             self._balancing_chain(self.chains.cluster, self.found.cluster)

@@ -253,9 +253,9 @@ class _Writer:
             endpoints,
             port,
             zone=self.settings.zone,
-            hints_need_annotation=self.settings.version.hints_need_annotation,
+            version=self.settings.version,
         )
-        for endpoint in found.reachable:
+        for endpoint in endpoints:  # ready or not
             if endpoint.local:
                 ip = endpoint.ip
                 self._entry(LOOP_BACK, f"{ip},{port.protocol}:{endpoint.port},{ip}")
@@ -266,7 +266,8 @@ class _Writer:
         inside = (local or cluster) if port.internal_policy_local else cluster
         outside = (local or cluster) if port.external_policy_local else cluster
         self._entry(CLUSTER_IP, _ip_port(port.cluster_ip, port))
-        self._server(port, port.cluster_ip, port.port, inside)
+        self._bind(port.cluster_ip)
+        self._virtual_server(port, port.cluster_ip, port.port, inside)
         for ip in port.external_ips:
             self._entry(
                 EXTERNAL_IP_LOCAL if port.external_policy_local else EXTERNAL_IP,
@@ -277,6 +278,8 @@ class _Writer:
             self._load_balancer(port, ip)
             self._server(port, ip, port.port, outside)
         if port.node_port:
+            if not self.node_ips():
+                return  # kube-proxy leaves the health check port out, too
             self._node_port_entry(port)
             self._node_ports.append((port, outside))
         if port.health_check_node_port:
@@ -289,15 +292,15 @@ class _Writer:
     def _server(
         self, port: ServicePortInfo, address: str, number: int, real_servers: list[str]
     ) -> None:
-        self._bind(address)
+        """Make a virtual server; kube-ipvs0 gets its address unless another device has it."""
+        if address not in self.settings.local_ips:
+            self._bind(address)
         self._virtual_server(port, address, number, real_servers)
 
     def _bind(self, address: str) -> None:
-        """Give kube-ipvs0 an address, unless another device has it."""
-        if address in self.settings.local_ips or address in self.state.addresses:
-            return
-        self.state.addresses.append(address)
-        self._entry(IPVS_IPS, address)
+        if address not in self.state.addresses:
+            self.state.addresses.append(address)
+            self._entry(IPVS_IPS, address)
 
     def _virtual_server(
         self, port: ServicePortInfo, address: str, number: int, real_servers: list[str]

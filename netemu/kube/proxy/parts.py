@@ -71,7 +71,7 @@ def iptables_jumps(settings: ProxySettings) -> list[Jump]:
         jump("nat", "PREROUTING", "KUBE-SERVICES", portals),
         jump("nat", "POSTROUTING", "KUBE-POSTROUTING", "kubernetes postrouting rules"),
     ]
-    if settings.version.writes_firewall and settings.node_ports_on_loopback():
+    if settings.version.writes_firewall:
         found += firewall_jumps()
     return found
 
@@ -84,12 +84,19 @@ def firewall_jumps() -> list[Jump]:
     ]
 
 
-def jumps_text(jumps: Sequence[Jump]) -> str:
-    """Return jumps and canaries as restore text, to be loaded with --noflush after the chains."""
+def jumps_text(proxy: str, jumps: Sequence[Jump]) -> str:
+    """Return jumps and canaries as restore text, to be loaded with --noflush after the chains.
+
+    Chains that the text of `proxy` does not fill are made here, as each jump's is made first.
+    """
+    filled = dict(_sections(proxy.splitlines()))
     lines: list[str] = []
     for table in CANARY_TABLES:
-        lines += [f"*{table}", f":{PROXY_CANARY} - [0:0]"]
-        lines += [str(item) for item in jumps if item.table == table]
+        here = [item for item in jumps if item.table == table]
+        targets = dict.fromkeys(item.rule.rpartition("-j ")[2] for item in here)
+        empty = [name for name in targets if name not in filled.get(table, {})]
+        lines += [f"*{table}", *(f":{name} - [0:0]" for name in (*empty, PROXY_CANARY))]
+        lines += [str(item) for item in here]
         lines.append("COMMIT")
     return "".join(f"{line}\n" for line in lines)
 

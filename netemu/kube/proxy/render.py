@@ -41,7 +41,7 @@ class Rendered:
 
     def jumps_text(self) -> str:
         """Return the base chains' jumps as restore text."""
-        return jumps_text(self.jumps)
+        return jumps_text(self.rules, self.jumps)
 
     def kubelet_text(self) -> str:
         """Return kubelet's chains as restore text."""
@@ -77,7 +77,11 @@ def render(
             f"kube-proxy {chosen} has no userspace mode; {LAST_USERSPACE} was the last that had"
         )
     settings = proxy_settings(cluster, node_name, octets=octets, version=chosen)
-    ports = [port for service in cluster.services for port in service_ports(service, octets)]
+    ports = [
+        port
+        for service in cluster.services
+        for port in service_ports(service, octets, settings.version)
+    ]
     endpoints = endpoints_map(cluster.slices, octets, node_name)
     if mode == "iptables":
         return Rendered(

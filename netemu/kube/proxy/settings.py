@@ -60,7 +60,12 @@ class ProxySettings:
         return "127.0.0.0/8" if self.octets == IPV4 else "::1/128"
 
     def node_ports_on_loopback(self) -> bool:
-        """Whether NodePorts answer on 127.0.0.1: IPv4 only, and only if the addresses allow it."""
+        """Whether NodePorts answer on 127.0.0.1: IPv4 only, and only if the addresses allow it.
+
+        Before 1.26 nothing was said of loopback, in either family.
+        """
+        if not self.version.has_localhost_option:
+            return True
         return self.localhost_node_ports and self.octets == IPV4
 
     def node_port_ips(self) -> list[str] | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from netemu.errors import UsageError
 
-DEFAULT_VERSION = "1.30"
 OLDEST = (1, 25)
 NEWEST = (1, 33)
 
@@ -22,6 +21,26 @@ class ProxyVersion:
     def __str__(self) -> str:
         """`major.minor`."""
         return f"{self.major}.{self.minor}"
+
+    @property
+    def serves_terminating(self) -> bool:
+        """Whether endpoints that end still serve when no other is left (1.26)."""
+        return self >= ProxyVersion(1, 26)
+
+    @property
+    def has_localhost_option(self) -> bool:
+        """Whether NodePorts on loopback can be turned off, and are off in IPv6 (1.26)."""
+        return self >= ProxyVersion(1, 26)
+
+    @property
+    def takes_any_hint(self) -> bool:
+        """Whether zone hints are asked for by topology-mode, too, and by any word (1.27)."""
+        return self >= ProxyVersion(1, 27)
+
+    @property
+    def heeds_ip_mode(self) -> bool:
+        """Whether load balancer addresses of `ipMode: Proxy` are left alone (1.30)."""
+        return self >= ProxyVersion(1, 30)
 
     @property
     def writes_firewall(self) -> bool:
@@ -59,6 +78,8 @@ class ProxyVersion:
         return self < ProxyVersion(1, 27)
 
 
+DEFAULT = ProxyVersion(1, 30)
+DEFAULT_VERSION = str(DEFAULT)
 LAST_USERSPACE = ProxyVersion(1, 25)
 """The last release with userspace mode."""
 
