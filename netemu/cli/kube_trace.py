@@ -101,8 +101,7 @@ def _walk_object(item: Walk) -> dict[str, object]:
     found = trace_object(item.trace)
     found["mode"] = item.mode
     found["second"] = passage_object(item.second) if item.second is not None else None
-    told = _told(item)
-    found["names"] = {key: name for key, name in item.names.items() if key in told}
+    found["names"] = item.names(_told(item))
     return found
 
 
@@ -115,12 +114,11 @@ def _as_text(item: Walk, *, everything: bool, colour: bool) -> str:
     if item.second is not None:
         parts.append(paint("the proxy's own connection", "stage"))
         parts.append(render_passage(item.second, everything=everything, paint=paint))
-    told = _told(item)
-    names = [(key, name) for key, name in item.names.items() if key in told]
+    names = item.names(_told(item))
     if names:
-        width = max(len(key) for key, _ in names)
+        width = max(map(len, names))
         parts.append(paint("names", "stage"))
-        parts += [f"  {key:<{width}}  {name}" for key, name in names]
+        parts += [f"  {key:<{width}}  {name}" for key, name in names.items()]
     return "\n".join(parts) + "\n"
 
 

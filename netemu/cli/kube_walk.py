@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
@@ -54,6 +54,8 @@ _ADDRESS = re.compile(
     r"(?:/(?P<protocol>tcp|udp|sctp))?",
     re.IGNORECASE,
 )
+_WORD = re.compile(r"[\w.-]+(?:/[A-Za-z][\w.-]*)*")
+"""Addresses, chains, and devices with the namespace in front."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +85,8 @@ class Walk:
     trace: Trace
     second: Passage | None = None
     """Userspace mode: the connection that the proxy opens to the endpoint."""
-    names: dict[str, str] = field(default_factory=dict)
-    """What addresses, devices and chains in the trace stand for."""
+    names: Callable[[str], dict[str, str]] = lambda _: {}
+    """Returns what addresses, devices and chains in a text stand for."""
 
 
 def find_sender(cluster: Cluster, text: str, octets: int) -> Sender:
@@ -229,7 +231,7 @@ def walk(options: WalkOptions, mode: str) -> Walk:
     passage.delivered_to = _delivered(made, passage.delivered_to)
     if found.second is not None:
         found.second.delivered_to = _delivered(made, found.second.delivered_to)
-    found.names = _names(options, made)
+    found.names = partial(_names, options, made)
     return found
 
 
@@ -389,8 +391,9 @@ def _merged(shares: Iterable[OutcomeShare]) -> list[OutcomeShare]:
     ]
 
 
-def _names(options: WalkOptions, made: ClusterNode) -> dict[str, str]:
-    """Return what addresses, devices and chains stand for."""
+def _names(options: WalkOptions, made: ClusterNode, text: str) -> dict[str, str]:
+    """Return what the addresses, devices and chains in a text stand for."""
+    words = set(_WORD.findall(text))
     found: dict[str, str] = {}
     for key, place in made.pods.items():
         what = f"pod {place.name or place.ip}"
@@ -412,6 +415,7 @@ def _names(options: WalkOptions, made: ClusterNode) -> dict[str, str]:
         found[chains.external] = f"{port.name}, from outside"
         found[chains.firewall] = f"{port.name}, source ranges"
         for endpoint in endpoints.get(port_key(port), []):
-            pod = f" ({endpoint.target})" if endpoint.target else ""
-            found[endpoint_chain(port, endpoint)] = f"{port.name} at {endpoint}{pod}"
-    return found
+            if endpoint.ip in words:
+                pod = f" ({endpoint.target})" if endpoint.target else ""
+                found[endpoint_chain(port, endpoint)] = f"{port.name} at {endpoint}{pod}"
+    return {key: name for key, name in found.items() if key in words}

@@ -95,3 +95,21 @@ class HookTable:
 
 
 _NONE: list[tuple[int, HookFunction]] = []
+
+
+class WaitingHookTable(HookTable):
+    """Hook functions of a namespace whose rules are loaded when an IPv4 packet first comes by."""
+
+    __slots__ = ("_fill",)
+
+    def __init__(self, fill: Callable[[], None]) -> None:
+        """Call `fill`, which registers what is missing, before the first packet passes."""
+        super().__init__()
+        self._fill: Callable[[], None] | None = fill
+
+    def functions(self, family: Family, hook: Hook) -> list[tuple[int, HookFunction]]:
+        """Return (priority, function) pairs in running order."""
+        if self._fill is not None and family == Family.IPV4:
+            fill, self._fill = self._fill, None
+            fill()
+        return super().functions(family, hook)

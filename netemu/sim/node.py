@@ -26,7 +26,7 @@ from netemu.link.wire import InFlight, Wire
 from netemu.net import Net, PacketIds
 from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.helpers import nf_conntrack_helpers_init
-from netemu.netfilter.hook import Family
+from netemu.netfilter.hook import Family, WaitingHookTable
 from netemu.netfilter.ipset.core import IpSets
 from netemu.netfilter.xtables.log import syslog_net_init
 from netemu.netfilter.xtables.model import Chain, Rule, Ruleset, Table
@@ -277,6 +277,11 @@ def _make_net(node: Node, part: NamespaceSpec) -> Net:
         log=node.log,
     )
     net.sink = node.sink
+    later = part.later
+    if later is not None:
+        net.hooks = WaitingHookTable(
+            lambda: _extend_namespace(node, node.namespaces[part.name], later())
+        )
     return net
 
 
@@ -318,7 +323,11 @@ def _extend_namespace(node: Node, space: Namespace, more: NamespaceSpec) -> None
     for route in more.routes:
         net.generic(Fib).add_route(route)
     net.generic(NeighbourTable).load(more.neighbours)
-    _listen(net, more.sockets or [])
+    _open_more_sockets(net, more.sockets or [])
+    if more.ipset is not None:
+        read_sets(more.ipset.text, more.ipset.name, net.generic(IpSets))
+    if more.ipvs is not None:
+        node.notes += apply_ipvs(net, more.ipvs.text, more.ipvs.name)
     if more.rules4 is not None:
         node.replace_rules(more.name, more.rules4)
 
@@ -327,6 +336,13 @@ def _open_sockets(net: Net, spec: NamespaceSpec) -> None:
     sockets = net.generic(Sockets)
     sockets.load(spec.sockets and [socket for socket in spec.sockets if not socket.program])
     _listen(net, spec.sockets or [])
+
+
+def _open_more_sockets(net: Net, given: list[SocketSpec]) -> None:
+    for socket in given:
+        if not socket.program:
+            net.generic(Sockets).listen(socket)
+    _listen(net, given)
 
 
 def _listen(net: Net, given: list[SocketSpec]) -> None:

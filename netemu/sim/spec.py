@@ -6,6 +6,7 @@ always given the same node. Addresses are packed bytes (4 or 16); MACs are 6 byt
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 
@@ -300,6 +301,8 @@ class NamespaceSpec:
     """None: no `ss` file, so nothing listens and the output says so."""
     netns_ids: dict[int, str] = field(default_factory=dict)
     """link_netnsid -> name of the namespace below `netns/`."""
+    later: Callable[[], NamespaceSpec] | None = None
+    """Returns rules, and what goes with them, when an IPv4 packet first reaches a hook."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -11,15 +11,21 @@ it does with a packet that reaches it is not walked.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from netemu.errors import InputError
 from netemu.kube.cluster import Cluster
 from netemu.kube.objects import Node
-from netemu.kube.proxy.ipvs import DUMMY_DEVICE, IPVS_SYSCTLS, STRICT_ARP_SYSCTLS
-from netemu.kube.proxy.render import Rendered, render
-from netemu.kube.proxy.settings import ProxySettings, is_loopback
+from netemu.kube.proxy.ipvs import (
+    DUMMY_DEVICE,
+    IPVS_SYSCTLS,
+    STRICT_ARP_SYSCTLS,
+    bound_addresses,
+)
+from netemu.kube.proxy.render import Rendered, render, version_for
+from netemu.kube.proxy.settings import ProxySettings, is_loopback, proxy_settings
+from netemu.kube.proxy.version import ProxyVersion, parse_version
 from netemu.kube.service_ports import (
     IPV4,
     EndpointInfo,
@@ -100,39 +106,43 @@ def cluster_node(
     rendered: Rendered,
     *,
     wanted: Collection[str] = (),
+    at_once: bool = False,
 ) -> ClusterNode:
     """Return the node that `rendered` is for, with the pods that matter.
 
     `wanted` are addresses that must be there: pods among them, and the endpoints of Services that
-    they belong to. Pods of other nodes bring their nodes along; a node without a Node object lies
-    beyond the uplink, as all that is not known.
+    they belong to. Pods of other nodes bring their nodes along, whose rules are made when a packet
+    gets there, unless they are wanted `at_once`; a node without a Node object lies beyond the
+    uplink, as all that is not known.
     """
     settings = rendered.settings
     octets = settings.octets
-    ports = [port for service in cluster.services for port in service_ports(service, octets)]
-    places = _places(cluster, settings, ports, set(wanted))
+    shared = _Shared(cluster, octets, settings.version)
+    places = _places(shared, settings, set(wanted))
     names = [settings.node_name]
     nodes = {place.node for place in places} | set(filter(None, map(cluster.node_of, wanted)))
     names += sorted(nodes - {settings.node_name})
     found = ClusterNode(
         spec=NodeSpec(main=NamespaceSpec(), source="Kubernetes objects"),
         rendered=rendered,
-        services=ports,
+        services=shared.ports,
     )
     specs: list[NamespaceSpec] = []
+    version = str(settings.version)
     for number, name in enumerate(names):
-        part = (
-            rendered
+        space = "" if number == 0 else name
+        own = (
+            settings
             if number == 0
-            else render(
-                cluster,
-                name,
-                rendered.mode,
-                octets=octets,
-                version=str(settings.version),
-            )
+            else proxy_settings(cluster, name, octets=octets, version=version)
         )
-        builder = _Builder(cluster, part, namespace="" if number == 0 else name, number=number)
+        builder = _Builder(shared, own, rendered.mode, namespace=space, number=number)
+        if number == 0:
+            builder.program(rendered)
+        elif at_once:
+            builder.program(render(cluster, name, rendered.mode, octets=octets, version=version))
+        else:
+            builder.program_later(version)
         builder.add_pods([place for place in places if place.node == name])
         builder.add_routes()
         specs.append(builder.space)
@@ -153,14 +163,45 @@ def cluster_nodes(cluster: Cluster, *, mode: str, version: str | None) -> NodeSp
     Namespaces have the nodes' names; the first node's is the main one.
     """
     specs: list[NamespaceSpec] = []
+    chosen = version_for(mode, version)
+    shared = _Shared(cluster, IPV4, parse_version(chosen))
     for number, node in enumerate(cluster.nodes):
         name = node.metadata.name
-        rendered = render(cluster, name, mode, version=version)
-        builder = _Builder(cluster, rendered, namespace=name, number=number)
+        settings = proxy_settings(cluster, name, version=chosen)
+        builder = _Builder(shared, settings, mode, namespace=name, number=number)
+        builder.program(render(cluster, name, mode, version=version))
         builder.add_routes()
         specs.append(builder.space)
     specs.append(_network(specs))
     return NodeSpec(main=specs[0], others=specs[1:], source="Kubernetes objects")
+
+
+class _Shared:
+    """What all nodes of a cluster have in common, found out once."""
+
+    def __init__(self, cluster: Cluster, octets: int, version: ProxyVersion) -> None:
+        self.cluster = cluster
+        self.octets = octets
+        self.ports = [
+            port for service in cluster.services for port in service_ports(service, octets, version)
+        ]
+        self.endpoints = endpoints_map(cluster.slices, octets, "")
+        self.places = pod_places(cluster, octets)
+        self.host_ips = {
+            item.address for node in cluster.nodes for item in node.status.addresses or ()
+        }
+        self.pods_of: dict[str, list[PodPlace]] = {}
+        for place in self.places.values():
+            self.pods_of.setdefault(place.node, []).append(place)
+        self.health_ports = {
+            port.health_check_node_port for port in self.ports if port.health_check_node_port
+        }
+        self.host_ports: dict[str, dict[int, None]] = {ip: {} for ip in self.host_ips}
+        """Ports of endpoints that are on a node's own address."""
+        for items in self.endpoints.values():
+            for endpoint in items:
+                if endpoint.ip in self.host_ports:
+                    self.host_ports[endpoint.ip][endpoint.port] = None
 
 
 # --- Pods -----------------------------------------------------------------------------------------
@@ -179,20 +220,12 @@ def pod_places(cluster: Cluster, octets: int) -> dict[str, PodPlace]:
     return found
 
 
-def _places(
-    cluster: Cluster,
-    settings: ProxySettings,
-    ports: Iterable[ServicePortInfo],
-    wanted: set[str],
-) -> list[PodPlace]:
-    known = pod_places(cluster, settings.octets)
-    host_ips = {
-        item.address for node in cluster.nodes for item in node.status.addresses or ()
-    } | set(settings.local_ips)
-    there = {node.metadata.name for node in cluster.nodes} | {settings.node_name}
+def _places(shared: _Shared, settings: ProxySettings, wanted: set[str]) -> list[PodPlace]:
+    known, endpoints = shared.places, shared.endpoints
+    host_ips = shared.host_ips | set(settings.local_ips)
+    there = {node.metadata.name for node in shared.cluster.nodes} | {settings.node_name}
     chosen = {ip: known[ip] for ip in wanted if ip in known and known[ip].node in there}
-    endpoints = endpoints_map(cluster.slices, settings.octets, settings.node_name)
-    for port in ports:
+    for port in shared.ports:
         if wanted.isdisjoint(_addresses_of(port, host_ips)):
             continue
         for endpoint in endpoints.get(port_key(port), []):
@@ -202,8 +235,7 @@ def _places(
     local = settings.local_range
     for ip in sorted(wanted - chosen.keys() - host_ips):
         if local and in_prefix(parse_address(ip), *parse_prefix(local)):
-            named = [item for items in endpoints.values() for item in items if item.ip == ip]
-            if not named:
+            if not any(item.ip == ip for items in endpoints.values() for item in items):
                 chosen[ip] = PodPlace(name="", ip=ip, node=settings.node_name)
     return [chosen[ip] for ip in sorted(chosen)]
 
@@ -225,41 +257,76 @@ class _Builder:
     """Makes the namespace of one node."""
 
     def __init__(
-        self, cluster: Cluster, rendered: Rendered, *, namespace: str, number: int
+        self,
+        shared: _Shared,
+        settings: ProxySettings,
+        mode: str,
+        *,
+        namespace: str,
+        number: int,
     ) -> None:
-        self.cluster = cluster
-        self.rendered = rendered
-        self.settings = rendered.settings
+        self.shared = shared
+        self.cluster = cluster = shared.cluster
+        self.settings = settings
+        self.mode = mode
         self.number = number
-        self.octets = self.settings.octets
+        self.octets = settings.octets
         self.bits = self.octets * 8
-        self.node: Node | None = cluster.node(self.settings.node_name) if cluster.nodes else None
+        self.node: Node | None = cluster.node(settings.node_name) if cluster.nodes else None
         if not self.settings.node_ip:
             raise InputError(
                 f"node {self.settings.node_name} has no address of this family; give it an"
                 " InternalIP in status.addresses"
             )
         self.space = NamespaceSpec(name=namespace, sysctls=self._sysctls())
-        rules = TextFile(name=f"rules of {self.settings.node_name}", text=rendered.merged())
-        if self.octets == IPV4:
-            self.space.rules4 = rules
-        else:
-            self.space.rules6 = rules
         self.pod_range = self._pod_range(self.node)
         self._links()
         self._addresses()
-        self._sockets()
+        self.space.sockets = self._sockets()
+
+    def program(self, rendered: Rendered) -> None:
+        """Give the node what its kube-proxy programs."""
+        more = self._programmed(rendered)
+        space = self.space
+        space.rules4, space.rules6 = more.rules4, more.rules6
+        space.ipset, space.ipvs = more.ipset, more.ipvs
+        space.sockets = [*(space.sockets or ()), *(more.sockets or ())]
+
+    def program_later(self, version: str) -> None:
+        """Let the node get it when a packet comes by: most nodes of a cluster see none."""
+
+        def program() -> NamespaceSpec:
+            name, mode = self.settings.node_name, self.mode
+            rendered = render(self.cluster, name, mode, octets=self.octets, version=version)
+            return self._programmed(rendered)
+
+        self.space.later = program
+
+    def _programmed(self, rendered: Rendered) -> NamespaceSpec:
+        """Return rules, sets, virtual servers and the sockets of a proxy process."""
+        found = NamespaceSpec(name=self.space.name)
+        rules = TextFile(name=f"rules of {self.settings.node_name}", text=rendered.merged())
+        if self.octets == IPV4:
+            found.rules4 = rules
+        else:
+            found.rules6 = rules
         if rendered.ipvs is not None:
-            self.space.ipset = TextFile(name="ipset", text=rendered.ipvs.ipset_text())
-            self.space.ipvs = TextFile(name="ipvsadm", text=rendered.ipvs.ipvsadm_text())
+            found.ipset = TextFile(name="ipset", text=rendered.ipvs.ipset_text())
+            found.ipvs = TextFile(name="ipvsadm", text=rendered.ipvs.ipvsadm_text())
+        anywhere = bytes(self.octets)
+        found.sockets = [
+            SocketSpec(protocol=proxy.protocol, address=anywhere, port=proxy.port)
+            for proxy in rendered.proxies
+        ]
+        return found
 
     def _sysctls(self) -> dict[str, str]:
         found = dict(SYSCTLS)
         found["net.ipv4.conf.all.send_redirects"] = "0"
         found["net.ipv4.conf.default.send_redirects"] = "0"
-        if self.settings.node_ports_on_loopback() and self.rendered.mode == "iptables":
+        if self.settings.node_ports_on_loopback() and self.mode == "iptables":
             found["net.ipv4.conf.all.route_localnet"] = "1"
-        if self.rendered.mode == "ipvs":
+        if self.mode == "ipvs":
             found |= IPVS_SYSCTLS
             if self.settings.strict_arp:
                 found |= STRICT_ARP_SYSCTLS
@@ -285,7 +352,7 @@ class _Builder:
                 mac=bytes((0x0A, 0x58, 0, 0, 0, self.number)),
             ),
         ]
-        if self.rendered.ipvs is not None:
+        if self.mode == "ipvs":
             dummy = bytes((0x0A, 0x58, 0, 0, 1, self.number))
             self.space.links.append(
                 LinkSpec(
@@ -308,32 +375,23 @@ class _Builder:
             space.addresses.append(_address(BRIDGE, format_address(first), length))
         elif self.octets == IPV4:
             space.addresses.append(_address(BRIDGE, POD_GATEWAY, self.bits))
-        if self.rendered.ipvs is not None:
-            for ip in self.rendered.ipvs.addresses:
+        if self.mode == "ipvs":
+            for ip in bound_addresses(settings, self.shared.ports):
                 space.addresses.append(_address(DUMMY_DEVICE, ip, self.bits))
 
-    def _sockets(self) -> None:
-        """Let the processes listen that take packets for the node's own addresses."""
-        host = parse_address(self.settings.node_ip)
-        anywhere = bytes(self.octets)
-        found: dict[tuple[str, bytes, int], None] = {}
-        for service in self.cluster.services:
-            for port in service_ports(service, self.octets):
-                if port.health_check_node_port:
-                    found["tcp", anywhere, port.health_check_node_port] = None
-        for items in endpoints_map(
-            self.cluster.slices, self.octets, self.settings.node_name
-        ).values():
-            for endpoint in items:
-                if endpoint.ip == self.settings.node_ip:
-                    for protocol in ("tcp", "udp"):
-                        found[protocol, host, endpoint.port] = None
-        for proxy in self.rendered.proxies:
-            found[proxy.protocol, anywhere, proxy.port] = None
-        self.space.sockets = [
-            SocketSpec(protocol=protocol, address=address, port=port)
-            for protocol, address, port in found
+    def _sockets(self) -> list[SocketSpec]:
+        """Return those of processes that take packets for the node's own addresses."""
+        host, anywhere = parse_address(self.settings.node_ip), bytes(self.octets)
+        found = [
+            SocketSpec(protocol="tcp", address=anywhere, port=port)
+            for port in sorted(self.shared.health_ports)
         ]
+        found += [
+            SocketSpec(protocol=protocol, address=host, port=port)
+            for port in self.shared.host_ports.get(self.settings.node_ip, ())
+            for protocol in ("tcp", "udp")
+        ]
+        return found
 
     def add_pods(self, places: list[PodPlace]) -> None:
         """Wire pods to the bridge."""
@@ -378,10 +436,10 @@ class _Builder:
             remote = self._pod_range(node)
             if remote:
                 space.routes.append(_route(*parse_prefix(remote), UPLINK, gateway))
-            for ip, place in pod_places(self.cluster, self.octets).items():
-                outside = not remote or not in_prefix(parse_address(ip), *parse_prefix(remote))
-                if place.node == name and outside:
-                    space.routes.append(_route(parse_address(ip), self.bits, UPLINK, gateway))
+            for place in self.shared.pods_of.get(name, ()):
+                address = parse_address(place.ip)
+                if not remote or not in_prefix(address, *parse_prefix(remote)):
+                    space.routes.append(_route(address, self.bits, UPLINK, gateway))
         space.routes.append(_route(bytes(self.octets), 0, UPLINK, self._gateway()))
 
     def _neighbour_node(self, address: bytes) -> None:

@@ -175,7 +175,7 @@ def _row_lines(rows: list[Row], width: int, paint: Paint) -> list[str]:
 
 def _body(row: Row, width: int, paint: Paint) -> str:
     left = f"{row.place:<{width}}  "
-    mark = f"{row.mark:<{MAXIMUM_MARK_WIDTH}}" if row.mark else ""
+    mark = f"{row.mark + ' ':<{MAXIMUM_MARK_WIDTH}}" if row.mark else ""
     tone = row.tone if row.tone != "change" else ""
     parts = [paint(row.text, tone)] if row.text else []
     effect_tone = "miss" if row.tone == "miss" else "change"

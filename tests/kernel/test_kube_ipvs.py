@@ -38,6 +38,7 @@ def case_of(source: str, target: str, name: str) -> Case:
         cluster,
         render(cluster, name, "ipvs"),
         wanted=(options.sender.ip, options.destination.ip),
+        at_once=True,
     )
     entry = entry_of(options, made, build_node(made.spec, kernel="6.1"))
     inputs: list[InputFrame | LocalPacket] = []

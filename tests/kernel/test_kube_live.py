@@ -61,6 +61,7 @@ def test_the_kernel_sends_the_same_frames(mode, source, target, name):
         cluster,
         render(cluster, name, mode),
         wanted=(options.sender.ip, options.destination.ip),
+        at_once=True,
     )
     entry = entry_of(options, made, build_node(made.spec))
     inputs: list[InputFrame | LocalPacket] = []

@@ -5,12 +5,12 @@ Source: pkg/proxy/iptables/proxier.go, syncProxyRules (Kubernetes 1.30, differen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from netemu.kube.proxy.names import endpoint_hash, port_proto_hash
 from netemu.kube.proxy.settings import ProxySettings
-from netemu.kube.proxy.text import TableText, comment, restore_text
+from netemu.kube.proxy.text import TableText, comment, restore_text, rule_of
 from netemu.kube.service_ports import (
     EndpointInfo,
     PortKey,
@@ -53,69 +53,115 @@ def endpoint_chain(port: ServicePortInfo, endpoint: EndpointInfo) -> str:
     return f"KUBE-SEP-{endpoint_hash(port.name, port.protocol, str(endpoint))}"
 
 
+@dataclass(slots=True)
+class PortRules:
+    """What one Service port puts into the tables."""
+
+    filter: list[tuple[str, str]] = field(default_factory=list)
+    """Chain and rule; all of them stand in chains that Services share."""
+    nat: list[tuple[str, str]] = field(default_factory=list)
+    """Those of the shared chains."""
+    chains: dict[str, list[str]] = field(default_factory=dict)
+    """The rules of the port's own chains of the nat table."""
+
+
 def render_iptables(
     settings: ProxySettings,
     ports: Sequence[ServicePortInfo],
     endpoints: Mapping[PortKey, list[EndpointInfo]],
 ) -> str:
     """Return the restore text of a full sync, in canonical order."""
-    total = sum(len(endpoints.get(port_key(port), [])) for port in ports)
-    writer = _Writer(settings, with_comments=total <= LARGE_CLUSTER_ENDPOINTS)
-    for port in sorted(ports, key=lambda port: (port.name, port.protocol)):
-        _PortWriter(writer, port, endpoints.get(port_key(port), [])).write()
-    writer.finish()
-    return restore_text(writer.filter, writer.nat)
+    with_comments = not is_large(ports, endpoints)
+    parts = [
+        port_rules(settings, port, endpoints.get(port_key(port), []), with_comments=with_comments)
+        for port in in_order(ports)
+    ]
+    filter_, nat = shared_tables(settings, parts)
+    for part in parts:
+        nat.chains.update(part.chains)
+    return restore_text(filter_, nat)
 
 
-class _Writer:
-    """The two tables, begun with what stands in them on every node."""
+def in_order(ports: Iterable[ServicePortInfo]) -> list[ServicePortInfo]:
+    """Return Service ports in the order in which they are written here."""
+    return sorted(ports, key=lambda port: (port.name, port.protocol))
 
-    def __init__(self, settings: ProxySettings, *, with_comments: bool) -> None:
-        self.settings = settings
-        self.with_comments = with_comments
-        self.filter = TableText("filter")
-        self.nat = TableText("nat")
-        for name in (
-            "KUBE-SERVICES",
-            "KUBE-EXTERNAL-SERVICES",
+
+def is_large(
+    ports: Iterable[ServicePortInfo], endpoints: Mapping[PortKey, Sequence[EndpointInfo]]
+) -> bool:
+    """Return whether kube-proxy takes the cluster for a large one (largeClusterMode)."""
+    total = sum(len(endpoints.get(port_key(port), ())) for port in ports)
+    return total > LARGE_CLUSTER_ENDPOINTS
+
+
+def port_rules(
+    settings: ProxySettings,
+    port: ServicePortInfo,
+    endpoints: Sequence[EndpointInfo],
+    *,
+    with_comments: bool,
+) -> PortRules:
+    """Return what a Service port with these endpoints puts into the tables."""
+    writer = _PortWriter(settings, port, endpoints, with_comments=with_comments)
+    writer.write()
+    return writer.rules
+
+
+def shared_tables(
+    settings: ProxySettings, parts: Iterable[PortRules]
+) -> tuple[TableText, TableText]:
+    """Return filter and nat with the chains that Services share, which every sync writes whole."""
+    filter_, nat = TableText("filter"), TableText("nat")
+    for name in (
+        "KUBE-SERVICES",
+        "KUBE-EXTERNAL-SERVICES",
+        "KUBE-FORWARD",
+        "KUBE-NODEPORTS",
+        "KUBE-PROXY-FIREWALL",
+    ):
+        filter_.chain(name)
+    for name in ("KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-POSTROUTING", MARK_MASQ):
+        nat.chain(name)
+    if settings.version.writes_firewall and settings.node_ports_on_loopback():
+        localnet_rule(filter_)
+    _invalid_rule(filter_, settings)
+    forward_rules(filter_, settings)
+    masquerade_rules(nat, settings)
+    for part in parts:
+        for chain, rule in part.filter:
+            filter_.rule(chain, rule)
+        for chain, rule in part.nat:
+            nat.rule(chain, rule)
+    _last_rules(nat, settings)
+    return filter_, nat
+
+
+def _invalid_rule(table: TableText, settings: ProxySettings) -> None:
+    """Drop what no connection explains, unless conntrack is told to be liberal."""
+    if not (settings.be_liberal and settings.version.heeds_be_liberal):
+        account = "ct_state_invalid_dropped_pkts"
+        counted = settings.nfacct and settings.version.counts_by_nfacct
+        table.rule(
             "KUBE-FORWARD",
-            "KUBE-NODEPORTS",
-            "KUBE-PROXY-FIREWALL",
-        ):
-            self.filter.chain(name)
-        for name in ("KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-POSTROUTING", MARK_MASQ):
-            self.nat.chain(name)
-        if settings.version.writes_firewall and settings.node_ports_on_loopback():
-            localnet_rule(self.filter)
-        self._forward()
-        masquerade_rules(self.nat, settings)
+            "-m conntrack --ctstate INVALID",
+            f"-m nfacct --nfacct-name {account}" * counted,
+            "-j DROP",
+        )
 
-    def _forward(self) -> None:
-        settings = self.settings
-        if not (settings.be_liberal and settings.version.heeds_be_liberal):
-            account = "ct_state_invalid_dropped_pkts"
-            counted = settings.nfacct and settings.version.counts_by_nfacct
-            self.filter.rule(
-                "KUBE-FORWARD",
-                "-m conntrack --ctstate INVALID",
-                f"-m nfacct --nfacct-name {account}" * counted,
-                "-j DROP",
-            )
-        forward_rules(self.filter, settings)
 
-    def finish(self) -> None:
-        """Send what is left for a local address to the NodePorts, as the last rules."""
-        settings = self.settings
-        addresses = settings.node_port_ips()
-        if addresses is None:
-            except_loopback = ""
-            if not settings.node_ports_on_loopback():
-                except_loopback = f"! -d {settings.loopback}"
-            destinations = [f"-m addrtype --dst-type LOCAL {except_loopback}".rstrip()]
-        else:
-            destinations = [f"-d {ip}" for ip in addresses]
-        for destination in destinations:
-            self.nat.rule("KUBE-SERVICES", comment(LAST_RULE), destination, "-j KUBE-NODEPORTS")
+def _last_rules(table: TableText, settings: ProxySettings) -> None:
+    """Send what is left for a local address to the NodePorts."""
+    addresses = settings.node_port_ips()
+    if addresses is None:
+        except_loopback = ""
+        if not settings.node_ports_on_loopback():
+            except_loopback = f"! -d {settings.loopback}"
+        destinations = [f"-m addrtype --dst-type LOCAL {except_loopback}".rstrip()]
+    else:
+        destinations = [f"-d {ip}" for ip in addresses]
+    for destination in destinations:
+        table.rule("KUBE-SERVICES", comment(LAST_RULE), destination, "-j KUBE-NODEPORTS")
 
 
 def localnet_rule(table: TableText) -> None:
@@ -161,12 +207,19 @@ class _PortWriter:
     """Writes the rules of one Service port."""
 
     def __init__(
-        self, writer: _Writer, port: ServicePortInfo, endpoints: Sequence[EndpointInfo]
+        self,
+        settings: ProxySettings,
+        port: ServicePortInfo,
+        endpoints: Sequence[EndpointInfo],
+        *,
+        with_comments: bool,
     ) -> None:
-        self.writer = writer
-        self.settings = writer.settings
+        self.rules = PortRules()
+        self.settings = settings
         self.port = port
+        self.with_comments = with_comments
         self.chains = PortChains.of(port)
+        self._names: dict[tuple[str, int], str] = {}
         self.found: Categories = categorize_endpoints(
             endpoints,
             port,
@@ -200,6 +253,22 @@ class _PortWriter:
         for endpoint in self.found.reachable:
             self._endpoint_chain(endpoint)
 
+    def _filter(self, chain: str, *words: str) -> None:
+        self.rules.filter.append((chain, rule_of(words)))
+
+    def _nat(self, chain: str, *words: str) -> None:
+        self.rules.nat.append((chain, rule_of(words)))
+
+    def _own(self, chain: str, *words: str) -> None:
+        self.rules.chains.setdefault(chain, []).append(rule_of(words))
+
+    def _name_of(self, endpoint: EndpointInfo) -> str:
+        """Return the name of an endpoint's chain, which takes a while to compute."""
+        found = self._names.get((endpoint.ip, endpoint.port))
+        if found is None:
+            found = self._names[endpoint.ip, endpoint.port] = endpoint_chain(self.port, endpoint)
+        return found
+
     def _protocol(self, destination: str, port: int) -> str:
         protocol = self.port.protocol
         words = f"-m {protocol} -p {protocol}"
@@ -217,7 +286,7 @@ class _PortWriter:
         return self.chains.local if self.port.internal_policy_local else self.chains.cluster
 
     def _to_service(self, what: str, ip: str, chain: str) -> None:
-        self.writer.nat.rule(
+        self._nat(
             "KUBE-SERVICES",
             comment(f"{self.port.name} {what}"),
             self._protocol(ip, self.port.port),
@@ -226,7 +295,7 @@ class _PortWriter:
 
     def _refuse(self, chain: str, *words: str) -> None:
         text, target = self._refusal()
-        self.writer.filter.rule(chain, comment(text), *words, target)
+        self._filter(chain, comment(text), *words, target)
 
     def _cluster_ip(self) -> None:
         ip = self.port.cluster_ip
@@ -248,7 +317,7 @@ class _PortWriter:
             if self.found.any:
                 self._to_service("loadbalancer IP", ip, chain)
             if self.guarded:
-                self.writer.filter.rule(
+                self._filter(
                     "KUBE-PROXY-FIREWALL",
                     comment(f"{self.port.name} traffic not accepted by {self.chains.firewall}"),
                     self._protocol(ip, self.port.port),
@@ -265,7 +334,7 @@ class _PortWriter:
                 jump = f"-j {self.chains.external}"
                 counted = settings.nfacct and settings.version.counts_by_nfacct
                 if counted and settings.node_ports_on_loopback():
-                    self.writer.nat.rule(
+                    self._nat(
                         "KUBE-NODEPORTS",
                         comment(port.name),
                         self._protocol("127.0.0.0/8", port.node_port),
@@ -273,7 +342,7 @@ class _PortWriter:
                         jump,
                     )
                 words = self._protocol("", port.node_port)
-                self.writer.nat.rule("KUBE-NODEPORTS", comment(port.name), words, jump)
+                self._nat("KUBE-NODEPORTS", comment(port.name), words, jump)
             if not self.has_external:
                 self._refuse(
                     "KUBE-EXTERNAL-SERVICES",
@@ -281,7 +350,7 @@ class _PortWriter:
                     self._protocol("", port.node_port),
                 )
         if port.health_check_node_port:
-            self.writer.filter.rule(
+            self._filter(
                 "KUBE-NODEPORTS",
                 comment(f"{port.name} health check node port"),
                 f"-m tcp -p tcp --dport {port.health_check_node_port} -j ACCEPT",
@@ -291,7 +360,7 @@ class _PortWriter:
         """Masquerade what comes from outside the pods' range to the ClusterIP."""
         settings = self.settings
         if settings.masquerade_all or settings.detect_not_local:
-            self.writer.nat.rule(
+            self._own(
                 self._internal(),
                 comment(f"{self.port.name} cluster IP"),
                 self._protocol(self.port.cluster_ip, self.port.port),
@@ -300,60 +369,58 @@ class _PortWriter:
             )
 
     def _external_chain(self) -> None:
-        nat, name, chain = self.writer.nat, self.port.name, self.chains.external
-        nat.chain(chain)
+        name, chain = self.port.name, self.chains.external
         if not self.port.external_policy_local:
-            nat.rule(
+            self._own(
                 chain,
                 comment(f"masquerade traffic for {name} external destinations"),
                 f"-j {MARK_MASQ}",
             )
-            nat.rule(chain, f"-j {self.chains.cluster}")
+            self._own(chain, f"-j {self.chains.cluster}")
             return
         if self.settings.detect_local:
-            nat.rule(
+            self._own(
                 chain,
                 comment(f"pod traffic for {name} external destinations"),
                 self.settings.detect_local,
                 f"-j {self.chains.cluster}",
             )
-        nat.rule(
+        self._own(
             chain,
             comment(f"masquerade LOCAL traffic for {name} external destinations"),
             f"-m addrtype --src-type LOCAL -j {MARK_MASQ}",
         )
-        nat.rule(
+        self._own(
             chain,
             comment(f"route LOCAL traffic for {name} external destinations"),
             f"-m addrtype --src-type LOCAL -j {self.chains.cluster}",
         )
         if self.has_external:
-            nat.rule(chain, f"-j {self.chains.local}")
+            self._own(chain, f"-j {self.chains.local}")
 
     def _firewall_chain(self) -> None:
         """Let the ranges in, and the node itself through its own load balancer's address."""
-        nat, chain = self.writer.nat, self.chains.firewall
+        chain = self.chains.firewall
         words = comment(f"{self.port.name} loadbalancer IP")
         jump = f"-j {self.chains.external}"
         for prefix in self.port.source_ranges:
-            nat.rule(chain, words, f"-s {prefix}", jump)
+            self._own(chain, words, f"-s {prefix}", jump)
         if node_in_ranges(self.settings.node_ip, self.port.source_ranges):
             for ip in self.port.load_balancer_ips:
-                nat.rule(chain, words, f"-s {ip}", jump)
+                self._own(chain, words, f"-s {ip}", jump)
         text = f"other traffic to {self.port.name} will be dropped by KUBE-PROXY-FIREWALL"
-        nat.rule(chain, comment(text))
+        self._own(chain, comment(text))
 
     def _endpoint_comment(self, endpoint: EndpointInfo) -> str:
         text = f"{self.port.name} -> {endpoint}"
-        return comment(text) if self.writer.with_comments else ""
+        return comment(text) if self.with_comments else ""
 
     def _balancing_chain(self, chain: str, endpoints: Sequence[EndpointInfo]) -> None:
-        nat, port = self.writer.nat, self.port
-        nat.chain(chain)
+        port = self.port
         if port.affinity_s:
             for endpoint in endpoints:
-                name = endpoint_chain(port, endpoint)
-                nat.rule(
+                name = self._name_of(endpoint)
+                self._own(
                     chain,
                     self._endpoint_comment(endpoint),
                     f"-m recent --name {name} --rcheck --seconds {port.affinity_s} --reap",
@@ -361,19 +428,19 @@ class _PortWriter:
                 )
         for left, endpoint in zip(range(len(endpoints), 0, -1), endpoints, strict=True):
             share = f"-m statistic --mode random --probability {1 / left:.10f}"
-            nat.rule(
+            self._own(
                 chain,
                 self._endpoint_comment(endpoint),
                 share * (left > 1),
-                f"-j {endpoint_chain(port, endpoint)}",
+                f"-j {self._name_of(endpoint)}",
             )
 
     def _endpoint_chain(self, endpoint: EndpointInfo) -> None:
         """Masquerade a pod that meets itself, then translate."""
-        nat, port, chain = self.writer.nat, self.port, endpoint_chain(self.port, endpoint)
-        words = comment(port.name) if self.writer.with_comments else ""
-        nat.rule(chain, words, f"-s {endpoint.ip}", f"-j {MARK_MASQ}")
-        nat.rule(
+        port, chain = self.port, self._name_of(endpoint)
+        words = comment(port.name) if self.with_comments else ""
+        self._own(chain, words, f"-s {endpoint.ip}", f"-j {MARK_MASQ}")
+        self._own(
             chain,
             words,
             f"-m recent --name {chain} --set" * bool(port.affinity_s),

@@ -5,12 +5,13 @@ Source: pkg/proxy/ipvs/proxier.go, ipset.go, pkg/proxy/ipvs/util (Kubernetes 1.3
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from netemu.kube.proxy.iptables import (
     MARK_MASQ,
     forward_rules,
+    in_order,
     masquerade_rules,
     node_in_ranges,
 )
@@ -168,14 +169,25 @@ class IpvsState:
         return "".join(f"{address}/{length}\n" for address in self.addresses)
 
 
+def bound_addresses(settings: ProxySettings, ports: Iterable[ServicePortInfo]) -> list[str]:
+    """Return what kube-ipvs0 gets: ClusterIPs, and other addresses unless a device has them."""
+    found: dict[str, None] = {}
+    for port in in_order(ports):
+        found[port.cluster_ip] = None
+        for ip in (*port.external_ips, *port.load_balancer_ips):
+            if ip not in settings.local_ips:
+                found[ip] = None
+    return list(found)
+
+
 def render_ipvs(
     settings: ProxySettings,
     ports: Sequence[ServicePortInfo],
     endpoints: Mapping[PortKey, list[EndpointInfo]],
 ) -> IpvsState:
     """Return what a full sync programs."""
-    writer = _Writer(settings)
-    for port in sorted(ports, key=lambda port: (port.name, port.protocol)):
+    writer = _Writer(settings, bound_addresses(settings, ports))
+    for port in in_order(ports):
         writer.add(port, endpoints.get(port_key(port), []))
     writer.finish()
     return writer.state
@@ -216,12 +228,14 @@ STRICT_ARP_SYSCTLS = {
 class _Writer:
     """Goes through Services, then writes the rules that hold for all of them."""
 
-    def __init__(self, settings: ProxySettings) -> None:
+    def __init__(self, settings: ProxySettings, addresses: list[str]) -> None:
         self.settings = settings
-        self.state = IpvsState(octets=settings.octets)
-        self.state.sets = {
-            name: [] for name in SETS if name != IPVS_IPS or settings.version.has_ipvs_filter
+        self.state = IpvsState(octets=settings.octets, addresses=addresses)
+        self._entries: dict[str, dict[str, None]] = {
+            name: {} for name in SETS if name != IPVS_IPS or settings.version.has_ipvs_filter
         }
+        for address in addresses:
+            self._entry(IPVS_IPS, address)
         self.nat = TableText("nat")
         self.filter = TableText("filter")
         for name in (
@@ -266,8 +280,7 @@ class _Writer:
         inside = (local or cluster) if port.internal_policy_local else cluster
         outside = (local or cluster) if port.external_policy_local else cluster
         self._entry(CLUSTER_IP, _ip_port(port.cluster_ip, port))
-        self._bind(port.cluster_ip)
-        self._virtual_server(port, port.cluster_ip, port.port, inside)
+        self._server(port, port.cluster_ip, port.port, inside)
         for ip in port.external_ips:
             self._entry(
                 EXTERNAL_IP_LOCAL if port.external_policy_local else EXTERNAL_IP,
@@ -286,23 +299,10 @@ class _Writer:
             self._entry(HEALTH_CHECK, str(port.health_check_node_port))
 
     def _entry(self, name: str, entry: str) -> None:
-        if name in self.state.sets and entry not in self.state.sets[name]:
-            self.state.sets[name].append(entry)
+        if name in self._entries:
+            self._entries[name][entry] = None
 
     def _server(
-        self, port: ServicePortInfo, address: str, number: int, real_servers: list[str]
-    ) -> None:
-        """Make a virtual server; kube-ipvs0 gets its address unless another device has it."""
-        if address not in self.settings.local_ips:
-            self._bind(address)
-        self._virtual_server(port, address, number, real_servers)
-
-    def _bind(self, address: str) -> None:
-        if address not in self.state.addresses:
-            self.state.addresses.append(address)
-            self._entry(IPVS_IPS, address)
-
-    def _virtual_server(
         self, port: ServicePortInfo, address: str, number: int, real_servers: list[str]
     ) -> None:
         self.state.servers.append(
@@ -359,10 +359,12 @@ class _Writer:
 
     def finish(self) -> None:
         """Write virtual servers of NodePorts, and the rules (writeIptablesRules)."""
+        self.state.sets = {name: list(entries) for name, entries in self._entries.items()}
+        bound = set(self.state.addresses)
         for port, real_servers in self._node_ports:
             for ip in self.node_ips():
-                if ip not in self.state.addresses:
-                    self._virtual_server(port, ip, port.node_port, real_servers)
+                if ip not in bound:
+                    self._server(port, ip, port.node_port, real_servers)
         self._portals()
         self._access_filter()
         forward_rules(self.filter, self.settings)

@@ -31,4 +31,4 @@ def endpoint_hash(port_name: str, protocol: str, endpoint: str) -> str:
 
 
 def _hash(text: str) -> str:
-    return base64.b32encode(hashlib.sha256(text.encode()).digest())[:16].decode()
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()[:10]).decode()

@@ -56,6 +56,11 @@ class Rendered:
         return complete_text(self.settings, self.rules, self.jumps)
 
 
+def version_for(mode: str, version: str | None) -> str:
+    """Return the version that is meant: the given one, else the usual one of a mode."""
+    return version or (str(LAST_USERSPACE) if mode == "userspace" else DEFAULT_VERSION)
+
+
 def render(
     cluster: Cluster,
     node_name: str,
@@ -71,7 +76,7 @@ def render(
     """
     if mode not in MODES:
         raise UsageError(f"there is no mode {mode!r}; there are {', '.join(MODES)}")
-    chosen = version or (str(LAST_USERSPACE) if mode == "userspace" else DEFAULT_VERSION)
+    chosen = version_for(mode, version)
     if mode == "userspace" and parse_version(chosen) > LAST_USERSPACE:
         raise UsageError(
             f"kube-proxy {chosen} has no userspace mode; {LAST_USERSPACE} was the last that had"

@@ -7,6 +7,8 @@ in which they come, Services by name.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 FIRST_CHAINS = ("KUBE-NODEPORTS", "KUBE-SERVICES")
 
 
@@ -26,7 +28,7 @@ class TableText:
 
     def rule(self, chain: str, *words: str) -> None:
         """Append a rule; empty words are left out."""
-        self.chains.setdefault(chain, []).append(" ".join(filter(None, words)))
+        self.chains.setdefault(chain, []).append(rule_of(words))
 
     def names(self) -> list[str]:
         """Return the chains in canonical order."""
@@ -42,6 +44,11 @@ class TableText:
             *(f"-A {name} {rule}" for name in names for rule in self.chains[name]),
             "COMMIT",
         ]
+
+
+def rule_of(words: Iterable[str]) -> str:
+    """Return a rule of its parts; empty ones are left out."""
+    return " ".join(filter(None, words))
 
 
 def restore_text(*tables: TableText) -> str:
