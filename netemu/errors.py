@@ -16,6 +16,8 @@ Bad input raises; a bad packet never does: it ends with a drop reason.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class NetemuError(Exception):
     """Root of the tree; `exit_code` is what a command ends with."""
@@ -65,8 +67,59 @@ class CaptureError(InputError):
     """A pcap or pcapng file that cannot be read."""
 
 
+class Refusal(StrEnum):
+    """Why a line of iptables-save text would not load."""
+
+    SYNTAX = "syntax"
+    """Its words make no line at all."""
+    COMMENT = "comment"
+    """A `#` stands elsewhere than at the beginning of a line."""
+    EXTENSION = "extension"
+    """-m names no known match."""
+    OPTION = "option"
+    """Nobody knows the option."""
+    VALUE = "value"
+    """An option's value is none."""
+    COMBINATION = "combination"
+    """Parts of the rule do not go together, or one lacks."""
+    TABLE = "table"
+    """There is no such table, or no table at all."""
+    CHAIN = "chain"
+    """A command names a chain that is not declared."""
+    JUMP = "jump"
+    """-j or -g names neither a chain nor a target."""
+    DUPLICATE = "duplicate"
+    """The chain is already there."""
+    NAME = "name"
+    """No chain may have that name."""
+    POLICY = "policy"
+    """A policy that cannot be set."""
+    PLACE = "place"
+    """A match or target that is not for this table or hook."""
+    LOOP = "loop"
+    """Chains lead back to themselves, or too deep."""
+    COMMIT = "commit"
+    """A table does not end with COMMIT."""
+    COMMAND = "command"
+    """A command that cannot be carried out here."""
+
+
 class RulesetError(InputError):
-    """A line of iptables-save text that real iptables or the kernel refuses."""
+    """A line of iptables-save text that real iptables or the kernel refuses; `refusal` is why."""
+
+    def __init__(
+        self,
+        message: str,
+        refusal: Refusal = Refusal.VALUE,
+        *,
+        file: str = "",
+        line: int = 0,
+        column: int = 0,
+        context: str = "",
+    ) -> None:
+        """Keep the parts; what is not said otherwise is about a value."""
+        super().__init__(message, file=file, line=line, column=column, context=context)
+        self.refusal = refusal
 
 
 class SetTextError(InputError):

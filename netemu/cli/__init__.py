@@ -17,6 +17,7 @@ import netemu
 
 COMMANDS = {
     "fmt": "Print a rule file as iptables-save prints it, or say where it would not load.",
+    "lint": "Look for faults in rule files and nodes.",
     "explain": "Explain a match or target, or say a rule of a file in words.",
     "trace": "Send one packet through a node and show every step.",
     "run": "Play a lab of several nodes, frame by frame.",

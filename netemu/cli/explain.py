@@ -1,4 +1,4 @@
-"""`netemu explain`: an extension from its declaration, or a rule of a file in words."""
+"""`netemu explain`: an extension or lint rule from its declaration, or a rule of a file."""
 
 from __future__ import annotations
 
@@ -23,25 +23,38 @@ from netemu.ruleset.wording import chain_lines, extension_lines, rule_lines
 WIDTH = 100
 
 _PLACE = re.compile(r"(.+):([0-9]+)")
+_LINT = re.compile(r"NE[0-9]{3}", re.IGNORECASE)
 
 
 @click.command("explain")
 @click.argument("subject", metavar="NAME|FILE:LINE")
 @family_options
 def command(*, subject: str, family: int | None, nft: bool) -> None:
-    """Explain a match, target or scheduler, or say a rule of a file in words.
+    """Explain a match, target, scheduler or lint rule, or say a rule of a file in words.
 
-    NAME is what stands behind -m or -j (`statistic`, `DNAT`), or behind ipvsadm's -s (`wlc`).
+    NAME is what stands behind -m or -j (`statistic`, `DNAT`), or behind ipvsadm's -s (`wlc`), or
+    a lint rule's code (`NE101`).
     FILE:LINE is a line of a rule file that holds a rule, or declares a chain.
     """
     place = _PLACE.fullmatch(subject)
-    if place is None:
+    if _LINT.fullmatch(subject):
+        lines = _lint_lines(subject)
+    elif place is None:
         lines = _pages(subject)
     else:
         lines = _place_lines(place[1], int(place[2]), family, backend="nft" if nft else "legacy")
     for line in lines:
         for row in _wrapped(line):
             click.echo(row)
+
+
+def _lint_lines(code: str) -> Iterator[str]:
+    from netemu.lint.page import find_rule, page_lines
+
+    rule = find_rule(code)
+    if rule is None:
+        raise UsageError(f"{code} is no lint rule; `netemu lint --rules` lists them")
+    return page_lines(rule)
 
 
 def _wrapped(line: str) -> Iterable[str]:

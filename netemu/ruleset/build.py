@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from netemu.errors import RulesetError
+from netemu.errors import Refusal, RulesetError
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.addresses import Network, read_network
 from netemu.netfilter.xtables.kit import Extension, Given, Match, Settings, Target
@@ -37,21 +37,29 @@ def networks(text: str, family: Family) -> tuple[Network, ...]:
 def check_command(draft: Draft) -> None:
     """Refuse what getopt let pass (the end of do_parse)."""
     if "c" in draft.options and draft.command not in COUNTED:
-        raise RulesetError("Illegal option `-c' with this command", column=draft.options["c"])
+        raise RulesetError(
+            "Illegal option `-c' with this command", Refusal.COMMAND, column=draft.options["c"]
+        )
     if draft.command in "AIDRC":
         _check_devices(draft)
         return
     extra = next((letter for letter in draft.options if letter != "c"), "")
     if extra or draft.matches:
         column = draft.options.get(extra, 1)
-        raise RulesetError(f"Illegal option `-{extra or 'm'}' with this command", column=column)
+        raise RulesetError(
+            f"Illegal option `-{extra or 'm'}' with this command", Refusal.COMMAND, column=column
+        )
 
 
 def _check_devices(draft: Draft) -> None:
     if "o" in draft.options and draft.chain in INPUT_ONLY:
-        raise RulesetError(f"Can't use -o with {draft.chain}", column=draft.options["o"])
+        raise RulesetError(
+            f"Can't use -o with {draft.chain}", Refusal.PLACE, column=draft.options["o"]
+        )
     if "i" in draft.options and draft.chain in OUTPUT_ONLY:
-        raise RulesetError(f"Can't use -i with {draft.chain}", column=draft.options["i"])
+        raise RulesetError(
+            f"Can't use -i with {draft.chain}", Refusal.PLACE, column=draft.options["i"]
+        )
 
 
 def resolve_jump(
@@ -64,6 +72,7 @@ def resolve_jump(
         if chains[draft.jump].policy is not None:
             raise RulesetError(
                 f"Invalid argument: nothing can jump to the built-in chain `{draft.jump}'",
+                Refusal.JUMP,
                 column=draft.jump_column,
             )
         draft.target = None
@@ -73,11 +82,13 @@ def resolve_jump(
     if draft.goto:
         raise RulesetError(
             f"goto '{draft.jump}' is not a chain; declare it with `:{draft.jump} - [0:0]`",
+            Refusal.JUMP,
             column=draft.jump_column,
         )
     raise RulesetError(
         f"Couldn't load target `{draft.jump}':No such file or directory; a chain needs a line "
         f"`:{draft.jump} - [0:0]` first, and known targets are {registry.target_names(family)}",
+        Refusal.JUMP,
         column=draft.jump_column,
     )
 
@@ -115,6 +126,7 @@ def make_rules(draft: Draft, place: Circumstances, line: int | None) -> list[Rul
         letter = "s" if len(sources) > 1 else "d"
         raise RulesetError(
             "! not allowed with multiple source or destination IP addresses",
+            Refusal.COMBINATION,
             column=draft.options[letter],
         )
     return [
@@ -197,6 +209,8 @@ def _finished(draft: Draft, loaded: Loaded, place: Circumstances) -> Settings:
     try:
         loaded.extension.finish(settings)
     except RulesetError as error:
+        if error.refusal is Refusal.VALUE:
+            error.refusal = Refusal.COMBINATION
         if not error.column:
             error.column = loaded.column
         raise

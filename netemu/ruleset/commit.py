@@ -14,9 +14,9 @@ does, and there no way may lead through more than 16 chains.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
-from netemu.errors import RulesetError
+from netemu.errors import Refusal, RulesetError
 from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.kit import Extension, Settings
 from netemu.netfilter.xtables.model import (
@@ -40,12 +40,22 @@ FindColumn: TypeAlias = Callable[[Rule, str], int]
 """Returns the column of an extension's or chain's name in the line of a rule."""
 
 
-def check_table(table: Table, find_column: FindColumn, *, as_nft: bool = False) -> None:
-    """Raise RulesetError for what the kernel refuses at COMMIT."""
+Refuse: TypeAlias = Callable[[RulesetError], None]
+"""Is told what the kernel refuses; when it returns, the rest is looked at, too."""
+
+
+def _stop(error: RulesetError) -> NoReturn:
+    raise error
+
+
+def check_table(
+    table: Table, find_column: FindColumn, *, as_nft: bool = False, refuse: Refuse = _stop
+) -> None:
+    """Tell `refuse` what the kernel refuses at COMMIT; by itself it raises the first."""
     jumps = jumps_of(table, every_rule=as_nft)
     if as_nft:
-        _check_depth(table, jumps, find_column)
-    reached = reaching_hooks(table, jumps, find_column)
+        _check_depth(table, jumps, find_column, refuse)
+    reached = reaching_hooks(table, jumps, find_column, refuse)
     nowhere: frozenset[Hook] = frozenset()
     passed: set[Passed] = set()
     shapes: dict[frozenset[Hook], set[Shape | None]] = {}
@@ -65,12 +75,15 @@ def check_table(table: Table, find_column: FindColumn, *, as_nft: bool = False) 
             if rule.shape is not None and _passes(rule.shape, table, rule, hooks):
                 good.add(rule.shape)
                 continue
-            for match in rule.matches:
-                if match.restricted:
-                    _check(match, table, rule, hooks, told, find_column, passed)
-            target = rule.target
-            if target is not None and target.restricted:
-                _check(target, table, rule, hooks, told, find_column, passed)
+            try:
+                for match in rule.matches:
+                    if match.restricted:
+                        _check(match, table, rule, hooks, told, find_column, passed)
+                target = rule.target
+                if target is not None and target.restricted:
+                    _check(target, table, rule, hooks, told, find_column, passed)
+            except RulesetError as error:
+                refuse(error)
 
 
 def _passes(shape: Shape, table: Table, rule: Rule, hooks: frozenset[Hook]) -> bool:
@@ -87,20 +100,27 @@ def _passes(shape: Shape, table: Table, rule: Rule, hooks: frozenset[Hook]) -> b
 
 
 def _check_depth(
-    table: Table, jumps: Mapping[str, tuple[str, ...]], find_column: FindColumn
+    table: Table, jumps: dict[str, tuple[str, ...]], find_column: FindColumn, refuse: Refuse
 ) -> None:
     """Refuse what leads back to itself or too deep for nftables."""
     built_in = [chain.name for chain in table.chains.values() if chain.policy is not None]
-    last = nft.too_deep(jumps, built_in)
-    if last is None:
-        return
-    rule = next(rule for rule in table.chains[last].rules if rule.jump)
-    raise RulesetError(
-        f"Too many links: in nftables no way may lead through more than {nft.JUMP_STACK_SIZE} "
-        f"chains, and one leads on from `{last}'",
-        line=rule.line or 0,
-        column=find_column(rule, rule.jump),
-    )
+    while (last := nft.too_deep(jumps, built_in)) is not None:
+        rule = next(rule for rule in table.chains[last].rules if rule.jump in jumps[last])
+        refuse(
+            RulesetError(
+                f"Too many links: in nftables no way may lead through more than "
+                f"{nft.JUMP_STACK_SIZE} chains, and one leads on from `{last}'",
+                Refusal.LOOP,
+                line=rule.line or 0,
+                column=find_column(rule, rule.jump),
+            )
+        )
+        _cut(jumps, last, rule.jump)
+
+
+def _cut(jumps: dict[str, tuple[str, ...]], name: str, following: str) -> None:
+    """Forget a jump that is already refused."""
+    jumps[name] = tuple(other for other in jumps[name] if other != following)
 
 
 def jumps_of(table: Table, *, every_rule: bool = False) -> dict[str, tuple[str, ...]]:
@@ -121,15 +141,20 @@ def jumps_of(table: Table, *, every_rule: bool = False) -> dict[str, tuple[str, 
 
 
 def reaching_hooks(
-    table: Table, jumps: Mapping[str, tuple[str, ...]], find_column: FindColumn
+    table: Table,
+    jumps: dict[str, tuple[str, ...]],
+    find_column: FindColumn,
+    refuse: Refuse = _stop,
 ) -> dict[str, frozenset[Hook]]:
     """Return the hooks that reach each chain; refuse loops (mark_source_chains)."""
     reached: dict[str, int] = {}
     for chain in table.chains.values():
         if chain.policy is not None:
-            loop = _walk(jumps, chain.name, 1 << Hook[chain.name], reached)
-            if loop is not None:
-                raise _loop(table, loop, find_column)
+            bit = 1 << Hook[chain.name]
+            while (loop := _walk(jumps, chain.name, bit, reached)) is not None:
+                refuse(_loop(table, loop, find_column))
+                _cut(jumps, *loop[-2:])
+                reached = {name: bits & ~bit for name, bits in reached.items()}
     hooks_of = {
         bits: frozenset(hook for hook in Hook if bits >> hook & 1) for bits in set(reached.values())
     }
@@ -183,6 +208,7 @@ def _loop(table: Table, way: list[str], find_column: FindColumn) -> RulesetError
     return RulesetError(
         f"Too many levels of symbolic links: chain `{back_to}' leads back to itself: "
         f"{' -> '.join(way)}",
+        Refusal.LOOP,
         line=rule.line or 0,
         column=find_column(rule, back_to),
     )
@@ -222,6 +248,7 @@ def _check(  # noqa: PLR0913 - what xt_check_match is told
     except RulesetError as error:
         raise RulesetError(
             f"{bound.name}: {error.message}",
+            Refusal.PLACE if error.refusal is Refusal.VALUE else error.refusal,
             line=rule.line or 0,
             column=find_column(rule, bound.name),
         ) from None
@@ -250,4 +277,4 @@ def _check_protocol(extension: Extension, rule: Rule) -> None:
     if generic.protocol in extension.protocols and not generic.invert & Invert.PROTO:
         return
     names = " or ".join(f"-p {protocol_name(number)}" for number in extension.protocols)
-    raise RulesetError(f"Invalid argument: the rule needs {names}")
+    raise RulesetError(f"Invalid argument: the rule needs {names}", Refusal.COMBINATION)

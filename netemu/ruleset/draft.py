@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from netemu.errors import RulesetError
+from netemu.errors import Refusal, RulesetError
 from netemu.netfilter.xtables.kinds import OptionCall
 from netemu.netfilter.xtables.kit import Extension, Given, Option
 from netemu.netfilter.xtables.model import Invert
@@ -59,9 +59,13 @@ class Loaded:
         """Refuse a second use and a `!` where there may be none."""
         name = self.extension.name
         if not option.multiple and any(given.option is option for given in self.order):
-            raise RulesetError(f'{name}: option "--{option.name}" can only be used once')
+            raise RulesetError(
+                f'{name}: option "--{option.name}" can only be used once', Refusal.COMBINATION
+            )
         if inverted and not option.invertible:
-            raise RulesetError(f'{name}: option "--{option.name}" cannot be inverted')
+            raise RulesetError(
+                f'{name}: option "--{option.name}" cannot be inverted', Refusal.COMBINATION
+            )
 
 
 @dataclass(slots=True)
@@ -71,6 +75,7 @@ class Draft:
     command: str = ""
     """Letter of the command: A I D R C N P F X Z E L S."""
     chain: str = ""
+    chain_column: int = 0
     number: int | None = None
     """Rule number of -I, -D, -R, -Z."""
     argument: str = ""

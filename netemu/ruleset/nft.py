@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import overload
 
-from netemu.errors import RulesetError
+from netemu.errors import Refusal, RulesetError
 from netemu.netfilter.hook import Family, Verdict
 from netemu.netfilter.xtables.kit import AnyMatch, AnyTarget, Extension, Match, Settings
 from netemu.netfilter.xtables.model import (
@@ -71,6 +71,7 @@ def refuse(generic: Generic, draft: Draft | None = None) -> None:
         raise RulesetError(
             "No such file or directory: iptables-nft takes QUEUE for a chain; "
             "NFQUEUE --queue-num 0 would do",
+            Refusal.JUMP,
             column=draft.jump_column,
         )
 
@@ -206,16 +207,21 @@ def zero(table: Table, draft: Draft, made: set[str]) -> None:
     """
     name = draft.chain
     if name and (name not in table.chains or name not in made):
-        raise RulesetError(f"No chain/target/match by that name: `{name}' is not yet made")
+        raise RulesetError(
+            f"No chain/target/match by that name: `{name}' is not yet made", Refusal.CHAIN
+        )
     chains = [table.chains[name]] if name else list(table.chains.values())
     if draft.number is not None:
         if draft.number <= len(chains[0].rules):
-            raise RulesetError("iptables-nft-restore 1.8.9 cannot zero one rule of a new table")
+            raise RulesetError(
+                "iptables-nft-restore 1.8.9 cannot zero one rule of a new table", Refusal.COMMAND
+            )
         return
     for chain in chains:
         if any(rule.packets or rule.octets for rule in chain.rules):
             raise RulesetError(
-                "Invalid argument: iptables-nft-restore 1.8.9 cannot zero rules of a new table"
+                "Invalid argument: iptables-nft-restore 1.8.9 cannot zero rules of a new table",
+                Refusal.COMMAND,
             )
         if chain.policy is not None and chain.name in made:
             chain.policy, chain.packets, chain.octets = Verdict.ACCEPT, 0, 0
@@ -224,14 +230,19 @@ def zero(table: Table, draft: Draft, made: set[str]) -> None:
 def refuse_command(table: Table, draft: Draft) -> None:
     """Refuse commands that iptables-nft-restore 1.8.9 cannot carry out on a new table."""
     if draft.command == "R":
-        raise RulesetError("iptables-nft-restore 1.8.9 cannot replace a rule of a new table")
+        raise RulesetError(
+            "iptables-nft-restore 1.8.9 cannot replace a rule of a new table", Refusal.COMMAND
+        )
     if draft.command == "E":
         raise RulesetError(
             "No such file or directory: iptables-nft-restore 1.8.9 cannot rename a chain of a "
-            "new table"
+            "new table",
+            Refusal.COMMAND,
         )
     if draft.command in "LS" and draft.chain and draft.chain not in table.chains:
-        raise RulesetError(f"chain `{draft.chain}' in table `{table.name}' is incompatible")
+        raise RulesetError(
+            f"chain `{draft.chain}' in table `{table.name}' is incompatible", Refusal.CHAIN
+        )
 
 
 def delete_chain(table: Table, name: str, made: set[str]) -> None:
@@ -240,9 +251,11 @@ def delete_chain(table: Table, name: str, made: set[str]) -> None:
     if chain is None or chain.policy is None:
         tables.delete_chain(table, name)
     elif name not in made:
-        raise RulesetError(f"No chain/target/match by that name: `{name}' is not yet made")
+        raise RulesetError(
+            f"No chain/target/match by that name: `{name}' is not yet made", Refusal.CHAIN
+        )
     elif chain.rules:
-        raise RulesetError(f"Directory not empty: `{name}'; flush it first")
+        raise RulesetError(f"Directory not empty: `{name}'; flush it first", Refusal.COMMAND)
     for built_in in table.chains.values():
         if built_in.policy is None or name not in {"", built_in.name}:
             continue

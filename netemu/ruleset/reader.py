@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from netemu.errors import RulesetError
+from netemu.errors import Refusal, RulesetError
 from netemu.netfilter.extensions import EXTENSIONS
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.model import Chain, Rule, Ruleset, Table
@@ -37,7 +37,7 @@ _BEFORE_A_RULE = re.compile(r"\[[^\]:\n]+:[^\]\n]+\] ?(?=-)")
 """Counters in front of a command."""
 
 
-def parse_ruleset(
+def parse_ruleset(  # noqa: PLR0913 - one keyword for each way of reading
     text: str,
     file: str = "",
     *,
@@ -45,10 +45,12 @@ def parse_ruleset(
     backend: str = "legacy",
     counters: bool = True,
     registry: Registry = EXTENSIONS,
+    refusals: list[RulesetError] | None = None,
 ) -> Ruleset:
     r"""Read iptables-save text; raises RulesetError at the first line that would not load.
 
-    `backend` is `legacy` or `nft`; without `counters` they are skipped, as without `-c`.
+    `backend` is `legacy` or `nft`; without `counters` they are skipped, as without `-c`. With a
+    list for `refusals` every line that would not load is put there, and the rest is read.
 
     >>> ruleset = parse_ruleset("*filter\n-A INPUT -p tcp -j DROP\nCOMMIT\n")
     >>> ruleset.tables[0].chains["INPUT"].rules[0].text
@@ -57,7 +59,7 @@ def parse_ruleset(
     assert backend in {"legacy", "nft"}, backend
     reader = _Reader(file, family, registry, as_nft=backend == "nft", counted=counters)
     with _no_collection():
-        return reader.read(text)
+        return reader.read(text, refusals)
 
 
 @contextlib.contextmanager
@@ -88,9 +90,11 @@ class _Reader:
         "_family",
         "_file",
         "_lines",
+        "_lost",
         "_made",
         "_number",
         "_place",
+        "_refusals",
         "_registry",
         "_ruleset",
         "_shapes",
@@ -117,9 +121,13 @@ class _Reader:
         self._shapes = ShapeCache(self._place)
         self._made: set[str] = set()
         """Chains that iptables-nft has sent to the kernel."""
+        self._refusals: list[RulesetError] | None = None
+        self._lost = False
+        """It was already said that there is no table."""
 
-    def read(self, text: str) -> Ruleset:
+    def read(self, text: str, refusals: list[RulesetError] | None = None) -> Ruleset:
         """Read every line."""
+        self._refusals = refusals
         lines = self._lines = self._written = text.split("\n")
         if not self._counted:
             lines = self._lines = [
@@ -128,28 +136,56 @@ class _Reader:
         whole = len(lines) - 1
         if not lines[whole]:
             lines.pop()
-        number = 0
-        try:
-            for number, line in enumerate(lines, start=1):
-                table = self._table
-                if table is not None and self._shapes.match(table.chains, line, number):
-                    continue
-                self._number = number
-                self._line(f"{line}\n" if number <= whole else line)
-        except RulesetError as error:
-            raise self._placed(error) from None
+        numbered = enumerate(lines, start=1)
+        while True:
+            try:
+                for number, line in numbered:
+                    table = self._table
+                    if table is not None and self._shapes.match(table.chains, line, number):
+                        continue
+                    self._number = number
+                    self._line(f"{line}\n" if number <= whole else line)
+                break
+            except RulesetError as error:
+                self._refuse(error)
+                self._recover(error)
         if self._table is not None:
-            raise RulesetError(
-                f"COMMIT expected at line {len(lines) + 1}", file=self._file, line=len(lines) + 1
-            )
+            self._number = len(lines) + 1
+            self._refuse(RulesetError(f"COMMIT expected at line {self._number}", Refusal.COMMIT))
+            self._commit(self._table)
         return self._ruleset
+
+    def _refuse(self, error: RulesetError) -> None:
+        """Raise what would not load, with its place, or keep it and go on."""
+        placed = self._placed(error)
+        if self._refusals is None:
+            raise placed from None
+        self._refusals.append(placed)
+
+    def _recover(self, error: RulesetError) -> None:
+        """Go on behind a line that would not load, so that nothing is told twice."""
+        self._lost = self._table is None
+        if error.refusal is not Refusal.COMMIT:
+            return
+        if self._table is not None:
+            self._commit(self._table)
+        line = self._lines[self._number - 1]
+        if line[:1] == "*":
+            try:
+                self._begin(f"{line}\n")
+            except RulesetError as second:
+                self._refuse(second)
+                self._lost = True
 
     def _placed(self, error: RulesetError) -> RulesetError:
         """Give an error the place where it is not yet known, and the line there."""
         number = error.line or self._number
+        if number > len(self._written):
+            return RulesetError(error.message, error.refusal, file=self._file, line=number)
         written = self._written[number - 1]
         return RulesetError(
             error.message,
+            error.refusal,
             file=self._file,
             line=number,
             column=(error.column or 1) + len(written) - len(self._lines[number - 1]),
@@ -161,12 +197,20 @@ class _Reader:
             return
         if self._table is None:
             if line[0] != "*":
-                raise RulesetError("no table yet; a line `*filter` begins one")
+                if self._lost:
+                    return
+                raise RulesetError("no table yet; a line `*filter` begins one", Refusal.TABLE)
             self._begin(line)
         elif line == "COMMIT\n" or (self._as_nft and line == "COMMIT"):
             self._commit(self._table)
         elif line[0] == ":":
             self._chain(self._table, line)
+        elif line[0] == "*" or line.split() == ["COMMIT"]:
+            raise RulesetError(
+                f"Bad argument `{line.split(maxsplit=1)[0]}'; a bare line `COMMIT` ends the "
+                f"table {self._table.name}",
+                Refusal.COMMIT,
+            )
         else:
             self._rule(self._table, line)
 
@@ -190,7 +234,7 @@ class _Reader:
         return next(named, 1)
 
     def _commit(self, table: Table) -> None:
-        check_table(table, self._column_of, as_nft=self._as_nft)
+        check_table(table, self._column_of, as_nft=self._as_nft, refuse=self._refuse)
         for place, other in enumerate(self._ruleset.tables):
             if other.name == table.name:
                 self._ruleset.tables[place] = table
@@ -250,7 +294,9 @@ class _Reader:
         if counters is None:
             return
         if "c" in draft.options:
-            raise RulesetError("multiple -c flags not allowed", column=draft.options["c"])
+            raise RulesetError(
+                "multiple -c flags not allowed", Refusal.COMBINATION, column=draft.options["c"]
+            )
         draft.options["c"] = 1
         draft.counters = counters
 
@@ -275,13 +321,15 @@ class _Reader:
         inside, bracket, body = line[1:].partition("]")
         packets, colon, octets = inside.partition(":")
         if not bracket or (colon and not (packets and octets)):
-            raise RulesetError(f"Bad line {self._number}: need ]")
+            raise RulesetError(f"Bad line {self._number}: need ]", Refusal.SYNTAX)
         if not colon:
-            raise RulesetError(f"Bad line {self._number}: need :")
+            raise RulesetError(f"Bad line {self._number}: need :", Refusal.SYNTAX)
         if not self._counted:
             return None, body
         if "," in packets or octets[0] in "-!":
-            raise RulesetError("-c requires packet and byte counter; [12:3456] would do")
+            raise RulesetError(
+                "-c requires packet and byte counter; [12:3456] would do", Refusal.SYNTAX
+            )
         return (counter(packets), counter(octets)), body
 
     def _execute(self, table: Table, draft: Draft) -> None:
@@ -334,14 +382,14 @@ class _Reader:
         tables.check_new_name(name)
         tables.check_word(name)
         if self._registry.find_target(name, self._family) is not None:
-            raise RulesetError("chain name may not clash with target name")
+            raise RulesetError("chain name may not clash with target name", Refusal.NAME)
         tables.add_chain(table, name, self._number)
 
     def _edit(self, table: Table, draft: Draft) -> None:
         tables.check_new_name(draft.chain)
         resolve_jump(draft, table.chains, self._registry, self._family)
         rules = make_rules(draft, self._place, self._number)
-        chain = tables.need_chain(table, draft.chain)
+        chain = tables.need_chain(table, draft.chain, draft.chain_column)
         letter = draft.command
         if letter == "A":
             chain.rules += rules

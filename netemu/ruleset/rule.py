@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from netemu.errors import RulesetError
+from netemu.errors import Refusal, RulesetError
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.addresses import check_interface
 from netemu.netfilter.xtables.kinds import MOST_DIGITS, OptionCall, c_integer, octets_of, shape
@@ -93,11 +93,17 @@ class RuleReader:
             return
         if self._position < len(self._words):
             column = self._words[self._position].column
-            raise RulesetError("unknown arguments found on commandline", column=column)
+            raise RulesetError(
+                "unknown arguments found on commandline", Refusal.SYNTAX, column=column
+            )
         if not draft.command:
-            raise RulesetError("no command specified; `-A CHAIN` begins a rule", column=1)
+            raise RulesetError(
+                "no command specified; `-A CHAIN` begins a rule", Refusal.SYNTAX, column=1
+            )
         if self._inverted:
-            raise RulesetError("nothing appropriate following !", column=self._words[-1].column)
+            raise RulesetError(
+                "nothing appropriate following !", Refusal.SYNTAX, column=self._words[-1].column
+            )
 
     # -- one word ---------------------------------------------------------------------------
 
@@ -106,7 +112,7 @@ class RuleReader:
         text = word.text
         if text == "!":
             if self._inverted:
-                raise RulesetError("multiple consecutive ! not allowed")
+                raise RulesetError("multiple consecutive ! not allowed", Refusal.SYNTAX)
             self._inverted = True
             self._position += 1
             return False
@@ -114,7 +120,13 @@ class RuleReader:
             self._position += 1
             return True
         if len(text) < 2 or text[0] != "-":
-            raise RulesetError(f"Bad argument `{text}'; an option or `!` would do")
+            if text[:1] == "#":
+                raise RulesetError(
+                    f"Bad argument `{text}'; a comment begins its line with #, or is said with "
+                    "-m comment",
+                    Refusal.COMMENT,
+                )
+            raise RulesetError(f"Bad argument `{text}'; an option or `!` would do", Refusal.SYNTAX)
         if text.startswith("--"):
             self._long(word)
         else:
@@ -173,7 +185,7 @@ class RuleReader:
         message = f'unknown option "{word.text}"; it was looked for in {where}'
         if self._draft.jump and self._draft.target is None:
             message += f", and `{self._draft.jump}' is no known target"
-        raise RulesetError(message)
+        raise RulesetError(message, Refusal.OPTION)
 
     def _load_protocol(self, word: Word) -> bool:
         """Load the match named like the rule's protocol (load_proto)."""
@@ -216,7 +228,7 @@ class RuleReader:
             value = glued
         else:
             if self._position >= len(self._words):
-                raise RulesetError(f'option "{word.text}" requires an argument')
+                raise RulesetError(f'option "{word.text}" requires an argument', Refusal.SYNTAX)
             value = self._words[self._position].text
             self._position += 1
         for _ in range(arity - 1):
@@ -249,7 +261,7 @@ class RuleReader:
             if text != "!" and not text.startswith("-"):
                 self._position += 1
                 return text
-        raise RulesetError(f"{word.text} requires two args.")
+        raise RulesetError(f"{word.text} requires two args.", Refusal.SYNTAX)
 
     # -- iptables' own options -----------------------------------------------------------------
 
@@ -263,7 +275,7 @@ class RuleReader:
         self._position += 1
         if not glued:
             if self._position >= len(self._words):
-                raise RulesetError(f'option "{word.text}" requires an argument')
+                raise RulesetError(f'option "{word.text}" requires an argument', Refusal.SYNTAX)
             value_word = self._words[self._position]
             self._draft.places["j" if letter == "g" else letter] = self._position
             self._position += 1
@@ -282,13 +294,16 @@ class RuleReader:
         draft = self._draft
         inverted, self._inverted = self._inverted, False
         if letter in COMMANDS:
+            self._draft.chain_column = column or word.column
             self._command(letter, value, word, inverted=inverted)
         elif letter in _INVERT:
             self._once(letter, word, inverted=inverted)
             self._generic_match(letter, value)
         elif letter == "m":
             if inverted:
-                raise RulesetError("unexpected ! flag before --match", column=word.column)
+                raise RulesetError(
+                    "unexpected ! flag before --match", Refusal.SYNTAX, column=word.column
+                )
             self._load_match(value, word)
         elif letter in "jg":
             self._once("j", word, inverted=inverted)
@@ -302,30 +317,39 @@ class RuleReader:
             draft.other_family = (letter == "4") != (self._family == Family.IPV4)
         elif letter == "v":
             if inverted:
-                raise RulesetError("cannot have ! before -v", column=word.column)
+                raise RulesetError("cannot have ! before -v", Refusal.SYNTAX, column=word.column)
         elif letter in _ILLEGAL:
-            raise RulesetError(f"Illegal option `{_ILLEGAL[letter]}' with this command")
+            raise RulesetError(
+                f"Illegal option `{_ILLEGAL[letter]}' with this command", Refusal.COMMAND
+            )
         elif letter == "t":
             raise RulesetError(
                 "The -t option cannot be used in iptables-restore; the `*TABLE` line names it",
+                Refusal.COMMAND,
                 column=word.column,
             )
         elif letter in "wWVh":
             raise RulesetError(
-                f"You cannot use `{word.text}' from iptables-restore", column=word.column
+                f"You cannot use `{word.text}' from iptables-restore",
+                Refusal.COMMAND,
+                column=word.column,
             )
 
     def _once(self, letter: str, word: Word, *, inverted: bool) -> None:
         """Refuse a second use, and a `!` before what has no inverse (set_option)."""
         draft = self._draft
         if letter in draft.options:
-            raise RulesetError(f"multiple -{letter} flags not allowed", column=word.column)
+            raise RulesetError(
+                f"multiple -{letter} flags not allowed", Refusal.COMBINATION, column=word.column
+            )
         draft.options[letter] = word.column
         if not inverted:
             return
         flag = _INVERT.get(letter)
         if flag is None:
-            raise RulesetError(f"cannot have ! before -{letter}", column=word.column)
+            raise RulesetError(
+                f"cannot have ! before -{letter}", Refusal.COMBINATION, column=word.column
+            )
         draft.invert |= flag
 
     def _generic_match(self, letter: str, value: str) -> None:
@@ -340,7 +364,9 @@ class RuleReader:
             draft.out_device = _interface(value)
         elif letter == "f":
             if self._family != Family.IPV4:
-                raise RulesetError('unknown option "-f"; IPv6 has `-m frag` for fragments')
+                raise RulesetError(
+                    'unknown option "-f"; IPv6 has `-m frag` for fragments', Refusal.OPTION
+                )
             draft.fragment = True
         else:
             self._protocol(value)
@@ -368,7 +394,8 @@ class RuleReader:
         if match is None:
             raise RulesetError(
                 f"Couldn't load match `{name}':No such file or directory; "
-                f"known matches are {self._registry.match_names(self._family)}"
+                f"known matches are {self._registry.match_names(self._family)}",
+                Refusal.EXTENSION,
             )
         for other in self._draft.matches:
             if other.extension is match:
@@ -393,7 +420,7 @@ class RuleReader:
         if not comma:
             octets = self._next_value() or ""
         if not octets:
-            raise RulesetError("-c requires packet and byte counter")
+            raise RulesetError("-c requires packet and byte counter", Refusal.SYNTAX)
         self._draft.counters = counter(packets), counter(octets)
         self._draft.own_counters = True
 
@@ -412,9 +439,13 @@ class RuleReader:
     def _command(self, letter: str, value: str, word: Word, *, inverted: bool) -> None:
         draft = self._draft
         if inverted:
-            raise RulesetError(f"unexpected '!' flag before -{letter}", column=word.column)
+            raise RulesetError(
+                f"unexpected '!' flag before -{letter}", Refusal.SYNTAX, column=word.column
+            )
         if draft.command:
-            raise RulesetError(f"Cannot use -{letter} with -{draft.command}", column=word.column)
+            raise RulesetError(
+                f"Cannot use -{letter} with -{draft.command}", Refusal.SYNTAX, column=word.column
+            )
         draft.command = letter
         if letter in MAY_HAVE_VALUE and not value:
             value = self._next_value() or ""
@@ -424,7 +455,7 @@ class RuleReader:
         elif letter == "R":
             number = self._next_value()
             if number is None:
-                raise RulesetError("-R requires a rule number", column=word.column)
+                raise RulesetError("-R requires a rule number", Refusal.SYNTAX, column=word.column)
             self._number(number)
         elif letter in "ZLS" and value:
             self._number(self._next_value())
@@ -434,7 +465,7 @@ class RuleReader:
                 need = (
                     "a chain and a policy" if letter == "P" else "old-chain-name and new-chain-name"
                 )
-                raise RulesetError(f"-{letter} requires {need}", column=word.column)
+                raise RulesetError(f"-{letter} requires {need}", Refusal.SYNTAX, column=word.column)
 
     def _number(self, text: str | None) -> None:
         if text is None:
@@ -470,4 +501,4 @@ def counter(text: str) -> int:
 def check_extension_name(what: str, name: str) -> None:
     """Refuse a name that no extension or chain can have."""
     if len(octets_of(name)) > MAX_NAME:
-        raise RulesetError(f"Invalid {what} name `{name}' ({MAX_NAME} chars max)")
+        raise RulesetError(f"Invalid {what} name `{name}' ({MAX_NAME} chars max)", Refusal.NAME)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from netemu.errors import RulesetError
+from netemu.errors import Refusal, RulesetError
 from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.netfilter.xtables.kinds import octets_of
 from netemu.netfilter.xtables.model import Chain, Rule, Table
@@ -36,6 +36,7 @@ def new_table(name: str, family: Family, line: int | None) -> Table:
     if hooks is None:
         raise RulesetError(
             f"unable to initialize table '{name}'; the tables are {' '.join(VALID_HOOKS)}",
+            Refusal.TABLE,
             column=2,
         )
     chains = {hook.name: Chain(name=hook.name, policy=Verdict.ACCEPT, line=line) for hook in hooks}
@@ -45,38 +46,46 @@ def new_table(name: str, family: Family, line: int | None) -> Table:
 def check_new_name(name: str) -> None:
     """Refuse a name that no chain may have."""
     if len(octets_of(name)) > MAX_NAME:
-        raise RulesetError(f"chain name `{name}' too long (must be under {MAX_NAME + 1} chars)")
+        raise RulesetError(
+            f"chain name `{name}' too long (must be under {MAX_NAME + 1} chars)", Refusal.NAME
+        )
 
 
 def check_word(name: str) -> None:
     """Refuse what -N, and iptables-nft everywhere, take for no name (assert_valid_chain_name)."""
     if name[:1] in {"-", "!"}:
-        raise RulesetError(f"chain name not allowed to start with `{name[0]}'")
+        raise RulesetError(f"chain name not allowed to start with `{name[0]}'", Refusal.NAME)
     if any(character in " \t\n\v\f\r" for character in name):
-        raise RulesetError(f"Invalid chain name `{name}'")
+        raise RulesetError(f"Invalid chain name `{name}'", Refusal.NAME)
 
 
 def _check_no_verdict(name: str) -> None:
     """Refuse the names of the built-in targets (iptc_is_chain)."""
     if name in VERDICTS:
-        raise RulesetError(f"error creating chain '{name}':File exists; it is a target")
+        raise RulesetError(
+            f"error creating chain '{name}':File exists; it is a target", Refusal.NAME
+        )
 
 
 def add_chain(table: Table, name: str, line: int | None) -> None:
     """Make a user chain (iptc_create_chain)."""
     if name in table.chains:
-        raise RulesetError(f"error creating chain '{name}':File exists; declare it once")
+        raise RulesetError(
+            f"error creating chain '{name}':File exists; declare it once", Refusal.DUPLICATE
+        )
     _check_no_verdict(name)
     table.chains[name] = Chain(name=name, line=line)
 
 
-def need_chain(table: Table, name: str) -> Chain:
+def need_chain(table: Table, name: str, column: int = 0) -> Chain:
     """Return a chain of the table."""
     chain = table.chains.get(name)
     if chain is None:
         raise RulesetError(
             f"No chain/target/match by that name: `{name}'; a chain needs a line "
-            f"`:{name} - [0:0]` first"
+            f"`:{name} - [0:0]` first",
+            Refusal.CHAIN,
+            column=column,
         )
     return chain
 
@@ -86,7 +95,9 @@ def policy_counters(name: str, text: str, column: int = 0) -> tuple[int, int]:
     found = _COUNTERS.match(text)
     if found is None:
         raise RulesetError(
-            f"invalid policy counters for chain '{name}'; [0:0] would do", column=column
+            f"invalid policy counters for chain '{name}'; [0:0] would do",
+            Refusal.SYNTAX,
+            column=column,
         )
     return counter(found[1]), counter(found[2])
 
@@ -97,11 +108,13 @@ def set_policy(table: Table, name: str, policy: str, counters: tuple[int, int] |
     if chain is None or chain.policy is None:
         raise RulesetError(
             f"Can't set policy `{policy}' on `{name}': Bad built-in chain name; "
-            "a user chain has the policy -"
+            "a user chain has the policy -",
+            Refusal.POLICY,
         )
     if policy not in {"ACCEPT", "DROP"}:
         raise RulesetError(
-            f"Can't set policy `{policy}' on `{name}': Bad policy name; ACCEPT or DROP would do"
+            f"Can't set policy `{policy}' on `{name}': Bad policy name; ACCEPT or DROP would do",
+            Refusal.POLICY,
         )
     chain.policy = Verdict[policy]
     chain.packets, chain.octets = counters or (0, 0)
@@ -133,7 +146,9 @@ def list_rules(table: Table, name: str, number: int | None) -> None:
         rules = chain.rules if number is None else chain.rules[number - 1 : number]
         jump = next((rule.jump for rule in rules if rule.jump), "")
         if jump and name in {"", chain.name}:
-            raise RulesetError(f"Can't find library for target `{jump}'; -S comes too early")
+            raise RulesetError(
+                f"Can't find library for target `{jump}'; -S comes too early", Refusal.COMMAND
+            )
 
 
 def delete_chain(table: Table, name: str) -> None:
@@ -145,11 +160,15 @@ def delete_chain(table: Table, name: str) -> None:
     )
     for chain in chains:
         if chain.policy is not None:
-            raise RulesetError(f"`{chain.name}' is a built-in chain and cannot be deleted")
+            raise RulesetError(
+                f"`{chain.name}' is a built-in chain and cannot be deleted", Refusal.COMMAND
+            )
         if chain.rules:
-            raise RulesetError(f"Directory not empty: `{chain.name}'; flush it first")
+            raise RulesetError(
+                f"Directory not empty: `{chain.name}'; flush it first", Refusal.COMMAND
+            )
         if any(rule.jump == chain.name for other in table.chains.values() for rule in other.rules):
-            raise RulesetError(f"Too many links: a rule jumps to `{chain.name}'")
+            raise RulesetError(f"Too many links: a rule jumps to `{chain.name}'", Refusal.COMMAND)
     for chain in chains:
         del table.chains[chain.name]
 
@@ -158,9 +177,9 @@ def rename_chain(table: Table, old: str, new: str) -> None:
     """Give a user chain another name, in the jumps to it too."""
     chain = need_chain(table, old)
     if chain.policy is not None:
-        raise RulesetError(f"`{old}' is a built-in chain and cannot be renamed")
+        raise RulesetError(f"`{old}' is a built-in chain and cannot be renamed", Refusal.COMMAND)
     if new in table.chains:
-        raise RulesetError(f"File exists: there is a chain `{new}'")
+        raise RulesetError(f"File exists: there is a chain `{new}'", Refusal.DUPLICATE)
     _check_no_verdict(new)
     table.chains = {(new if name == old else name): found for name, found in table.chains.items()}
     chain.name = new
@@ -171,7 +190,8 @@ def insert(chain: Chain, number: int | None, rules: list[Rule]) -> None:
     place = (number or 1) - 1
     if place > len(chain.rules):
         raise RulesetError(
-            f"Index of insertion too big; chain `{chain.name}' has {len(chain.rules)} rules"
+            f"Index of insertion too big; chain `{chain.name}' has {len(chain.rules)} rules",
+            Refusal.COMMAND,
         )
     for rule in rules:
         chain.rules.insert(place, rule)
@@ -180,7 +200,7 @@ def insert(chain: Chain, number: int | None, rules: list[Rule]) -> None:
 def replace(chain: Chain, number: int, rules: list[Rule]) -> None:
     """Put another rule in the place of one."""
     if len(rules) != 1:
-        raise RulesetError("Replacement rule does not specify a unique address")
+        raise RulesetError("Replacement rule does not specify a unique address", Refusal.COMMAND)
     chain.rules[chain.rules.index(_numbered(chain, number))] = rules[0]
 
 
@@ -194,12 +214,13 @@ def find_same(chain: Chain, rule: Rule) -> Rule:
     for found in chain.rules:
         if found.text == rule.text:
             return found
-    raise RulesetError("Bad rule (does a matching rule exist in that chain?)")
+    raise RulesetError("Bad rule (does a matching rule exist in that chain?)", Refusal.COMMAND)
 
 
 def _numbered(chain: Chain, number: int) -> Rule:
     if number > len(chain.rules):
         raise RulesetError(
-            f"Index of deletion too big; chain `{chain.name}' has {len(chain.rules)} rules"
+            f"Index of deletion too big; chain `{chain.name}' has {len(chain.rules)} rules",
+            Refusal.COMMAND,
         )
     return chain.rules[number - 1]

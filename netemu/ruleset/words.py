@@ -17,7 +17,7 @@ from importlib import resources
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
-from netemu.errors import RulesetError
+from netemu.errors import Refusal, RulesetError
 
 MAX_WORDS = 251
 """iptables-restore keeps 255 arguments, of which it fills `iptables -t TABLE` and a NULL itself."""
@@ -106,6 +106,7 @@ def read_rule_line(line: str) -> RuleLine:
     if len(words) > MAX_WORDS:
         raise RulesetError(
             "Parser cannot handle more arguments; a rule has at most 251 words",
+            Refusal.SYNTAX,
             column=words[MAX_WORDS].column,
         )
     return RuleLine(words, str(counters)[1:-1] if counters else "")
@@ -120,7 +121,7 @@ def _parse(start: str, line: str) -> Tree[Token]:
     try:
         return _grammar().parse(line, start=start)
     except UnexpectedInput as error:
-        raise RulesetError(_EXPECTED[start], column=max(error.column, 1)) from None
+        raise RulesetError(_EXPECTED[start], Refusal.SYNTAX, column=max(error.column, 1)) from None
 
 
 _EXPECTED = {

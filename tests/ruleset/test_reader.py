@@ -126,7 +126,7 @@ def test_matches_stand_in_the_order_of_the_rule_and_may_repeat():
         ("*filter\n:" + "x" * 29 + " - [0:0]\nCOMMIT\n", 2, 1, "too long (must be under 29"),
         ("*filter\n[1:2 -A INPUT\nCOMMIT\n", 2, 1, "Bad line 2: need ]"),
         ("*filter\n[12] -A INPUT\nCOMMIT\n", 2, 1, "Bad line 2: need :"),
-        ("*filter\n-A NOSUCH\nCOMMIT\n", 2, 1, "No chain/target/match by that name"),
+        ("*filter\n-A NOSUCH\nCOMMIT\n", 2, 4, "No chain/target/match by that name"),
         ("*filter\n-A INPUT -j NOSUCH\nCOMMIT\n", 2, 13, "Couldn't load target `NOSUCH'"),
         ("*filter\n-A INPUT -g NOSUCH\nCOMMIT\n", 2, 13, "goto 'NOSUCH' is not a chain"),
         ("*filter\n-A INPUT -j OUTPUT\nCOMMIT\n", 2, 13, "nothing can jump to the built-in"),

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast, overload
 
-from netemu.errors import RulesetError
+from netemu.errors import Refusal, RulesetError
 from netemu.net import Net
 from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.netfilter.xtables.kinds import FLAG, Kind
@@ -304,16 +304,22 @@ def _fcheck(extension: Extension, settings: Settings) -> None:
     for option in extension.options:
         if option.name not in used:
             if option.mandatory:
-                raise RulesetError(f'{name}: option "--{option.name}" must be specified')
+                raise RulesetError(
+                    f'{name}: option "--{option.name}" must be specified', Refusal.COMBINATION
+                )
             continue
         for other in option.excludes:
             if other in used:
                 raise RulesetError(
-                    f'{name}: option "--{option.name}" cannot be used together with "--{other}"'
+                    f'{name}: option "--{option.name}" cannot be used together with "--{other}"',
+                    Refusal.COMBINATION,
                 )
         for other in option.requires:
             if other not in used:
-                raise RulesetError(f'{name}: option "--{option.name}" also requires "--{other}"')
+                raise RulesetError(
+                    f'{name}: option "--{option.name}" also requires "--{other}"',
+                    Refusal.COMBINATION,
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,111 @@
+"""What a lint rule says: a place, a sentence, and where there is one a packet that shows it.
+
+Kernel: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Level(IntEnum):
+    """How bad a finding is."""
+
+    STYLE = 0
+    """The rules do what they should; they could say it better."""
+    INFO = 1
+    """Worth knowing, often meant."""
+    WARNING = 2
+    """Most likely not what was meant."""
+    ERROR = 3
+    """It does not load, or does not work."""
+
+    @property
+    def word(self) -> str:
+        """As it is written: `warning`."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A piece of a file; lines and columns count from 1, the end is exclusive."""
+
+    line: int
+    column: int = 1
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Related:
+    """Another place that a finding is about."""
+
+    file: str
+    span: Span
+    message: str = ""
+    """What it has to do with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """What takes the place of a piece of the file."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fix:
+    """A change that settles a finding."""
+
+    message: str
+    """What it does: `delete line 38`."""
+    edits: tuple[Edit, ...]
+    safe: bool
+    """The change keeps what the rules do; it is proved before it is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One rule that a witness meets."""
+
+    message: str
+    line: int | None
+    """None for a policy, or where no line is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """A packet that shows a finding, confirmed by the engine."""
+
+    packet: str
+    """As `netemu trace` takes it."""
+    device: str = ""
+    """Where it enters; empty for one that the node sends itself."""
+    local: bool = False
+    setup: tuple[str, ...] = ()
+    """Packets that come before it."""
+    command: str = ""
+    """Shows the packet's way."""
+    outcome: str = ""
+    """What becomes of it: `DROP at line 37`."""
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One finding; a check leaves `code` and `file` to the engine."""
+
+    message: str
+    span: Span | None = None
+    """None for a finding about no line."""
+    table: str | None = None
+    chain: str | None = None
+    rule: int | None = None
+    """The rule's number in its chain."""
+    witness: Witness | None = None
+    related: tuple[Related, ...] = ()
+    fix: Fix | None = None
+    code: str = ""
+    file: str = ""

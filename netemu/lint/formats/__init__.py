@@ -1,0 +1,4 @@
+"""Reports of a lint run, one format per file: `render(report)` returns the text.
+
+Kernel: none.
+"""

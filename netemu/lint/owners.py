@@ -1,0 +1,67 @@
+"""Which program owns a chain, by the names that programs give their chains.
+
+Kernel: none.
+
+A program that owns a chain writes it anew whenever it likes, so nobody can tidy it up by hand, and
+a rules file that holds it holds a copy that is out of date. Chains that a program makes for its
+user to write to (DOCKER-USER, ufw-user-input) belong to the user.
+"""
+
+from __future__ import annotations
+
+import re
+
+KUBELET = frozenset(
+    {"KUBE-FIREWALL", "KUBE-MARK-DROP", "KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT"}
+)
+
+FOR_USERS = frozenset({"DOCKER-USER"})
+"""Made by a program, left to its user."""
+
+_UFW_USER = re.compile(r"ufw6?-(?:user|before|after)-")
+"""Filled from files that the user edits: /etc/ufw/{user,before,after}.rules."""
+
+_OWNERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), owner)
+    for pattern, owner in (
+        (r"KUBE-ROUTER-|KUBE-(?:POD-FW|NWPLCY)-", "kube-router"),
+        (r"KUBE-", "kube-proxy"),
+        (r"DOCKER(?:$|-)", "docker"),
+        (r"CNI-|NETAVARK|CNI_", "container networking (CNI)"),
+        (r"cali-|calico-", "Calico"),
+        (r"CILIUM_|OLD_CILIUM_", "Cilium"),
+        (r"FLANNEL-", "flannel"),
+        (r"WEAVE(?:$|-)", "Weave Net"),
+        (r"ANTREA-", "Antrea"),
+        (r"ISTIO_", "Istio"),
+        (r"PROXY_INIT_", "Linkerd"),
+        (r"f2b-|fail2ban-", "fail2ban"),
+        (r"ufw6?-", "ufw"),
+        (r"LIBVIRT_", "libvirt"),
+        (r"sshguard$", "sshguard"),
+        (r"ts-(?:input|forward|postrouting)$", "Tailscale"),
+        (r"nixos-", "NixOS"),
+        (r"(?:INPUT|OUTPUT|FORWARD|PREROUTING|POSTROUTING)_direct$", "firewalld"),
+        (
+            r"(?:(?:IN|FWD[IO]|PRE|POST)_|FWD_)(?!direct)\S+_(?:log|deny|allow|pre|post)$",
+            "firewalld",
+        ),
+        (r"(?:INPUT|FORWARD|PREROUTING|POSTROUTING|OUTPUT)_ZONES(?:_SOURCE|_IFACE)?$", "firewalld"),
+        (r"zone_\w+_(?:input|output|forward|dest|src|prerouting|postrouting)", "OpenWrt's fw3"),
+        (r"neutron-", "OpenStack Neutron"),
+        (r"nova-", "OpenStack Nova"),
+    )
+)
+
+
+def owner_of(chain: str) -> str:
+    """Return the program that owns a chain; an empty string for one of the user's own.
+
+    >>> owner_of("KUBE-SVC-ERIFXISQEP7F7OF4"), owner_of("DOCKER-USER"), owner_of("web")
+    ('kube-proxy', '', '')
+    """
+    if chain in FOR_USERS or _UFW_USER.match(chain):
+        return ""
+    if chain in KUBELET:
+        return "kubelet"
+    return next((owner for pattern, owner in _OWNERS if pattern.match(chain)), "")
