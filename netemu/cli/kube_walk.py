@@ -15,6 +15,7 @@ from netemu.ip.fib import FibResult, Flowi4, fib_lookup, fib_result_prefsrc
 from netemu.kube.cluster import Cluster
 from netemu.kube.objects import Service
 from netemu.kube.proxy.iptables import PortChains, endpoint_chain
+from netemu.kube.proxy.iptables_xlb import local_chain
 from netemu.kube.proxy.render import Rendered, render
 from netemu.kube.proxy.userspace import ProxyPort
 from netemu.kube.service_ports import (
@@ -411,7 +412,8 @@ def _names(options: WalkOptions, made: ClusterNode, text: str) -> dict[str, str]
             found.setdefault(ip, f"{what} of {port.namespace}/{port.service}")
         chains = PortChains.of(port)
         found[chains.cluster] = f"{port.name}, all endpoints"
-        found[chains.local] = f"{port.name}, endpoints of this node"
+        for chain in (chains.local, local_chain(port)):
+            found[chain] = f"{port.name}, endpoints of this node"
         found[chains.external] = f"{port.name}, from outside"
         found[chains.firewall] = f"{port.name}, source ranges"
         for endpoint in endpoints.get(port_key(port), []):

@@ -105,7 +105,7 @@ def test_ipv6_is_a_family_of_its_own(cluster):
     )
 
 
-@pytest.mark.parametrize("version", ["1.20", "1.34", "x"])
+@pytest.mark.parametrize("version", ["1.19", "1.22", "1.24", "1.34", "x"])
 def test_unknown_versions_are_refused(cluster, version: str):
     with pytest.raises(UsageError, match=r"1\."):
         render(cluster(), "node-a", "iptables", version=version)

@@ -125,7 +125,7 @@ def shared_tables(
         nat.chain(name)
     if settings.version.writes_firewall and settings.node_ports_on_loopback():
         localnet_rule(filter_)
-    _invalid_rule(filter_, settings)
+    invalid_rule(filter_, settings)
     forward_rules(filter_, settings)
     masquerade_rules(nat, settings)
     for part in parts:
@@ -133,11 +133,11 @@ def shared_tables(
             filter_.rule(chain, rule)
         for chain, rule in part.nat:
             nat.rule(chain, rule)
-    _last_rules(nat, settings)
+    last_rules(nat, settings)
     return filter_, nat
 
 
-def _invalid_rule(table: TableText, settings: ProxySettings) -> None:
+def invalid_rule(table: TableText, settings: ProxySettings) -> None:
     """Drop what no connection explains, unless conntrack is told to be liberal."""
     if not (settings.be_liberal and settings.version.heeds_be_liberal):
         account = "ct_state_invalid_dropped_pkts"
@@ -150,7 +150,7 @@ def _invalid_rule(table: TableText, settings: ProxySettings) -> None:
         )
 
 
-def _last_rules(table: TableText, settings: ProxySettings) -> None:
+def last_rules(table: TableText, settings: ProxySettings) -> None:
     """Send what is left for a local address to the NodePorts."""
     addresses = settings.node_port_ips()
     if addresses is None:
@@ -174,14 +174,19 @@ def localnet_rule(table: TableText) -> None:
     )
 
 
-def forward_rules(table: TableText, settings: ProxySettings) -> None:
-    """Let marked and known connections through FORWARD."""
+def mark_rule(table: TableText, settings: ProxySettings) -> None:
+    """Let through FORWARD what is marked for masquerading."""
     mark = settings.masquerade_mark
     table.rule(
         "KUBE-FORWARD",
         comment("kubernetes forwarding rules"),
         f"-m mark --mark {mark}/{mark} -j ACCEPT",
     )
+
+
+def forward_rules(table: TableText, settings: ProxySettings) -> None:
+    """Let marked and known connections through FORWARD."""
+    mark_rule(table, settings)
     table.rule(
         "KUBE-FORWARD",
         comment("kubernetes forwarding conntrack rule"),

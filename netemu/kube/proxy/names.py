@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
-SERVICE_PREFIXES = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-")
+SERVICE_PREFIXES = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-XLB-")
 ENDPOINT_PREFIX = "KUBE-SEP-"
 
 

@@ -60,13 +60,21 @@ def iptables_jumps(settings: ProxySettings) -> list[Jump]:
     found = [
         jump("filter", "INPUT", "KUBE-EXTERNAL-SERVICES", visible, NEW),
         jump("filter", "FORWARD", "KUBE-EXTERNAL-SERVICES", visible, NEW),
-        jump("filter", "INPUT", "KUBE-NODEPORTS", "kubernetes health check service ports"),
+    ]
+    if settings.version.admits_health_checks:
+        health = "kubernetes health check service ports"
+        found.append(jump("filter", "INPUT", "KUBE-NODEPORTS", health))
+    found += [
         jump("filter", "FORWARD", "KUBE-SERVICES", portals, NEW),
         jump("filter", "OUTPUT", "KUBE-SERVICES", portals, NEW),
         jump("filter", "FORWARD", "KUBE-FORWARD", "kubernetes forwarding rules"),
-        jump("filter", "INPUT", "KUBE-PROXY-FIREWALL", firewall, NEW),
-        jump("filter", "OUTPUT", "KUBE-PROXY-FIREWALL", firewall, NEW),
-        jump("filter", "FORWARD", "KUBE-PROXY-FIREWALL", firewall, NEW),
+    ]
+    if settings.version.has_firewall_chain:
+        found += [
+            jump("filter", chain, "KUBE-PROXY-FIREWALL", firewall, NEW)
+            for chain in ("INPUT", "OUTPUT", "FORWARD")
+        ]
+    found += [
         jump("nat", "OUTPUT", "KUBE-SERVICES", portals),
         jump("nat", "PREROUTING", "KUBE-SERVICES", portals),
         jump("nat", "POSTROUTING", "KUBE-POSTROUTING", "kubernetes postrouting rules"),

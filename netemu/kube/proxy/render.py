@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from netemu.errors import UsageError
 from netemu.kube.cluster import Cluster
 from netemu.kube.proxy.iptables import render_iptables
+from netemu.kube.proxy.iptables_xlb import render_iptables_xlb
 from netemu.kube.proxy.ipvs import IpvsState, ipvs_jumps, render_ipvs
 from netemu.kube.proxy.parts import (
     Jump,
@@ -82,6 +83,11 @@ def render(
             f"kube-proxy {chosen} has no userspace mode; {LAST_USERSPACE} was the last that had"
         )
     settings = proxy_settings(cluster, node_name, octets=octets, version=chosen)
+    if mode == "ipvs" and settings.version.has_xlb_chains:
+        raise UsageError(
+            f"the IPVS mode of kube-proxy {settings.version} is not known; that of 1.25 and later"
+            " is, as are its iptables and userspace modes"
+        )
     ports = [
         port
         for service in cluster.services
@@ -89,10 +95,11 @@ def render(
     ]
     endpoints = endpoints_map(cluster.slices, octets, node_name)
     if mode == "iptables":
+        rules = render_iptables_xlb if settings.version.has_xlb_chains else render_iptables
         return Rendered(
             mode=mode,
             settings=settings,
-            rules=render_iptables(settings, ports, endpoints),
+            rules=rules(settings, ports, endpoints),
             jumps=iptables_jumps(settings),
         )
     if mode == "ipvs":

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from netemu.errors import UsageError
 
-OLDEST = (1, 25)
-NEWEST = (1, 33)
+KNOWN = ((1, 20), *((1, minor) for minor in range(25, 34)))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -21,6 +20,21 @@ class ProxyVersion:
     def __str__(self) -> str:
         """`major.minor`."""
         return f"{self.major}.{self.minor}"
+
+    @property
+    def has_xlb_chains(self) -> bool:
+        """Whether KUBE-XLB chains stand for local traffic, before KUBE-EXT and KUBE-SVL (1.24)."""
+        return self < ProxyVersion(1, 24)
+
+    @property
+    def has_firewall_chain(self) -> bool:
+        """Whether KUBE-PROXY-FIREWALL drops what source ranges do not let in (1.25)."""
+        return self >= ProxyVersion(1, 25)
+
+    @property
+    def admits_health_checks(self) -> bool:
+        """Whether health check ports have a rule of their own (1.21)."""
+        return self >= ProxyVersion(1, 21)
 
     @property
     def serves_terminating(self) -> bool:
@@ -96,9 +110,10 @@ def parse_version(text: str) -> ProxyVersion:
     if found is None:
         raise UsageError(f"{text!r} is no version of kube-proxy; write {DEFAULT_VERSION}")
     version = ProxyVersion(int(found[1]), int(found[2]))
-    if not ProxyVersion(*OLDEST) <= version <= ProxyVersion(*NEWEST):
+    if (version.major, version.minor) not in KNOWN:
         raise UsageError(
             f"the rules of kube-proxy {version} are not known; those of"
-            f" {ProxyVersion(*OLDEST)} to {ProxyVersion(*NEWEST)} are"
+            f" {ProxyVersion(*KNOWN[0])} and of {ProxyVersion(*KNOWN[1])} to"
+            f" {ProxyVersion(*KNOWN[-1])} are"
         )
     return version
