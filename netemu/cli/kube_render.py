@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from netemu.cli.common import say_notes, write_output
+from netemu.cli.kube_objects import ObjectSource, follow, object_source, watch_option
 from netemu.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +21,7 @@ IPVS_PARTS = ("ipset", "ipvsadm", "addresses")
 
 
 @click.command("render")
-@click.argument("objects", metavar="OBJECTS...", nargs=-1, required=True)
+@object_source
 @click.option("--node", "node_name", metavar="NAME", help="The node [the only one].")
 @click.option(
     "--mode",
@@ -34,44 +38,71 @@ IPVS_PARTS = ("ipset", "ipvsadm", "addresses")
     help="What to print: kube-proxy's restore text, the base chains' jumps, kubelet's chains,"
     " all of them merged, or what IPVS mode has besides.",
 )
+@watch_option
 def command(
-    objects: tuple[str, ...],
+    objects: ObjectSource,
     node_name: str | None,
     mode: str | None,
     version: str | None,
     ipv6: bool,
     part: str,
+    watch: bool,
 ) -> int:
     """Print what kube-proxy hands to iptables-restore for a node, in canonical order."""
+    cluster = objects.read()
+    name = node_name or only_node(cluster)
+    write = partial(_text, cluster, name, mode, version=version, ipv6=ipv6, part=part)
+    text = write()
+    write_output(None, text)
+    say_notes(cluster.notes)
+    if watch:
+        _follow(objects, cluster, text, write)
+    return 0
+
+
+def _text(
+    cluster: Cluster, name: str, mode: str | None, *, version: str | None, ipv6: bool, part: str
+) -> str:
+    """Return the part that was asked for."""
     from netemu.kube.proxy.render import render
     from netemu.kube.service_ports import IPV4, IPV6
-    from netemu.snapshot.objects import object_files, read_cluster
 
-    cluster = read_cluster(file for path in objects for file in object_files(path))
-    name = node_name or only_node(cluster)
     chosen = mode or cluster.proxy_config().mode or "iptables"
     found = render(cluster, name, chosen, octets=IPV6 if ipv6 else IPV4, version=version)
     if part in IPVS_PARTS and found.ipvs is None:
         raise UsageError(f"--part {part} is a part of --mode ipvs")
     if part == "rules":
-        text = found.rules
-    elif part == "jumps":
-        text = found.jumps_text()
-    elif part == "kubelet":
-        text = found.kubelet_text()
-    elif part == "complete":
-        text = found.complete()
-    else:
-        assert found.ipvs is not None
-        texts = {
-            "ipset": found.ipvs.ipset_text,
-            "ipvsadm": found.ipvs.ipvsadm_text,
-            "addresses": found.ipvs.addresses_text,
-        }
-        text = texts[part]()
-    write_output(None, text)
-    say_notes(cluster.notes)
-    return 0
+        return found.rules
+    if part == "jumps":
+        return found.jumps_text()
+    if part == "kubelet":
+        return found.kubelet_text()
+    if part == "complete":
+        return found.complete()
+    assert found.ipvs is not None
+    texts = {
+        "ipset": found.ipvs.ipset_text,
+        "ipvsadm": found.ipvs.ipvsadm_text,
+        "addresses": found.ipvs.addresses_text,
+    }
+    return texts[part]()
+
+
+def _follow(objects: ObjectSource, cluster: Cluster, text: str, write: Callable[[], str]) -> None:
+    """Print what events there were, and the lines that they took away and added."""
+    before = text.splitlines()
+
+    def tell(events: list[str]) -> None:
+        nonlocal before
+        after = write().splitlines()
+        # the first two lines of a diff name the files
+        changed = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]
+        if changed:
+            lines = [*(f"# {event}" for event in events), *changed]
+            write_output(None, "".join(f"{line}\n" for line in lines if not line.startswith("@@")))
+        before = after
+
+    follow(objects, cluster, tell)
 
 
 def only_node(cluster: Cluster) -> str:

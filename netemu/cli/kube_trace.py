@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from netemu.cli.common import KERNELS, color_option, say_notes, wants_colour
+from netemu.cli.kube_objects import ObjectSource, follow, object_source, watch_option
 from netemu.cli.kube_render import only_node
 from netemu.cli.kube_walk import Walk, WalkOptions, find_destination, find_sender, walk
 from netemu.errors import UsageError
 from netemu.kube.proxy.render import MODES
-from netemu.kube.service_ports import IPV4, IPV6
-from netemu.snapshot.objects import object_files, read_cluster
+from netemu.kube.service_ports import IPV4
 from netemu.trace.jsonform import passage_object, trace_object
 from netemu.trace.text import Paint, render_passage, render_text
 
+if TYPE_CHECKING:
+    from netemu.kube.cluster import Cluster
+
 
 @click.command("trace")
-@click.argument("objects", metavar="OBJECTS...", nargs=-1, required=True)
+@object_source
 @click.option("--from", "source", metavar="POD|IP", required=True, help="Who sends the packet.")
 @click.option(
     "--to",
@@ -36,9 +41,10 @@ from netemu.trace.text import Paint, render_passage, render_text
 @click.option("-6", "ipv6", is_flag=True, help="An IPv6 packet.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all chance.")
 @click.option("--kernel", type=click.Choice(KERNELS), default=KERNELS[0], show_default=True)
+@watch_option
 @color_option
 def command(
-    objects: tuple[str, ...],
+    objects: ObjectSource,
     source: str,
     target: str,
     node_name: str | None,
@@ -50,6 +56,7 @@ def command(
     ipv6: bool,
     seed: int,
     kernel: str,
+    watch: bool,
     color: str,
 ) -> int:
     r"""Send one packet to a Service through the rules that its objects make.
@@ -59,37 +66,63 @@ def command(
         --from default/client --to web:http
         --from 203.0.113.5 --to 192.168.0.2:30080 --mode iptables,ipvs
     """
-    cluster = read_cluster(file for path in objects for file in object_files(path))
-    octets = IPV6 if ipv6 else IPV4
     if ipv6:
         raise UsageError("packets of IPv6 are not walked; kube render -6 prints their rules")
-    sender = find_sender(cluster, source, octets)
-    destination = find_destination(cluster, target, octets)
-    known = sender.node or cluster.node_of(sender.ip) or cluster.node_of(destination.ip)
-    chosen = node_name or known or only_node(cluster)
+    cluster = objects.read()
     wanted = (modes or cluster.proxy_config().mode or "iptables").split(",")
     unknown = [mode for mode in wanted if mode not in MODES]
     if unknown:
         raise UsageError(f"--mode {unknown[0]}: there are {', '.join(MODES)}")
-    options = WalkOptions(
-        cluster=cluster,
-        node=chosen,
-        sender=sender,
-        destination=destination,
-        version=version,
-        octets=octets,
-        seed=seed,
-        kernel=kernel,
-        with_outcomes=with_outcomes,
-    )
-    found = [walk(options, mode) for mode in wanted]
-    if as_json:
-        click.echo(json.dumps(_as_json(found), indent=1, ensure_ascii=False))
-        return 0
-    colour = wants_colour(color)
-    click.echo("\n".join(_as_text(item, everything=everything, colour=colour) for item in found))
-    say_notes(list(dict.fromkeys(note for item in found for note in item.trace.notes)))
+
+    def walks() -> list[Walk]:
+        sender = find_sender(cluster, source, IPV4)
+        destination = find_destination(cluster, target, IPV4)
+        known = sender.node or cluster.node_of(sender.ip) or cluster.node_of(destination.ip)
+        options = WalkOptions(
+            cluster=cluster,
+            node=node_name or known or only_node(cluster),
+            sender=sender,
+            destination=destination,
+            version=version,
+            octets=IPV4,
+            seed=seed,
+            kernel=kernel,
+            with_outcomes=with_outcomes,
+        )
+        return [walk(options, mode) for mode in wanted]
+
+    def text(found: list[Walk]) -> str:
+        if as_json:
+            return json.dumps(_as_json(found), indent=1, ensure_ascii=False)
+        colour = wants_colour(color)
+        return "\n".join(_as_text(item, everything=everything, colour=colour) for item in found)
+
+    found = walks()
+    before = text(found)
+    click.echo(before)
+    if not as_json:
+        say_notes(list(dict.fromkeys(note for item in found for note in item.trace.notes)))
+    if watch:
+        _follow(objects, cluster, before, lambda: text(walks()))
     return 0
+
+
+def _follow(objects: ObjectSource, cluster: Cluster, text: str, trace: Callable[[], str]) -> None:
+    """Send the packet again after each change, and print what came of it where that is new."""
+    before = text
+
+    def tell(events: list[str]) -> None:
+        nonlocal before
+        try:
+            after = trace()
+        except UsageError as problem:
+            after = str(problem)
+        if after != before:
+            click.echo("\n".join(f"# {event}" for event in events), err=True)
+            click.echo(after)
+        before = after
+
+    follow(objects, cluster, tell)
 
 
 def _as_json(found: list[Walk]) -> dict[str, object]:
