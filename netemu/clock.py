@@ -104,11 +104,13 @@ class Clock:
     ) -> Timer:
         """Call `function` as a kernel timer of `delay_ns` is called (calc_wheel_index).
 
+        That is at the next jiffy at the soonest.
+
         Of one jiffy, pinned timers (TIMER_PINNED, the local base) come before others, coarse
         buckets before fine ones, and of one bucket the last made first.
         """
         if not self._wheel:
-            return self.call_later(delay_ns, function)
+            return self.call_later(max(delay_ns, self.jiffies_to_ns(1)), function)
         delay = max(0, -(-delay_ns * self.hz // NSEC_PER_SEC))
         expires = INITIAL_JIFFIES + self._booted + delay
         level = 0

@@ -33,6 +33,7 @@ DEFAULTS: dict[str, int] = {
     "net.ipv4.ipfrag_high_thresh": 4194304,
     "net.ipv4.ipfrag_max_dist": 64,
     "net.ipv4.tcp_ecn": 2,
+    "net.ipv4.tcp_comp_sack_nr": 44,
     "net.ipv4.tcp_sack": 1,
     "net.ipv4.tcp_synack_retries": 5,
     "net.ipv4.tcp_timestamps": 1,

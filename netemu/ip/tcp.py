@@ -9,7 +9,8 @@ from netemu.ip.fib_table import RouteType
 from netemu.ip.output import route_of
 from netemu.ip.sockets import AssignedSocket, ProgramSocket, Sockets
 from netemu.ip.tcp_connect import tcp_rcv_synsent
-from netemu.ip.tcp_listen import Outcome, TcpConnections, read_segment
+from netemu.ip.tcp_listen import TcpConnections
+from netemu.ip.tcp_segment import Outcome, read_segment
 from netemu.ip.tcp_sock import TcpState, before
 from netemu.ip.unicast_reply import ip_send_unicast_reply
 from netemu.net import Net, consume_skb, kfree_skb_reason

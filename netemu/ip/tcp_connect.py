@@ -15,14 +15,15 @@ from netemu.ip.fib_table import Errno
 from netemu.ip.route import ip_route_output_key
 from netemu.ip.rtable import ip_dst_mtu_maybe_forward
 from netemu.ip.sockets import Sockets
+from netemu.ip.tcp_acks import TCP_MSS_DEFAULT
 from netemu.ip.tcp_end import open_end
-from netemu.ip.tcp_listen import TAKEN, Outcome, Segment, TcpConnections, tcp_rmem
+from netemu.ip.tcp_listen import TcpConnections, tcp_rmem
 from netemu.ip.tcp_options import synack_options
 from netemu.ip.tcp_output import reply_key, tcp_send_ack, tcp_transmit, timestamp_of
 from netemu.ip.tcp_program import Connection, TcpProgram
+from netemu.ip.tcp_segment import TAKEN, Outcome, Segment
 from netemu.ip.tcp_sock import (
     MASK32,
-    TCP_MSS_DEFAULT,
     TcpSock,
     TcpState,
     initial_window,
@@ -169,7 +170,7 @@ def _agree(sock: TcpSock, segment: Segment) -> None:
         sock.window_scale = None
     else:
         sock.peer_scale = offer.window_scale if sock.window_scale is not None else 0
-    sock.sack = sock.sack and offer.sack_permitted
+    sock.sack = sock.early.sack = sock.sack and offer.sack_permitted
     sock.timestamps = sock.timestamps and offer.timestamp is not None
     if offer.timestamp is not None:
         sock.ts_recent = offer.timestamp[0]

@@ -17,6 +17,9 @@ from netemu.wire.tcp import Flag
 class Connections(Protocol):
     """The table that a connection is in."""
 
+    def holds(self, sock: TcpSock) -> bool:
+        """Return whether a connection is there still."""
+
     def remove(self, sock: TcpSock) -> None:
         """Forget a connection."""
 
@@ -115,7 +118,7 @@ def _run(net: Net, sock: TcpSock, end: ProgramEnd) -> None:
     if end.unread and not end.released:
         data = bytes(end.unread)
         end.unread.clear()
-        if sock.acks_when_read:
+        if sock.acks_when_read():
             tcp_send_ack(net, sock, None)
             net.clock.run_soon()
         end.program.received(end.connection, data)

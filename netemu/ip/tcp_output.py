@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from netemu.clock import NSEC_PER_SEC
 from netemu.ip.fib_table import Errno, Flowi4
 from netemu.ip.options_echo import ip_options_build
 from netemu.ip.output import ip_local_out
 from netemu.ip.route import ip_route_output_key
 from netemu.ip.tcp_options import ack_options
 from netemu.ip.tcp_sender import Piece
-from netemu.ip.tcp_sock import MASK32, TCP_DELACK_MIN_NS, TcpSock
+from netemu.ip.tcp_sock import MASK32, TcpSock
 from netemu.link.device import skb_leave_checksum
 from netemu.net import Net, skb_made
 from netemu.skb import ETH_P_IP, Fate, Skb
 from netemu.wire.ipv4 import IPPROTO_TCP, build_ipv4
 from netemu.wire.tcp import Flag, build_tcp
-
-TCP_DELACK_MAX_NS = 200_000_000
-"""Longest delay of an ACK (include/net/tcp.h TCP_DELACK_MAX)."""
 
 
 def reply_key(remote: bytes, remote_port: int, local: bytes, local_port: int) -> Flowi4:
@@ -101,7 +99,6 @@ def timestamp_of(net: Net, sock: TcpSock) -> tuple[int, int] | None:
 
 def tcp_send_ack(net: Net, sock: TcpSock, cause: Fate | None, flags: int = 0) -> None:
     """Acknowledge what arrived; `flags` may add a RST (tcp_send_ack, tcp_send_active_reset)."""
-    sock.cancel_timer()
     _send_established(net, sock, cause, "tcp rst" if flags & Flag.RST else "tcp ack", flags)
 
 
@@ -115,10 +112,10 @@ def _send_established(  # noqa: PLR0913 - the fields of a segment
     seq: int | None = None,
     payload: bytes = b"",
 ) -> None:
-    blocks = sock.sack_blocks()
+    blocks = sock.early.told()
     options = ack_options(timestamp=timestamp_of(net, sock), sack_blocks=blocks)
     window = sock.advertised_window()
-    sock.note_acked()
+    sock.acks.sent()
     identification = sock.ip_id
     sock.ip_id = (identification + 1) & 0xFFFF
     tcp_transmit(
@@ -135,26 +132,64 @@ def _send_established(  # noqa: PLR0913 - the fields of a segment
     )
 
 
+def jiffies_of(net: Net, duration_ns: int) -> int:
+    """Return a duration in jiffies, rounded up (usecs_to_jiffies)."""
+    return -(-duration_ns * net.clock.hz // NSEC_PER_SEC)
+
+
 def tcp_send_delayed_ack(net: Net, sock: TcpSock, cause: Fate | None) -> None:
-    """Acknowledge a little later, or with the next segment (tcp_send_delayed_ack)."""
-    clock = net.clock
-    delay = min(max(sock.ato_ns, clock.jiffies_to_ns(1)), TCP_DELACK_MAX_NS)
-    if sock.timer is not None and sock.timer.when_ns <= clock.now_ns + delay:
-        return
-    sock.cancel_timer()
-    sock.timer = clock.add_timer(delay, lambda: _delack_timer(net, sock, cause))
+    """Acknowledge a little later, or with the next segment."""
+    clock, acks, out = net.clock, sock.acks, sock.out
+    assert out is not None
+    now = clock.jiffies
+    ato = acks.delay(jiffies_of(net, out.srtt_ns) if out.srtt_ns else None)
+    timeout = now + ato
+    if acks.timeout is not None:
+        if acks.timeout <= now + ato // 4:
+            tcp_send_ack(net, sock, cause)
+            return
+        timeout = min(timeout, acks.timeout)
+    acks.scheduled = True
+    acks.timeout = timeout
+    _reset_timer(net, sock, cause, timeout)
+
+
+def _reset_timer(net: Net, sock: TcpSock, cause: Fate | None, expires: int) -> None:
+    """Set the timer of delayed ACKs; one that is set for that jiffy keeps its turn (mod_timer)."""
+    clock, acks = net.clock, sock.acks
+    if sock.timer is None or acks.expires != expires:
+        sock.cancel_timer()
+        acks.expires = expires
+        delay = clock.jiffies_to_ns(expires - clock.jiffies)
+        sock.timer = clock.add_timer(delay, lambda: _delack_timer(net, sock, cause))
 
 
 def _delack_timer(net: Net, sock: TcpSock, cause: Fate | None) -> None:
-    """Send the ACK that nothing carried, and expect the next one to be late, too."""
+    """Send the ACK that nothing carried; an ACK that left has not stopped the timer."""
     sock.timer = None
-    if sock.pingpong:
-        sock.pingpong = False
-        sock.ato_ns = TCP_DELACK_MIN_NS
-    elif sock.ato_ns:
-        rto_ns = sock.out.rto_ns if sock.out is not None else sock.ato_ns
-        sock.ato_ns = min(sock.ato_ns * 2, max(rto_ns, sock.ato_ns))
+    out, timeout = sock.out, sock.acks.timeout
+    assert out is not None
+    if timeout is None:
+        return
+    if timeout > net.clock.jiffies:
+        _reset_timer(net, sock, cause, timeout)
+        return
+    sock.acks.missed(jiffies_of(net, out.rto_ns))
     tcp_send_ack(net, sock, cause)
+
+
+def tcp_send_compressed_ack(net: Net, sock: TcpSock, cause: Fate | None) -> None:
+    """Tell early data a twentieth of a round trip later, all as one (tcp_compressed_ack_kick).
+
+    Differs from Linux: the receiver never measures a round trip, so that is at the end of this
+    instant; Linux' timer may take a tenth of a millisecond.
+    """
+
+    def expired() -> None:
+        if sock.acks.compressed:
+            tcp_send_ack(net, sock, cause)
+
+    net.clock.call_later(0, expired)
 
 
 def tcp_push(
@@ -178,11 +213,10 @@ def tcp_push(
 
 def _send_piece(net: Net, sock: TcpSock, piece: Piece) -> None:
     flags = (Flag.PSH if piece.push else 0) | (Flag.FIN if piece.fin else 0)
-    if piece.payload and net.clock.now_ns - sock.last_data_ns < sock.ato_ns:
+    if piece.payload and net.clock.jiffies - sock.acks.last_data < sock.acks.ato:
         # A reply soon after what arrived (tcp_event_data_sent).
-        sock.pingpong = True
+        sock.acks.pingpong = True
     what = "tcp data" if piece.payload else "tcp fin"
-    sock.cancel_timer()
     _send_established(net, sock, None, what, int(flags), seq=piece.seq, payload=piece.payload)
 
 

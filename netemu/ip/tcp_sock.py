@@ -9,11 +9,9 @@ Kernel: net/ipv4/tcp_minisocks.c (tcp_check_req), net/ipv4/tcp_input.c, net/ipv4
                                               +------- FIN --> CLOSING --- ACK ------^
 
 Theory of operation: a connection whose program a snapshot does not tell (`program` is None) takes
-what arrives, sends no data and never closes. What arrives is acknowledged at once while a
-connection is young (quick ACKs) and no answer is likely to carry the ACK (ping-pong mode), a FIN
-and the rest after `ato_ns`.
+what arrives, sends no data and never closes.
 
-Differs from Linux: window growth and urgent data are left out; the window only follows what
+Differs from Linux: window growth is left out; the window only follows what
 arrived, as if the program read it soon.
 """
 
@@ -25,16 +23,16 @@ from enum import Enum
 from netemu.clock import Timer
 from netemu.ip.options_echo import EchoedOptions
 from netemu.ip.sockets import ProgramSocket
+from netemu.ip.tcp_acks import TCP_MSS_DEFAULT, Acks
+from netemu.ip.tcp_ofo import OutOfOrder
 from netemu.ip.tcp_program import ProgramEnd
 from netemu.ip.tcp_sender import MASK32, Sender, before
+from netemu.wire.tcp import MIN_HEADER_LEN
 
 __all__ = ["MASK32", "TcpSock", "TcpState", "before", "initial_window", "initial_window_scale"]
 
 TCP_TIMEOUT_INIT_S = 1
 """First retransmission time out (RFC 6298)."""
-
-TCP_DELACK_MIN_NS = 40_000_000
-"""Least delay of an ACK (include/net/tcp.h TCP_DELACK_MIN)."""
 
 INVALID_RATELIMIT_MS = 500
 """Pause between answers to segments that make no sense (tcp_invalid_ratelimit)."""
@@ -74,14 +72,11 @@ ON_FIN_ACKED = {
 }
 """What the acknowledgement of our FIN leads to; after LAST_ACK there is nothing."""
 
-TCP_MSS_DEFAULT = 536
-"""Largest segment of a peer that does not say it, and the first guess of its segments."""
+TIMESTAMP_LEN = 12
+"""Octets of a time stamp option, padded (TCPOLEN_TSTAMP_ALIGNED)."""
 
 TCP_TIMEWAIT_NS = 60_000_000_000
 """How long a closed connection is remembered (TCP_TIMEWAIT_LEN)."""
-
-TCP_MAX_QUICKACKS = 16
-"""So many ACKs are sent at once before they are delayed."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -128,24 +123,10 @@ class TcpSock:
     """How often the timer sent the SYN or SYN/ACK again (num_timeout)."""
     resent: bool = False
     """The SYN/ACK was sent more than once (num_retrans): it measures no round trip."""
+    synack_stamps: tuple[int, int] | None = None
+    """Time stamps of our first and last SYN/ACK."""
     timer: Timer | None = None
     """SYN/ACK once more while half open, a delayed ACK afterwards."""
-    fin_seq: int | None = None
-    """Sequence number behind a FIN that came ahead of the stream."""
-    ato_ns: int = 0
-    """How long an ACK is delayed; 0 before the first data (icsk_ack.ato)."""
-    quick: int = 0
-    """So many ACKs may still go at once (icsk_ack.quick)."""
-    pingpong: bool = False
-    """Answers follow what arrives, and carry its ACK (inet_csk_in_pingpong_mode)."""
-    last_data_ns: int = 0
-    """When data arrived last (icsk_ack.lrcvtime)."""
-    rcv_mss: int = TCP_MSS_DEFAULT
-    """Guess of the peer's segment size (icsk_ack.rcv_mss)."""
-    ack_due: bool = False
-    """Something arrived that is not acknowledged (ICSK_ACK_SCHED)."""
-    small_segments: int = 0
-    """Segments since the last ACK that were no full ones (ICSK_ACK_PUSHED, PUSHED2)."""
     confirms: bool = False
     """The peer has acknowledged since the last segment (sk_dst_pending_confirm)."""
     peer_finished: bool = False
@@ -156,12 +137,26 @@ class TcpSock:
     """The sending half; None until the connection is open."""
     program: ProgramEnd | None = None
     """Who holds the connection; None: nobody that we know of."""
-    last_oow_ack_ns: int | None = None
-    """When a segment out of place was last answered."""
-    out_of_order: list[tuple[int, int]] = field(default_factory=list)
-    """Ranges that arrived ahead of rcv_nxt, the latest first (SACK blocks)."""
-    duplicate: tuple[int, int] | None = None
-    """What arrived twice, for the next ACK (RFC 2883)."""
+    last_oow_ack: int | None = None
+    """When a segment out of place was last answered, in jiffies."""
+    acks: Acks = field(default_factory=Acks)
+    """When what arrived is acknowledged."""
+    early: OutOfOrder = field(init=False)
+    """What arrived ahead of the stream."""
+    predicted: int | None = None
+    """Window field of the segment that is expected next (pred_flags); None: any may come."""
+    snd_wl1: int = 0
+    """Sequence number of the segment that last told the peer's window."""
+    max_window: int = 0
+    """Largest window that the peer ever told."""
+    urgent: int | None = None
+    """Number of an urgent octet that nobody read (urg_seq)."""
+    unread: bool = False
+    """Something arrived in order that no program reads."""
+
+    def __post_init__(self) -> None:
+        """Begin with nothing early."""
+        self.early = OutOfOrder(sack=self.sack)
 
     @property
     def owner(self) -> object:
@@ -173,50 +168,11 @@ class TcpSock:
         """Our next sequence number."""
         return (self.isn + 1) & MASK32 if self.out is None else self.out.nxt
 
-    def note_data(self, length: int, now_ns: int) -> None:
-        """Adapt the ways of acknowledging to data that arrived (tcp_event_data_recv)."""
-        self.ack_due = True
-        if length >= self.rcv_mss:
-            self.rcv_mss = min(length, self.mss)
-        else:
-            self.small_segments += 1
-        since_ns = now_ns - self.last_data_ns
-        if not self.ato_ns:
-            self._more_quick_acks()
-            self.ato_ns = TCP_DELACK_MIN_NS
-        elif since_ns <= TCP_DELACK_MIN_NS // 2:
-            self.ato_ns = self.ato_ns // 2 + TCP_DELACK_MIN_NS // 2
-        elif since_ns < self.ato_ns:
-            self.ato_ns = self.ato_ns // 2 + since_ns
-        elif self.out is not None and since_ns > self.out.rto_ns:
-            self._more_quick_acks()
-        self.last_data_ns = now_ns
-
-    def _more_quick_acks(self) -> None:
-        """Allow quick ACKs for half of the window (tcp_incr_quickack)."""
-        wanted = max(self.window // (2 * self.rcv_mss), 2)
-        self.quick = max(self.quick, min(wanted, TCP_MAX_QUICKACKS))
-
-    def note_acked(self) -> None:
-        """Count an ACK that leaves (tcp_event_ack_sent)."""
-        if self.quick and self.ack_due:
-            self.quick -= 1
-            if not self.quick:
-                self.ato_ns = TCP_DELACK_MIN_NS
-        self.ack_due = False
-        self.small_segments = 0
-
-    @property
-    def acks_now(self) -> bool:
-        """Whether what arrived in order is acknowledged at once (__tcp_ack_snd_check)."""
-        unacked = (self.rcv_nxt - self.rcv_wup) & MASK32
-        return unacked > self.rcv_mss or bool(self.quick and not self.pingpong)
-
-    @property
     def acks_when_read(self) -> bool:
-        """Whether the program's reading sends the ACK (tcp_cleanup_rbuf)."""
-        pushed = self.small_segments
-        return self.ack_due and (pushed > 1 or (pushed == 1 and not self.pingpong))
+        """Return whether the program's reading sends the ACK (tcp_cleanup_rbuf)."""
+        acks, unacked = self.acks, (self.rcv_nxt - self.rcv_wup) & MASK32
+        small = acks.pushed > 1 or (acks.pushed and not acks.pingpong)
+        return acks.scheduled and bool(small or unacked > acks.rcv_mss)
 
     def cancel_timer(self) -> None:
         """Stop what is pending."""
@@ -253,98 +209,27 @@ class TcpSock:
         return seq == edge and seq == end_seq
 
     def accepts_rst(self, seq: int) -> bool:
-        """Return whether a RST is meant: at the next octet, or behind the last one held."""
-        ends = [end for _, end in self.out_of_order] if self.sack else []
-        furthest = max(ends, key=lambda end: (end - self.rcv_nxt) & MASK32, default=None)
-        return seq in {self.rcv_nxt, furthest}
+        """Return whether a RST is meant: at the next octet, or behind the last one told."""
+        return seq in {self.rcv_nxt, self.early.furthest()} or self.accepts_late_rst(seq)
 
     def accepts_late_rst(self, seq: int) -> bool:
         """Return whether a RST before a FIN that was taken is meant (tcp_reset_check)."""
         return self.peer_finished and seq == (self.rcv_nxt - 1) & MASK32
 
-    def note_duplicate(self, seq: int, end_seq: int) -> None:
-        """Remember for the next ACK what arrived twice (tcp_dsack_set)."""
-        if self.sack:
-            end_seq = self.rcv_nxt if before(self.rcv_nxt, end_seq) else end_seq
-            self.duplicate = (seq, end_seq)
+    @property
+    def header_len(self) -> int:
+        """Return how long a header without SACK blocks is (tcp_header_len)."""
+        return MIN_HEADER_LEN + TIMESTAMP_LEN * self.timestamps
 
-    def sack_blocks(self) -> list[tuple[int, int]]:
-        """Return the ranges to tell, a duplicate first, and forget the duplicate."""
-        if not self.sack:
-            return []
-        duplicate, self.duplicate = self.duplicate, None
-        return self.out_of_order if duplicate is None else [duplicate, *self.out_of_order]
+    def receive_window(self) -> int:
+        """Return how much the peer may send still (tcp_receive_window)."""
+        left = (self.window_edge - self.rcv_nxt) & MASK32
+        return 0 if left > MASK32 >> 1 else left
 
-    def take(self, seq: int, end_seq: int, *, fin: bool = False) -> bool:
-        """Take data of an established connection; False when all of it was there already."""
-        if before(seq, self.rcv_nxt):
-            self.note_duplicate(seq, end_seq)
-        if not before(self.rcv_nxt, end_seq):
-            return False
-        if fin:
-            self.fin_seq = end_seq
-        if before(self.rcv_nxt, seq):
-            self._hold(seq, end_seq)
-            return True
-        self.rcv_nxt = end_seq
-        if not fin and self.fin_seq is not None and not before(end_seq, self.fin_seq):
-            # What was held is old now, its FIN included.
-            self.fin_seq = None
-        self._join_held()
-        if self.fin_seq is not None and not before(self.rcv_nxt, self.fin_seq):
-            self._finish(self.fin_seq)
-        return True
-
-    def _finish(self, fin_seq: int) -> None:
-        """Take the peer's FIN: nothing may come behind it (tcp_fin)."""
-        self.state = ON_FIN[self.state]
-        self.peer_finished = True
-        self.rcv_nxt = fin_seq
-        self.out_of_order.clear()
-        self.duplicate = None
-
-    def _hold(self, seq: int, end_seq: int) -> None:
-        """Remember a range ahead of the stream, merged with those that it touches."""
-        for start, end in self.out_of_order:
-            low = start if before(seq, start) else seq
-            high = end if before(end, end_seq) else end_seq
-            if before(low, high):
-                self._note_overlap(low, high)
-        rest = []
-        for start, end in self.out_of_order:
-            if before(end, seq) or before(end_seq, start):
-                rest.append((start, end))
-            else:
-                seq = start if before(start, seq) else seq
-                end_seq = end if before(end_seq, end) else end_seq
-        self.out_of_order = [(seq, end_seq), *rest]
-
-    def _note_overlap(self, low: int, high: int) -> None:
-        """Remember what was held already, beside what was noted before (tcp_dsack_extend)."""
-        if not self.sack:
-            return
-        if self.duplicate is not None:
-            start, end = self.duplicate
-            if before(end, low) or before(high, start):
-                return
-            low = start if before(start, low) else low
-            high = end if before(high, end) else high
-        self.duplicate = (low, high)
-
-    def _join_held(self) -> None:
-        reached = self.rcv_nxt
-        moved = True
-        while moved:
-            moved = False
-            for start, end in list(self.out_of_order):
-                if before(self.rcv_nxt, start):
-                    continue
-                self.out_of_order.remove((start, end))
-                if before(start, reached):
-                    self._note_overlap(start, end if before(end, reached) else reached)
-                if before(self.rcv_nxt, end):
-                    self.rcv_nxt = end
-                moved = True
+    def predict(self) -> None:
+        """Expect segments in order from now on, if nothing is unusual (tcp_fast_path_check)."""
+        if not self.early and self.urgent is None and self.out is not None:
+            self.predicted = self.out.window >> self.peer_scale
 
 
 _PROGRAM = ProgramSocket()

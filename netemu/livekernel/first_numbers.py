@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-from netemu.ip.tcp_listen import Segment, TcpConnections
+from netemu.ip.tcp_listen import TcpConnections
+from netemu.ip.tcp_segment import Segment
 from netemu.livekernel.case import Result
 from netemu.livekernel.masks import (
     ACK,
@@ -42,10 +43,13 @@ def first_numbers(inputs: Iterable[bytes], kernel: Result) -> dict[int, list[int
             if at is not None:
                 seq, ack = get32(item.frame, at + 4), get32(item.frame, at + 8)
                 told.append((seq, ack, item.frame[at + 13]))
+    told.sort(key=lambda numbers: numbers[2] & SYN_ACK != SYN_ACK)  # stable: those say it surest
+    said: set[int] = set()
     for seq, ack, flags in told:
         isn = drawn_number(known, seq, ack, flags)
         drawn = found.setdefault((ack - 1) & 0xFFFFFFFF, [])
-        if isn is not None and isn not in drawn:
+        if isn is not None and isn not in said:
+            said.add(isn)
             drawn.append(isn)
     return found
 

@@ -49,10 +49,14 @@ BRIDGE_SETTINGS = (
 )
 
 
+SINGLE_ACKS = {"net.ipv4.tcp_comp_sack_nr": "0"}
+"""Else a timer of microseconds joins ACKs about early data: who is first, it or the next frame?"""
+
+
 def random_settings(dice: Dice, links: Sequence[LinkSpec]) -> dict[str, str]:
     """Draw a node's sysctls; `links` begins with the loopback device."""
     names = [link.name for link in links[1:]]
-    values = {"net.ipv4.ip_forward": "1" if dice.chance(90) else "0"}
+    values = {"net.ipv4.ip_forward": "1" if dice.chance(90) else "0"} | SINGLE_ACKS
     if dice.chance(50):
         values["net.ipv4.conf.all.log_martians"] = "1"
     if dice.chance(5):

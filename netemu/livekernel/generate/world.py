@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from netemu.livekernel.generate.dice import Dice
 from netemu.livekernel.generate.settings import (
+    SINGLE_ACKS,
     random_listeners,
     random_settings,
     short_timeouts,
@@ -347,6 +348,7 @@ def _pod(maker: _Maker, bridge: LinkSpec, number: int) -> None:
             ),
         ],
         routes=[RouteSpec(prefix=bytes(4), prefix_len=0, nexthops=(gateway,))],
+        sysctls=dict(SINGLE_ACKS),
         sockets=random_listeners(dice, SERVICE_PORTS),
         netns_ids={0: ""},
     )
