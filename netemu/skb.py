@@ -311,6 +311,28 @@ class Skb:
         """Offset of the L4 header in `data` (IPv4)."""
         return (self.data[0] & 0x0F) * 4
 
+    def ensure_writable(self, octets: int) -> None:
+        """Let so many octets be in the first part, if they came in several (skb_ensure_writable).
+
+        >>> skb = Skb(bytearray(b"E") + bytes(59), protocol=ETH_P_IP, fate=Fate(packet_id=1))
+        >>> skb.frag_list = [8, 16, 16]
+        >>> skb.ensure_writable(40)
+        >>> skb.frag_list
+        [20, 4, 16]
+        """
+        sizes = self.frag_list
+        if sizes is None:
+            return
+        lack = octets - self.transport_offset - sizes[0]
+        if lack <= 0:
+            return
+        first, rest = sizes[0] + lack, sizes[1:]
+        while rest and rest[0] <= lack:
+            lack -= rest.pop(0)
+        if rest:
+            rest[0] -= lack
+        self.frag_list = [first, *rest] if rest else None
+
     def clone(self) -> Skb:
         """Copy packet and metadata but not the socket; the fate is shared (skb_clone)."""
         twin = Skb(self.data, protocol=self.protocol, fate=self.fate, device=self.device)

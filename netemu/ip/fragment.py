@@ -8,8 +8,11 @@ a duplicate and ignored. The skb of the fragment that completes the packet carri
 it; the other fragments end with it, so their fates point to the same delivery.
 
 All queues together may take net.ipv4.ipfrag_high_thresh octets of memory; once they take more,
-every fragment is dropped until some packet's time is up. What a fragment takes hangs on who made
-its buffer: here each counts as one that came through a veth pair.
+every fragment is dropped until some packet's time is up.
+
+The node's own stack copies fragments into the first one's buffer while they find room in it
+(skb_try_coalesce); those that follow stay apart, as all do for other users. The packet is later cut
+where its parts are apart.
 """
 
 from __future__ import annotations
@@ -20,13 +23,14 @@ from enum import IntEnum
 
 from netemu.clock import NSEC_PER_SEC, Timer
 from netemu.events import PacketQueued
+from netemu.ip.buffer import MAX_SKB_FRAGS, pages_of, tailroom, truesize
 from netemu.ip.fib_table import RouteType
 from netemu.ip.refragment import ip_do_fragment
 from netemu.ip.route import ip_route_input
 from netemu.ip.rtable import IPSKB_FRAG_COMPLETE, IPSKB_FRAG_PMTU, skb_rtable
 from netemu.ip.upcall import report_error
 from netemu.net import Net, kfree_skb_reason
-from netemu.skb import ETH_HLEN, Checksum, Skb
+from netemu.skb import Checksum, Skb
 from netemu.wire.icmp import IcmpType
 from netemu.wire.ipv4 import IP_DF, IP_MF, IP_OFFSET, IPv4
 
@@ -39,21 +43,6 @@ HIGH_THRESH = "net.ipv4.ipfrag_high_thresh"
 
 QUEUE_OCTETS = 200
 """Memory of an empty queue (sizeof(struct ipq), asked of 6.18)."""
-
-SKB_OCTETS = 256
-"""sizeof(struct sk_buff), a multiple of a cache line."""
-
-SHARED_INFO_OCTETS = 320
-"""sizeof(struct skb_shared_info), likewise."""
-
-HEADROOM_OCTETS = 16
-"""LL_RESERVED_SPACE of a veth device, before its Ethernet header."""
-
-PAGE_OCTETS = 4096
-"""What is larger has a small head and whole pages."""
-
-SMALL_HEAD_OCTETS = 576
-"""SKB_SMALL_HEAD_SIZE rounded up; larger buffers are powers of two (asked of 6.18)."""
 
 ECN_CE = 3
 
@@ -84,6 +73,9 @@ class _Fragment:
     offset: int
     payload: bytearray
     skb: Skb
+    received_octets: int
+    """Length of the packet before anything was cut off."""
+    cut_octets: int
 
     @property
     def end(self) -> int:
@@ -242,7 +234,7 @@ def ip_defrag(net: Net, skb: Skb, user: int) -> bool:
     if queue is None:
         kfree_skb_reason(net, skb, "NOT_SPECIFIED", "fragments take too much memory")
         return False
-    octets = truesize(len(skb.data))
+    octets = truesize(len(skb.data), net.kernel)
     if not skb.ip_flags & IPSKB_FRAG_COMPLETE and queues.too_far(queue, key[0]):
         queues.reinit(key, queue)
     reason = _queue_fragment(queue, skb)
@@ -260,23 +252,6 @@ def ip_defrag(net: Net, skb: Skb, user: int) -> bool:
         return False
     queues.kill(key)
     return _reassemble(net, queue, skb, user)
-
-
-def truesize(packet_octets: int) -> int:
-    """Return the memory of a received IP packet's buffer (skb->truesize).
-
-    >>> truesize(28), truesize(276), truesize(1500), truesize(5020)
-    (832, 1280, 2304, 9024)
-    """
-    octets = packet_octets + ETH_HLEN
-    if octets + HEADROOM_OCTETS >= PAGE_OCTETS:
-        pages = -(-octets // PAGE_OCTETS)
-        return SKB_OCTETS + SMALL_HEAD_OCTETS + pages * PAGE_OCTETS
-    lines = -(-(octets + HEADROOM_OCTETS) // 64)
-    head = lines * 64 + SHARED_INFO_OCTETS
-    if head <= SMALL_HEAD_OCTETS:
-        return SKB_OCTETS + SMALL_HEAD_OCTETS
-    return SKB_OCTETS + (1 << (head - 1).bit_length())
 
 
 def _queue_fragment(queue: FragmentQueue, skb: Skb) -> str | None:
@@ -299,10 +274,18 @@ def _queue_fragment(queue: FragmentQueue, skb: Skb) -> str | None:
             queue.length = end
     if end == offset:
         return "corrupt"
+    received = len(skb.data)
     # Octets beyond a multiple of 8 are lost at once (pskb_trim_rcsum), padding is not there.
     del skb.data[header_len + end - offset :]
     payload = skb.data[header_len:]
-    refused = _insert(queue, skb, offset, payload)
+    new = _Fragment(
+        offset=offset,
+        payload=payload,
+        skb=skb,
+        received_octets=received,
+        cut_octets=received - len(skb.data),
+    )
+    refused = _insert(queue, new)
     if refused is not None:
         return refused
     queue.ecn |= 1 << (header.tos & ECN_CE)
@@ -313,14 +296,13 @@ def _queue_fragment(queue: FragmentQueue, skb: Skb) -> str | None:
     return None
 
 
-def _insert(queue: FragmentQueue, skb: Skb, offset: int, payload: bytearray) -> str | None:
+def _insert(queue: FragmentQueue, new: _Fragment) -> str | None:
     """Put a fragment in its place (inet_frag_queue_insert).
 
     Only what follows the last fragment joins that one's run; a duplicate is what lies within one
     run, so the order of arrival decides between duplicate and overlap, as in the kernel.
     """
-    new = _Fragment(offset=offset, payload=payload, skb=skb)
-    runs, end = queue.runs, new.end
+    runs, offset, end = queue.runs, new.offset, new.end
     if not runs:
         runs.append((offset, end))
     elif runs[-1][1] < end:
@@ -379,9 +361,29 @@ def _reassemble(net: Net, queue: FragmentQueue, skb: Skb, user: int) -> bool:
     else:
         view.frag_off = 0
     view.update_check()
-    coalesced = user == DefragUser.LOCAL_DELIVER
-    skb.frag_list = None if coalesced else [len(part.payload) for part in queue.fragments]
+    skb.frag_list = [len(part.payload) for part in queue.fragments]
+    if user == DefragUser.LOCAL_DELIVER:
+        skb.frag_list = _coalesced(queue.fragments, net.kernel)
     return True
+
+
+def _coalesced(fragments: list[_Fragment], kernel: str) -> list[int] | None:
+    """Return what stays apart when the first buffer takes in what it can (skb_try_coalesce)."""
+    head = fragments[0]
+    sizes = [len(head.payload)]
+    room = tailroom(head.received_octets, kernel) + head.cut_octets
+    pages = pages_of(head.received_octets)
+    for part in fragments[1:]:
+        more_pages = pages_of(part.received_octets)
+        if len(sizes) == 1 and not pages and len(part.payload) <= room:
+            sizes[0] += len(part.payload)
+            room -= len(part.payload)
+        elif len(sizes) == 1 and more_pages and pages + more_pages <= MAX_SKB_FRAGS:
+            sizes[0] += len(part.payload)
+            pages += more_pages
+        else:
+            sizes.append(len(part.payload))
+    return sizes if len(sizes) > 1 else None
 
 
 def _take_metadata(skb: Skb, head: Skb) -> None:

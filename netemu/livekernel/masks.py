@@ -164,7 +164,9 @@ class Masks:
 
     def _mask_id(self, data: bytearray, start: int, *, own_segment: bool = False) -> None:
         identification = get16(data, start + 4)
-        drawn = own_segment or not get16(data, start + 6) & DF
+        word = get16(data, start + 6)
+        # The parts of what was cut with DF have the identification that the whole got without it.
+        drawn = own_segment or not word & DF or word & 0x3FFF
         if drawn and identification not in self._known:
             set16(data, start + 4, 0)
             check = csum_replace2(get16(data, start + 10), identification, 0)

@@ -89,6 +89,11 @@ class HookTable:
             position += 1
         entries.insert(position, (priority, function))
 
+    def unregister(self, family: Family, hook: Hook, function: HookFunction) -> None:
+        """Take a function away, the very object that was added."""
+        entries = self._entries[(family, hook)]
+        entries[:] = [entry for entry in entries if entry[1] is not function]
+
     def functions(self, family: Family, hook: Hook) -> list[tuple[int, HookFunction]]:
         """Return (priority, function) pairs in running order; empty when nothing is registered."""
         return self._entries.get((family, hook), _NONE)

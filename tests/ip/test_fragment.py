@@ -94,3 +94,32 @@ def test_memory_is_bounded(make_lab: Any, router: Any) -> None:
     assert not ip_defrag(lab.net, piece(lab, 1, 0, more=True, ident=4), user)
     assert ip_defrag(lab.net, piece(lab, 2, 1, more=False, ident=4), user)
     assert queues.memory == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "left"),
+    [
+        ([1400, 1408], [1400, 1408]),
+        ([160] * 14 + [88], [640, *[160] * 10, 88]),
+        ([24, 24, 24, 24, 12], None),
+        ([184, 184, 184, 56], None),
+        ([8, 8, 192], [16, 192]),
+        ([152] * 8 + [112, 40], [608, *[152] * 4, 112, 40]),
+    ],
+)
+def test_the_first_buffer_takes_in_what_finds_room(
+    lab: Any, sizes: list[int], left: list[int] | None
+) -> None:
+    """As Linux 6.1 put them together for INPUT: seen where IPVS sent them on."""
+    lab.net.kernel = "6.1"
+    whole, at = None, 0
+    for size in sizes:
+        packet = build_ipv4(
+            src=SRC, dst=DST, protocol=17, payload=bytes(size), identification=9,
+            more_fragments=at + size < sum(sizes), fragment_offset=at // 8,
+        )  # fmt: skip
+        whole = Skb(packet, protocol=ETH_P_IP, fate=lab.net.new_fate())
+        at += size
+        assert ip_defrag(lab.net, whole, DefragUser.LOCAL_DELIVER) == (at == sum(sizes))
+    assert whole is not None
+    assert whole.frag_list == left

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
-from tests.kernel.ipvs_generator import Step, frame_at
+from netemu.wire.packet_text import parse_packet
+from tests.kernel.ipvs_generator import Step, fragments, frame_at
 
 VIP = "10.96.0.10"
 CLIENT = "192.168.50.2"
@@ -35,6 +37,15 @@ def tcp(port: int, flags: str, *, seq: int = 1, ack: int = 0, to: str = f"{VIP}:
     return frame_at("client", f"tcp {CLIENT}:{port} > {to} {flags} seq={seq} ack={ack}")
 
 
+def in_parts(*sizes: int, df: bool = False, ident: int = 77, text: str = "") -> list[Step]:
+    """Let the client send a packet in parts, the L4 header in the first."""
+    text = text or f"udp {CLIENT}:1001 > {VIP}:53"
+    header = 8 if text.startswith("udp") else 20
+    data = "f" * (sum(sizes) - header)
+    packet = parse_packet(f"{text} df=0 id={ident} payload={data}").network
+    return fragments("client", packet, set(accumulate(sizes[:-1])), df=df)
+
+
 def answer(step: int, flags: int, *, seq: int = 1, ack: int = 2) -> Step:
     """Let the server answer."""
     return {"answer": step, "flags": flags, "seq": seq, "ack": ack, "data": ""}
@@ -61,12 +72,53 @@ def case(name: str, ipvs: str, steps: list[Step], **more: Any) -> dict[str, Any]
     settings = {f"net.ipv4.vs.{key}": value for key, value in more.pop("settings", {}).items()}
     return {
         "name": name, "ipvs": ipvs, "steps": steps, "sysctl": settings, "saved": True,
-        "iptables": TRACKED, **more,
+        "iptables": more.pop("iptables", TRACKED), **more,
     }  # fmt: skip
+
+
+def _fragment_cases() -> list[dict[str, Any]]:
+    """Return cases of packets that come in parts: which of them leave as they came.
+
+    Without conntrack the node's own stack puts them together, and the first one's buffer takes in
+    what finds room.
+    """
+    masq = service("rr", "10.244.0.11:5353 -m -w 1")
+    loose = {"iptables": EMPTY}
+    tiny = f"tcp {CLIENT}:2001 > {VIP}:80 S seq=1"
+    return [
+        case("parts that found no room in the first buffer leave as they came", masq,
+             in_parts(1400, 1408) + in_parts(1480, 1480, 48, ident=78), **loose),
+        case("small parts are merged while there is room", masq,
+             in_parts(*[160] * 14, 88) + in_parts(24, 24, 24, 24, 12, ident=78)
+             + in_parts(184, 184, 184, 56, ident=79) + in_parts(8, 8, 192, ident=80)
+             + in_parts(48, 8, 24, 16, 12, ident=81), **loose),
+        case("the first part that comes last, and DF", masq,
+             in_parts(144, 440, 24, df=True)[::-1] + in_parts(232, 376, df=True, ident=78)[::-1],
+             **loose),
+        case("parts in a GRE tunnel keep their sizes",
+             service("rr", "172.16.0.2:53 -i -w 1 --tun-type gre"),
+             in_parts(1352, 1352, 200) + in_parts(1400, 1408, ident=78), **loose),
+        case("parts in a GRE tunnel with checksums, too",
+             service("rr", "172.16.0.2:53 -i -w 1 --tun-type gre --tun-csum"),
+             in_parts(1352, 1352, 200) + in_parts(800, 804, ident=78, df=True), **loose),
+        case("parts in an IPIP tunnel are cut anew", service("rr", "172.16.0.2:53 -i -w 1"),
+             in_parts(1352, 1352, 200) + in_parts(800, 804, ident=78, df=True), **loose,
+             settings={"pmtu_disc": 0}),
+        case("parts to a direct server", service("rr", "172.16.0.2:53 -g -w 1"),
+             in_parts(1352, 1352, 200) + in_parts(200, 1480, ident=78), **loose),
+        case("a TCP header in two parts is pulled into the first, which is then cut anew",
+             service("rr", "10.244.0.11:8080 -m -w 1", name=TCP_NAME),
+             in_parts(8, 480, 100, text=tiny) + in_parts(16, 8, 480, 40, text=tiny, ident=78)),
+    ]  # fmt: skip
 
 
 def all_cases() -> list[dict[str, Any]]:
     """Return every case."""
+    return [*_fragment_cases(), *_timed_cases()]
+
+
+def _timed_cases() -> list[dict[str, Any]]:
+    """Return cases of what needs time, a certain order or a certain setting."""
     tracked = {"conntrack": 1}
     short = [900, 1, 1]
     return [
@@ -151,6 +203,22 @@ def all_cases() -> list[dict[str, Any]]:
                     name=f"-t {VIP}:21"),
             [tcp(2001, "S", to=f"{VIP}:21"), tcp(2002, "S", to=f"{VIP}:3333"),
              tcp(2003, "S", to=f"{VIP}:20"), tcp(2004, "S", to=f"{VIP}:22")],
+        ),
+        case(
+            "an FTP service turns conntrack on, and off when it goes",
+            service("rr", "10.244.0.11:21 -m -w 1", name=f"-t {VIP}:21"),
+            [tcp(2001, "S", to=f"{VIP}:21"), tcp(2001, "A", seq=2, to=f"{VIP}:21"),
+             {"ipvs": f"-D -t {VIP}:21\n", "settle": 0.05}, tcp(2002, "S", to=f"{VIP}:21"),
+             {"ipvs": service("rr", "10.244.0.11:21 -m -w 1", name=f"-t {VIP}:21")},
+             tcp(2003, "S", to=f"{VIP}:21")],
+            iptables=EMPTY.replace(
+                ":OUTPUT ACCEPT [0:0]\nCOMMIT",
+                ":OUTPUT ACCEPT [0:0]\n-A PREROUTING -j TRACE\nCOMMIT", 1),
+            trace=True,
+        ),
+        case(
+            "backup_only does nothing without the backup's daemon",
+            service("rr", *TWO), [udp(1001)], settings={"backup_only": 1},
         ),
         case(
             "counters of a list with --stats",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 from typing import Any
 
 from netemu.wire.address import parse_mac
 from netemu.wire.packet_text import parse_packet
 from tests.kernel.ipvs_guest.runner import checksum, ip_packet, sctp_segment
+from tests.kernel.ipvs_rules import draw_rules
 
 Step = dict[str, Any]
 
@@ -24,6 +26,8 @@ SETTLE_S = 0.04
 
 SYN, ACK, FIN, RST, PSH = 2, 16, 1, 4, 8
 
+TCP = 6
+
 
 def frame_at(at: str, text: str) -> Step:
     """Return a step in which a packet enters at a port."""
@@ -33,6 +37,46 @@ def frame_at(at: str, text: str) -> Step:
         dst_mac=parse_mac(f"02:00:00:00:{to}"), src_mac=parse_mac(f"02:00:00:00:{source}")
     )
     return {"at": at, "hex": packet.hex()}
+
+
+def cut_short(frame: bytes) -> bytes:
+    """Return a packet that ends in its L4 header."""
+    return _with_length(frame, 20 + 6)
+
+
+def wrong_checksum(frame: bytes) -> bytes:
+    """Return a packet whose L4 checksum is wrong."""
+    at = 14 + 20 + (16 if frame[23] == TCP else 6)
+    return frame[:at] + bytes((frame[at] ^ 0x5A, frame[at + 1])) + frame[at + 2 :]
+
+
+def without_checksum(frame: bytes) -> bytes:
+    """Return a datagram without checksum."""
+    return frame if frame[23] == TCP else frame[:40] + bytes(2) + frame[42:]
+
+
+def with_options(frame: bytes) -> bytes:
+    """Return a packet with IP options that say nothing."""
+    packet = bytearray(frame[14:34] + b"\x01\x01\x01\x00" + frame[34:])
+    packet[0] = 0x46
+    return _with_length(frame[:14] + bytes(packet), len(packet))
+
+
+def padded(frame: bytes) -> bytes:
+    """Return a frame with octets behind the packet."""
+    return frame + b"\xaa" * 9
+
+
+def _with_length(frame: bytes, length: int) -> bytes:
+    packet = bytearray(frame[14 : 14 + length])
+    header_len = (packet[0] & 15) * 4
+    packet[2:4] = length.to_bytes(2, "big")
+    packet[10:12] = bytes(2)
+    packet[10:12] = checksum(bytes(packet[:header_len])).to_bytes(2, "big")
+    return frame[:14] + bytes(packet)
+
+
+DAMAGES = (cut_short, wrong_checksum, without_checksum, with_options, padded)
 
 
 class Drawn:
@@ -45,6 +89,7 @@ class Drawn:
         self.services: list[dict[str, Any]] = []
         self.steps: list[Step] = []
         self.open: list[dict[str, Any]] = []
+        self._heavy = self._limited = False
         self.case: dict[str, Any] = {
             "name": f"seed {seed}",
             "steps": self.steps,
@@ -56,15 +101,15 @@ class Drawn:
         """Return the case."""
         dice = self.dice
         self._settings()
-        for number in range(dice.choice((1, 1, 2, 3))):
+        for number in range(dice.choice((1, 1, 2, 3, 6))):
             self._service(number)
         self.case["ipvs"] = "".join(self._service_text(service) for service in self.services)
-        self._rules()
+        draw_rules(dice, self.case, self.services)
         for _ in range(dice.randrange(12, 26)):
             dice.choices(
                 (self._begin, self._go_on, self._again, self._change, self._local, self._error,
-                 self._stray),
-                (40, 30, 8, 9, 5, 4, 2),
+                 self._stray, self._other, self._turn),
+                (40, 30, 8, 9, 5, 5, 2, 2, 1),
             )[0]()  # fmt: skip
         if dice.random() < 0.02:
             self.steps.append({"wait": 1.3})
@@ -77,14 +122,16 @@ class Drawn:
         sysctl = self.case["sysctl"] = {}
         vs = "net.ipv4.vs."
         sysctl[vs + "conntrack"] = int(self._chance(0.6))
-        sysctl[vs + "conn_reuse_mode"] = self.dice.choice((0, 1, 1, 2))
+        sysctl[vs + "conn_reuse_mode"] = self.dice.choice((0, 1, 1, 2, 3))
         for name, probability in (
             ("expire_nodest_conn", 0.4), ("expire_quiescent_template", 0.4),
             ("sloppy_tcp", 0.2), ("nat_icmp_send", 0.2), ("schedule_icmp", 0.2),
-            ("cache_bypass", 0.05),
+            ("cache_bypass", 0.05), ("sloppy_sctp", 0.1), ("ignore_tunneled", 0.1),
+            ("backup_only", 0.02),
         ):  # fmt: skip
             sysctl[vs + name] = int(self._chance(probability))
         sysctl[vs + "snat_reroute"] = int(self._chance(0.8))
+        sysctl[vs + "pmtu_disc"] = int(self._chance(0.85))
         sysctl[vs + "secure_tcp"] = 3 if self._chance(0.1) else 0
         if self._chance(0.3):
             self.case["timeouts"] = [self.dice.randrange(60, 2000) for _ in range(3)]
@@ -97,21 +144,24 @@ class Drawn:
         service: dict[str, Any] = {
             "protocol": protocol,
             "address": address,
-            "port": dice.choice((80, 443, 53, 21, 8080)),
+            "port": dice.choice((80, 443, 53, 21, 8080, 500)),
             "mark": 0,
+            "marked": f"-p {protocol} ",
             "scheduler": dice.choice(SCHEDULERS),
             "options": "",
             "servers": [],
         }
         if any((s["protocol"], s["address"]) == (protocol, address) for s in self.services):
             service["port"] = 1000 + number
-        if persistent and self._chance(0.2) and address != "192.168.50.1":
+        elif persistent and self._chance(0.2) and address != "192.168.50.1":
             service["port"] = 0
         if self._chance(0.12):
             service["mark"] = 7 + number
+            if self._chance(0.5):  # all that the address is asked belongs together
+                service["marked"] = ""
         if persistent:
             mask = dice.choice(("", " -M 255.255.255.0", " -M 255.255.255.252"))
-            service["options"] += f" -p {dice.choice((60, 300, 10800))}{mask}"
+            service["options"] += f" -p {dice.choice((60, 300, 360, 10800))}{mask}"
         if protocol == "udp" and self._chance(0.2):
             service["options"] += " -o"
         if service["scheduler"] in {"sh", "mh"} and self._chance(0.6):
@@ -119,7 +169,9 @@ class Drawn:
             flags = [f"{name}-fallback"] * self._chance(0.6) + [f"{name}-port"] * self._chance(0.6)
             if flags:
                 service["options"] += f" -b {','.join(flags)}"
-        for _ in range(dice.choice((0, 1, 2, 2, 3, 3, 4, 5))):
+        self._heavy = self._chance(0.1)
+        self._limited = self._chance(0.15)
+        for _ in range(dice.choice((0, 1, 2, 2, 3, 3, 4, 5, 8))):
             self._server(service)
         self.services.append(service)
 
@@ -147,7 +199,9 @@ class Drawn:
             "weight": dice.choice((1, 1, 1, 2, 3, 4, 5, 10, 0, 100)),
             "limits": "",
         }
-        if self._chance(0.15):
+        if self._heavy:
+            server["weight"] = dice.choice((0, 1, 60, 100, 1000, 1500, 65535))
+        if self._chance(0.8 if self._limited else 0.1):
             upper = dice.randrange(1, 5)
             server["limits"] = f" -x {upper}" + (
                 f" -y {dice.randrange(1, upper + 1)}" if self._chance(0.5) else ""
@@ -171,76 +225,12 @@ class Drawn:
         text = f"-A {self._name(service)} -s {service['scheduler']}{service['options']}\n"
         return text + "".join(self._server_text("a", service, s) for s in service["servers"])
 
-    def _rules(self) -> None:
-        """Draw what a node's rules do around IPVS."""
-        dice = self.dice
-        mangle = [
-            f"-A PREROUTING -d {s['address']}/32 -p {s['protocol']} -j MARK --set-mark {s['mark']}"
-            for s in self.services if s["mark"]
-        ]  # fmt: skip
-        mangle += [rule.replace("PREROUTING", "OUTPUT") for rule in mangle]
-        kind = dice.choice(("none", "masquerade", "kube", "state", "ipvs", "notrack"))
-        nat: list[str] = []
-        rules: list[str] = []
-        raw: list[str] = []
-        if kind == "masquerade":
-            nat.append("-A POSTROUTING -d 10.244.0.0/24 -j MASQUERADE")
-        elif kind == "kube":
-            nat += [
-                ":KUBE-SERVICES - [0:0]", ":KUBE-MARK-MASQ - [0:0]", ":KUBE-POSTROUTING - [0:0]",
-                "-A PREROUTING -j KUBE-SERVICES", "-A OUTPUT -j KUBE-SERVICES",
-                "-A POSTROUTING -j KUBE-POSTROUTING",
-                "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000",
-                f"-A KUBE-SERVICES ! -s 10.244.0.0/24 -d 10.96.0.0/{dice.choice((24, 28))} "
-                "-j KUBE-MARK-MASQ",
-                "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j ACCEPT",
-                "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN",
-                "-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0",
-                "-A KUBE-POSTROUTING -j MASQUERADE",
-            ]  # fmt: skip
-        elif kind == "state":
-            rules += [
-                "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-                "-A FORWARD -m conntrack --ctstate INVALID",
-                "-A OUTPUT -m conntrack --ctstate NEW", "-A INPUT -m conntrack --ctstate NEW",
-            ]  # fmt: skip
-        elif kind == "ipvs":
-            nat += [
-                "-A POSTROUTING -m ipvs --vaddr 10.96.0.0/28 --vdir ORIGINAL -j MASQUERADE",
-                "-A POSTROUTING -m ipvs --ipvs",
-            ]
-            rules += [
-                f"-A FORWARD -m ipvs {test}"
-                for test in ("--ipvs", "! --ipvs", "--vproto tcp", "--vmethod MASQ",
-                             "! --vport 80 --vdir REPLY")
-            ]  # fmt: skip
-            rules += [
-                f"-A OUTPUT -m ipvs {test}"
-                for test in ("--ipvs", "! --ipvs", "--vproto tcp", "! --vmethod MASQ",
-                             "--vport 80 --vdir ORIGINAL", "--vportctl 21")
-            ]  # fmt: skip
-        elif kind == "notrack":
-            raw.append("-A PREROUTING -d 10.96.0.10/32 -j CT --notrack")
-            nat.append("-A POSTROUTING -j MASQUERADE")
-        if self._chance(0.3):
-            self.case["trace"] = True
-            raw += ["-A PREROUTING -j TRACE", "-A OUTPUT -j TRACE"]
-        tables = {
-            "raw": (raw, "PREROUTING OUTPUT"),
-            "mangle": (mangle, "PREROUTING INPUT FORWARD OUTPUT POSTROUTING"),
-            "nat": (nat, "PREROUTING INPUT OUTPUT POSTROUTING"),
-            "filter": (rules, "INPUT FORWARD OUTPUT"),
-        }
-        text = ""
-        for table, (lines, chains) in tables.items():
-            text += f"*{table}\n" + "".join(f":{c} ACCEPT [0:0]\n" for c in chains.split())
-            text += "".join(f"{line}\n" for line in lines) + "COMMIT\n"
-        self.case["iptables"] = text
-
     # Traffic.
 
     def _target(self, service: dict[str, Any]) -> tuple[str, int]:
-        port = service["port"] or self.dice.choice((1234, 5555, 80))
+        port = service["port"]
+        if not port or (service["mark"] and self._chance(0.4)):
+            port = self.dice.choice((1234, 5555, 80))
         if service["port"] == 21 and self._chance(0.3):
             port = self.dice.choice((20, 3333))
         elif self._chance(0.03):
@@ -252,6 +242,10 @@ class Drawn:
         if self._chance(0.15):
             address = self.dice.choice(PODS[:3])
             return address, f"pod{address[-1]}"
+        if self._chance(0.06):
+            return self.dice.choice(NEAR[-2:]), "lan"
+        if self._chance(0.1):
+            return f"198.51.100.{self.dice.randrange(1, 5)}", "client"
         return f"192.168.50.{self.dice.randrange(2, 12)}", "client"
 
     def _send(self, connection: dict[str, Any], **more: Any) -> int:
@@ -265,33 +259,44 @@ class Drawn:
                 if more["flags"] & bit
             ) or "none"  # fmt: skip
             data = f" payload={more['data']}" if more.get("data") else ""
-            text = f"tcp {ends} {letters} seq={more['seq']} ack={more['ack']} {ttl}{tos}{data}"
+            text = f"tcp {ends} {letters} seq={more['seq']} ack={more['ack']} {ttl}{tos}"
+            if data and self._chance(0.1):
+                return self._send_fragments(connection, text)
+            text += data
         elif connection["protocol"] == "udp":
             df = self.dice.choice(("", "", "df=0 "))
-            size = self.dice.choice((1452, 1460, 1472)) if self._chance(0.08) else 0
+            size = self.dice.choice((1100, 1452, 1460, 1472)) if self._chance(0.08) else 0
             text = f"udp {ends} {ttl}{tos}{df}payload={'q' * (size or self.dice.randrange(1, 30))}"
             if self._chance(0.06):
-                return self._send_fragments(connection, ends)
+                return self._send_fragments(connection, f"udp {ends} {ttl}{tos}")
         else:
             return self._send_sctp(connection, more.get("chunk", 1))
-        self.steps.append(frame_at(connection["at"], text))
+        step = frame_at(connection["at"], text)
+        if self._chance(0.02):
+            step["hex"] = self.dice.choice(DAMAGES)(bytes.fromhex(step["hex"])).hex()
+        self.steps.append(step)
         return len(self.steps) - 1
 
-    def _send_fragments(self, connection: dict[str, Any], ends: str) -> int:
-        """Send a datagram in two parts, in order."""
-        size = self.dice.choice((64, 1472, 1600, 2800))
-        whole = parse_packet(
-            f"udp {ends} df=0 id={self.dice.randrange(1 << 16)} payload={'f' * size}"
-        )
-        body = whole.network[20:]
-        cut = min(1480, len(body) // 2 // 8 * 8)
-        parts = [
-            fragment_of(whole.network, part, offset, more=not offset)
-            for offset, part in ((0, body[:cut]), (cut, body[cut:]))
-        ]
-        head = frame_at(connection["at"], "udp 1.1.1.1:1 > 1.1.1.1:1")["hex"][:28]
-        for part in parts:
-            self.steps.append({"at": connection["at"], "hex": head + part.hex()})
+    def _send_fragments(self, connection: dict[str, Any], text: str) -> int:
+        """Send a packet in parts, most often in order."""
+        dice = self.dice
+        df = self._chance(0.2)
+        size = dice.choice((16, 64, 200, 1000, 1472, 1600, 2800, 4400))
+        text += f" df={int(df)} id={dice.randrange(1, 1 << 16)} payload={'f' * size}"
+        packet = parse_packet(text).network
+        octets = len(packet) - 20
+        # A drawn port is only seen beside the checksum that it changes.
+        least = 24 if connection["protocol"] == "tcp" else 8
+        if self._chance(0.5):
+            cuts = set(range(0, octets, dice.choice((8, 24, 176, 512, 1376, 1480))))
+            cuts = set(sorted(cuts)[:12])
+        else:
+            cuts = {dice.randrange(octets // 8 + 1) * 8 for _ in range(dice.randrange(1, 4))}
+        cuts = {cut for cut in cuts if cut >= least}
+        steps = fragments(connection["at"], packet, cuts, df=df)
+        if self._chance(0.3):
+            dice.shuffle(steps)
+        self.steps += steps
         return len(self.steps) - 1
 
     def _send_sctp(self, connection: dict[str, Any], chunk: int) -> int:
@@ -307,8 +312,11 @@ class Drawn:
         service = self.dice.choice(self.services)
         address, at = self._client()
         to, port = self._target(service)
+        protocol = service["protocol"]
+        if service["mark"] and not service["marked"]:
+            protocol = self.dice.choice(("tcp", "udp"))
         connection = {
-            "protocol": service["protocol"], "client": address, "at": at,
+            "protocol": protocol, "client": address, "at": at,
             "sport": self.dice.choice((20, 40000 + self.dice.randrange(2000)))
             if self._chance(0.03) else 40000 + self.dice.randrange(2000),
             "to": to, "dport": port, "seq": 1001, "ack": 0, "service": service,
@@ -346,6 +354,8 @@ class Drawn:
         if connection["protocol"] == "sctp":
             chunk = self.dice.choice((1, 10, 11, 0, 3, 7, 8, 14, 6))
             connection["step"] = self._send(connection, chunk=chunk)
+            if chunk == 1:  # an INIT may end a connection that is closed
+                self.steps[-1]["settle"] = SETTLE_S
             return
         if self._chance(0.4):
             self._answer(connection, self.dice.choice((SYN | ACK, ACK, FIN | ACK, RST | ACK, ACK)))
@@ -376,9 +386,14 @@ class Drawn:
         source = self.dice.choice(("192.168.50.1", "10.244.0.1", to))
         ends = f"{source}:{50000 + self.dice.randrange(500)} > {to}:{port}"
         kind = {"tcp": f"tcp {ends} S seq=1000", "udp": f"udp {ends} payload=x"}
-        if service["protocol"] in kind:
-            packet = parse_packet(kind[service["protocol"]]).network
-            self.steps.append({"local": packet.hex()})
+        if service["protocol"] not in kind:
+            return
+        packet = parse_packet(kind[service["protocol"]]).network
+        self.steps.append({"local": packet.hex()})
+        if self._chance(0.5):
+            sent = {"protocol": service["protocol"], "step": len(self.steps) - 1, "seq": 1001,
+                    "ack": 0}  # fmt: skip
+            self._answer(sent, SYN | ACK)
 
     def _error(self) -> None:
         """Let the other end, or a router, complain."""
@@ -388,11 +403,17 @@ class Drawn:
         number = connection["step"]
         if "answered" in connection and self._chance(0.5):
             number = connection["answered"]
-        kind, code = self.dice.choice(((3, 3), (3, 1), (11, 0), (3, 4), (4, 0), (12, 0)))
+        kind, code = self.dice.choice(
+            ((3, 3), (3, 1), (11, 0), (3, 4), (4, 0), (12, 0), (3, 13), (11, 1), (5, 1))
+        )
         step = {"error": number, "type": kind, "code": code,
-                "quote": self.dice.choice((28, 40, 60))}  # fmt: skip
+                "quote": self.dice.choice((20, 24, 28, 28, 40, 40, 60, 100))}  # fmt: skip
         if code == 4:
-            step["info"] = 1400
+            step["info"] = self.dice.choice((1400, 1000, 576, 0, 1480))
+        if self._chance(0.3):
+            step["src"] = self.dice.choice(("172.16.0.9", "192.168.50.254", "203.0.113.77"))
+        if self._chance(0.06):
+            step["broken"] = 1
         self.steps.append(step)
 
     def _stray(self) -> None:
@@ -402,12 +423,54 @@ class Drawn:
         text = self.dice.choice((f"tcp {ends} SA", f"udp {ends}", f"tcp {ends} R"))
         self.steps.append(frame_at(f"pod{source[-1]}", text))
 
+    def _other(self) -> None:
+        """Send what IPVS does not balance, or only beside something else."""
+        service = self.dice.choice(self.services)
+        address, at = self._client()
+        to = service["address"]
+        kind = self.dice.choice(("ping", "ping", "esp", "ah", "gre", "timestamp"))
+        if kind == "ping":
+            self.steps.append(frame_at(at, f"icmp {address} > {to} echo id=5 seq=1"))
+            return
+        number, body = {
+            "esp": (50, bytes(16)), "ah": (51, bytes(24)), "gre": (47, bytes(12)),
+            "timestamp": (1, b"\x0d\x00" + checksum(b"\x0d\x00" + bytes(18)).to_bytes(2, "big")
+                          + bytes(16)),
+        }[kind]  # fmt: skip
+        head = frame_at(at, "udp 1.1.1.1:1 > 1.1.1.1:1")["hex"][:28]
+        src, dst = (bytes(map(int, end.split("."))) for end in (address, to))
+        self.steps.append({"at": at, "hex": head + ip_packet(src, dst, number, body).hex()})
+
     # Changes.
+
+    def _turn(self) -> None:
+        """Turn a knob of /proc/sys/net/ipv4/vs."""
+        name, values = self.dice.choice((
+            ("conntrack", (0, 1)), ("conn_reuse_mode", (0, 1, 2)), ("expire_nodest_conn", (0, 1)),
+            ("expire_quiescent_template", (0, 1)), ("sloppy_tcp", (0, 1)),
+            ("snat_reroute", (0, 1)), ("nat_icmp_send", (0, 1)), ("schedule_icmp", (0, 1)),
+            ("secure_tcp", (0, 3)), ("cache_bypass", (0, 1)), ("pmtu_disc", (0, 1)),
+        ))  # fmt: skip
+        value = self.dice.choice(values)
+        self.steps.append({"sysctl": {f"net.ipv4.vs.{name}": value}})
 
     def _change(self) -> None:
         """Change a service or a server while connections live."""
         service = self.dice.choice(self.services)
-        change = self.dice.choice(("weight", "weight", "add", "delete", "back", "edit", "limits"))
+        change = self.dice.choice(
+            (
+                "weight",
+                "weight",
+                "add",
+                "delete",
+                "back",
+                "edit",
+                "limits",
+                "method",
+                "renew",
+                "zero",
+            )
+        )
         text = ""
         servers = service["servers"]
         if change in {"weight", "limits"} and servers:
@@ -432,19 +495,48 @@ class Drawn:
                 servers.append(server)
                 text = self._server_text("a", service, server)
         elif change == "edit":
-            service["scheduler"] = self.dice.choice(SCHEDULERS)
+            if self._chance(0.7):
+                service["scheduler"] = self.dice.choice(SCHEDULERS)
             options = service["options"].partition(" -b ")[0]
+            if self._chance(0.3) and service["port"]:
+                options = self.dice.choice(("", " -p 90", " -p 360 -M 255.255.255.0"))
             service["options"] = options
             text = f"-E {self._name(service)} -s {service['scheduler']}{options}\n"
+        elif change == "method" and servers and not service["mark"] and service["port"]:
+            server = self.dice.choice(servers)
+            if server["port"] == service["port"]:
+                server["method"] = self.dice.choice("mgi")
+                server["tunnel"] = ""
+                text = self._server_text("e", service, server)
+        elif change == "renew":
+            self.steps.append({"ipvs": f"-D {self._name(service)}\n", "settle": SETTLE_S})
+            if self._chance(0.3):
+                self._begin()
+            text = self._service_text(service)
         if text:
             self.steps.append({"ipvs": text, "settle": SETTLE_S})
 
 
-def fragment_of(packet: bytes, part: bytes, offset: int, *, more: bool) -> bytes:
+def fragments(at: str, packet: bytes, cuts: set[int], *, df: bool = False) -> list[Step]:
+    """Return steps in which a packet enters in parts, cut at offsets of its payload."""
+    body = packet[20:]
+    places = {cut for cut in cuts if 0 < cut < len(body)}
+    places |= set(range(1480, len(body), 1480))
+    edges = [0, *sorted(places), len(body)]
+    head = frame_at(at, "udp 1.1.1.1:1 > 1.1.1.1:1")["hex"][:28]
+    parts = [
+        fragment_of(packet, body[start:end], start, more=end < len(body), df=df)
+        for start, end in pairwise(edges)
+    ]
+    return [{"at": at, "hex": head + part.hex()} for part in parts]
+
+
+def fragment_of(packet: bytes, part: bytes, offset: int, *, more: bool, df: bool) -> bytes:
     """Return a fragment of a packet."""
     header = bytearray(packet[:20])
     header[2:4] = (20 + len(part)).to_bytes(2, "big")
-    header[6:8] = (offset // 8 | (0x2000 if more else 0)).to_bytes(2, "big")
+    word = offset // 8 | (0x2000 if more else 0) | (0x4000 if df else 0)
+    header[6:8] = word.to_bytes(2, "big")
     header[10:12] = bytes(2)
     header[10:12] = checksum(bytes(header)).to_bytes(2, "big")
     return bytes(header) + part

@@ -143,6 +143,7 @@ def world(case: JsonObject) -> NodeSpec:
             sysctls=sysctls,
             rules4=TextFile(name="rules", text=iptables) if iptables else None,
             ipvs=TextFile(name="ipvs", text=str(case.get("ipvs") or "")),
+            ipset=TextFile(name="ipset", text=case["ipset"]) if "ipset" in case else None,
             sockets=[],
         )
     )  # fmt: skip
@@ -254,7 +255,7 @@ def _result(case: JsonObject, said: JsonObject) -> Result:
             result.frames[FAR[frame["at"]]].append(one)
         if case.get("trace"):
             result.log += [
-                _OUTER_MAC.sub(r"\1", line)
+                _GRE_MAC.sub(r"\1", _OUTER_MAC.sub(r"\1", line))
                 for line in seen["log"]
                 if not line.startswith(("IPVS:", "net_ratelimit:"))
             ]
@@ -266,7 +267,8 @@ def _result(case: JsonObject, said: JsonObject) -> Result:
 
 
 _OUTER_MAC = re.compile(r"( MAC=(?:[0-9a-f]{2}:){4})[0-9a-f]{2}:[0-9a-f]{2}:(?=.* PROTO=4 )")
-"""Of a tunnel's packet it shows the outer checksum, which covers a random identification."""
+_GRE_MAC = re.compile(r"( MAC=)[0-9a-f]{2}:[0-9a-f]{2}:(?=.* PROTO=47 )")
+"""Of a tunnel's packet they show the outer checksum, which covers a random identification."""
 
 
 def _apart(kernel: list[str], netemu: list[str]) -> str:

@@ -15,7 +15,7 @@ functions, and they stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -55,7 +55,7 @@ from netemu.netfilter.conntrack.seqadj import nf_ct_seq_adjust
 from netemu.netfilter.conntrack.table import Conntrack, acct_update
 from netemu.netfilter.conntrack.tuple import Tuple, get_l4proto, get_tuple, invert_tuple
 from netemu.netfilter.conntrack.zones import nf_ct_zone_tmpl
-from netemu.netfilter.hook import Family, Hook, HookState, Priority, Verdict
+from netemu.netfilter.hook import Family, Hook, HookFunction, HookState, Priority, Verdict
 from netemu.skb import Skb
 from netemu.wire.ipv4 import (
     IPPROTO_DCCP,
@@ -367,55 +367,83 @@ def nf_ct_set_closing(net: Net, skb: Skb) -> None:
         tcp.nf_conntrack_tcp_set_closing(net, connection)
 
 
-class ConntrackHooks:
-    """Whether a namespace tracks connections."""
+class UsedHooks:
+    """Functions that stand at hooks of a namespace while anybody wants them."""
 
-    __slots__ = ("net", "users")
+    __slots__ = ("_net", "_placed", "users")
 
     def __init__(self, net: Net) -> None:
-        """Start untracked; found by `net.generic(ConntrackHooks)`."""
-        self.net = net
+        """Start with nobody who wants them."""
+        self._net = net
+        self._placed: list[tuple[Hook, HookFunction]] = []
         self.users = 0
 
+    def get(self, places: Sequence[tuple[Hook, int, HookFunction]]) -> bool:
+        """Count a user; put the functions in their places for the first one (True)."""
+        self.users += 1
+        if self.users > 1:
+            return False
+        for hook, priority, function in places:
+            self._net.hooks.register(Family.IPV4, hook, priority, function)
+            self._placed.append((hook, function))
+        return True
 
-class DefragHooks:
-    """Whether a namespace puts fragments together before its tables see them."""
+    def put(self) -> bool:
+        """Let a user go; the functions go with the last one (True)."""
+        self.users -= 1
+        if self.users:
+            return False
+        for hook, function in self._placed:
+            self._net.hooks.unregister(Family.IPV4, hook, function)
+        self._placed.clear()
+        return True
 
-    __slots__ = ("enabled",)
 
-    def __init__(self, net: Net) -> None:
-        """Start without; found by `net.generic(DefragHooks)`."""
-        self.enabled = False
+class ConntrackHooks(UsedHooks):
+    """What tracks connections; found by `net.generic(ConntrackHooks)`."""
+
+    __slots__ = ()
+
+
+class DefragHooks(UsedHooks):
+    """What puts fragments together before the tables see them."""
+
+    __slots__ = ()
 
 
 def nf_defrag_ipv4_enable(net: Net) -> None:
     """Put fragments together from now on."""
-    hooks = net.generic(DefragHooks)
-    if hooks.enabled:
-        return
-    hooks.enabled = True
     defrag = partial(ipv4_conntrack_defrag, net)
-    net.hooks.register(Family.IPV4, Hook.PREROUTING, Priority.CONNTRACK_DEFRAG, defrag)
-    net.hooks.register(Family.IPV4, Hook.OUTPUT, Priority.CONNTRACK_DEFRAG, defrag)
+    net.generic(DefragHooks).get(
+        [
+            (Hook.PREROUTING, Priority.CONNTRACK_DEFRAG, defrag),
+            (Hook.OUTPUT, Priority.CONNTRACK_DEFRAG, defrag),
+        ]
+    )
 
 
 def nf_ct_netns_get(net: Net) -> None:
     """Track connections from now on."""
-    hooks = net.generic(ConntrackHooks)
-    hooks.users += 1
-    if hooks.users > 1:
+    confirm = partial(nf_confirm, net)
+    if not net.generic(ConntrackHooks).get(
+        [
+            (Hook.PREROUTING, Priority.CONNTRACK, partial(nf_conntrack_in, net)),
+            (Hook.OUTPUT, Priority.CONNTRACK, partial(ipv4_conntrack_local, net)),
+            (Hook.POSTROUTING, Priority.LAST, confirm),
+            (Hook.INPUT, Priority.LAST, confirm),
+        ]
+    ):
         return
     net.nf_ct_attach = partial(nf_conntrack_attach, net)
     net.nf_ct_set_closing = partial(nf_ct_set_closing, net)
     net.nf_ct_confirm = partial(nf_conntrack_confirm, net)
     nf_defrag_ipv4_enable(net)
-    track = partial(nf_conntrack_in, net)
-    confirm = partial(nf_confirm, net)
-    register = partial(net.hooks.register, Family.IPV4)
-    register(Hook.PREROUTING, Priority.CONNTRACK, track)
-    register(Hook.OUTPUT, Priority.CONNTRACK, partial(ipv4_conntrack_local, net))
-    register(Hook.POSTROUTING, Priority.LAST, confirm)
-    register(Hook.INPUT, Priority.LAST, confirm)
+
+
+def nf_ct_netns_put(net: Net) -> None:
+    """Track no more once nobody wants it."""
+    if net.generic(ConntrackHooks).put():
+        net.generic(DefragHooks).put()
 
 
 def ipv4_conntrack_local(net: Net, skb: Skb, state: HookState) -> Verdict:

@@ -18,7 +18,5 @@ All figures are those of Linux 6.1 (asked of 6.1.176), in every kernel profile.
 Connections expire at their very jiffy. The kernel's timers fire up to an eighth of a long timeout
 late, by an amount that hangs on how long the machine has been running.
 
-Differs from Linux: a datagram that was put together from fragments for the node itself and goes on
-to a real server is cut anew by the MTU, where the kernel keeps the sizes of fragments that it did
-not merge; and FTP's payload stays as it is, as on a kernel without ip_vs_ftp.
+Differs from Linux: FTP's payload stays as it is, as on a kernel without ip_vs_ftp.
 """

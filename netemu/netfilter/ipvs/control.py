@@ -15,7 +15,7 @@ from netemu.errors import RulesetError
 from netemu.ip.fib import inet_addr_type
 from netemu.ip.fib_table import RouteType
 from netemu.net import Net
-from netemu.netfilter.conntrack.core import nf_ct_netns_get
+from netemu.netfilter.conntrack.core import nf_ct_netns_get, nf_ct_netns_put
 from netemu.netfilter.hook import Family, Hook, Priority
 from netemu.netfilter.ipvs.connection import (
     IP_VS_CONN_F_INACTIVE,
@@ -81,6 +81,9 @@ def ip_vs_edit_service(net: Net, service: VirtualServer, spec: VirtualServerSpec
 def ip_vs_del_service(net: Net, service: VirtualServer) -> None:
     """Remove a virtual server; its real ones go to the trash."""
     ipvs = net.generic(Ipvs)
+    if service.conntrack:
+        service.conntrack = False
+        nf_ct_netns_put(net)
     ipvs.unhash_service(service)
     _unbind_scheduler(net, service)
     for server in list(service.destinations):
@@ -208,8 +211,9 @@ def _update_dest(
     server.tunnel = spec.tunnel
     if spec.forward != IP_VS_CONN_F_MASQ:
         server.conn_flags |= IP_VS_CONN_F_NOOUTPUT
-    elif service.port == FTPPORT:
+    elif service.port == FTPPORT and not service.conntrack:
         # Rewriting the FTP dialogue needs conntrack (ip_vs_register_conntrack).
+        service.conntrack = True
         nf_ct_netns_get(net)
     ipvs.hash_real(server)
     server.service = service

@@ -1,6 +1,8 @@
 """IPVS at the hooks: requests to virtual servers, answers of real ones.
 
 Kernel: net/netfilter/ipvs/ip_vs_core.c (ip_vs_in_hook, ip_vs_out_hook, ip_vs_forward_icmp).
+
+net.ipv4.vs.backup_only does nothing here: it counts on a node that runs the backup's daemon.
 """
 
 from __future__ import annotations
@@ -40,8 +42,6 @@ def ip_vs_in_hook(net: Net, skb: Skb, state: HookState) -> Verdict:
     if skb.ipvs_property or skb.dst is None or not ipvs.in_use:
         return Verdict.ACCEPT
     if skb.pkt_type != PacketType.HOST and state.hook != Hook.OUTPUT:
-        return Verdict.ACCEPT
-    if net.sysctl.get("net.ipv4.vs.backup_only"):
         return Verdict.ACCEPT
     number = skb.data[9]
     if number == IPPROTO_ICMP:
@@ -207,7 +207,7 @@ def _handle_response(
 def ip_vs_forward_icmp(net: Net, skb: Skb, state: HookState) -> Verdict:
     """Take errors that are forwarded: those about connections of marked packets come so."""
     ipvs = net.generic(Ipvs)
-    if not ipvs.in_use or net.sysctl.get("net.ipv4.vs.backup_only"):
+    if not ipvs.in_use:
         return Verdict.ACCEPT
     if skb.data[9] != IPPROTO_ICMP:
         return Verdict.ACCEPT

@@ -46,7 +46,7 @@ def encapsulate(
     """
     inner = IPv4(skb.data)
     inner.update_check()
-    tos, ttl = inner.tos, inner.ttl
+    tos, ttl, inner_len = inner.tos, inner.ttl, inner.header_len
     ecn = tos & ECN_MASK
     dsfield = (tos & ~ECN_MASK) | (ECN_ECT_0 if ecn == ECN_CE else ecn)
     df = inner.frag_off & IP_DF if keep_df else 0
@@ -61,6 +61,9 @@ def encapsulate(
     header.src, header.dst = source, connection.daddr
     skb.options = None
     skb.ip_summed = Checksum.NONE
+    if skb.frag_list is not None:
+        # The first part carries the inner header now.
+        skb.frag_list = [skb.frag_list[0] + inner_len + len(middle), *skb.frag_list[1:]]
     return IP_HEADER_LEN + len(middle)
 
 

@@ -165,6 +165,7 @@ def rewrite(skb: Skb, offset: int, change: Rewrite) -> bool:
     data = skb.data
     if len(data) < offset + HEADER_LEN:
         return False
+    skb.ensure_writable(offset + HEADER_LEN)
     at = offset + change.port_offset
     if get16(data, at) == change.after[1] and skb.ip_summed != Checksum.PARTIAL:
         return True

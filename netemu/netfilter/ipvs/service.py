@@ -186,6 +186,7 @@ class VirtualServer:
     __slots__ = (
         "address",
         "bucket",
+        "conntrack",
         "destinations",
         "engine",
         "flags",
@@ -219,6 +220,8 @@ class VirtualServer:
         """Newest first."""
         self.bucket = 0
         """Its place in the service table, for traces."""
+        self.conntrack = False
+        """It keeps conntrack on (conntrack_afmask)."""
         self.stats = IpvsStats()
 
     @property

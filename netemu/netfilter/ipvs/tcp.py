@@ -164,6 +164,7 @@ def rewrite(skb: Skb, offset: int, change: Rewrite) -> bool:
     """Change one port (tcp_dnat_handler, tcp_snat_handler)."""
     if len(skb.data) < offset + MIN_HEADER_LEN:
         return False
+    skb.ensure_writable(offset + MIN_HEADER_LEN)
     set16(skb.data, offset + change.port_offset, change.after[1])
     update_checksum(skb, offset + CHECK, change)
     return True

@@ -127,8 +127,10 @@ def _checksummed(
     data = skb.data
     if len(data) < offset + 8:
         return False
+    whole = len(data) >= offset + header_len
+    skb.ensure_writable(offset + (header_len if whole else 8))
     ports = _replace_port(data, offset, target, manip)
-    if len(data) >= offset + header_len:
+    if whole:
         _csum_update(skb, ip_offset, offset + check_at, target, manip, ports)
     return True
 
@@ -167,6 +169,7 @@ def _sctp_manip_pkt(skb: Skb, offset: int, target: Tuple, manip: Manip) -> bool:
     data = skb.data
     if len(data) < offset + 8:
         return False
+    skb.ensure_writable(offset + (12 if len(data) >= offset + 12 else 8))
     _replace_port(data, offset, target, manip)
     if len(data) >= offset + 12 and skb.ip_summed != Checksum.PARTIAL:
         data[offset + 8 : offset + 12] = bytes(4)

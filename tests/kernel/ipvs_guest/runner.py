@@ -175,7 +175,8 @@ def respond(seen, step):
     if "error" in step:
         body = struct.pack("!BBHI", step["type"], step["code"], 0, step.get("info", 0))
         body += packet[: step.get("quote", 28)]
-        body = body[:2] + struct.pack("!H", checksum(body)) + body[4:]
+        check = checksum(body) ^ step.get("broken", 0)
+        body = body[:2] + struct.pack("!H", check) + body[4:]
         src = socket.inet_aton(step["src"]) if "src" in step else packet[16:20]
         return frame["at"], mac + ip_packet(src, packet[12:16], 1, body)
     if packet[9] == 4:
@@ -302,6 +303,7 @@ class Home:
 HOME = Home()
 DEFAULTS = {}
 LAST = {"timeouts": None, "ipset": None}
+NO_RULES = "".join(f"*{table}\nCOMMIT\n" for table in ("raw", "mangle", "nat", "filter"))
 
 
 def reset(case, fence):
@@ -318,17 +320,19 @@ def reset(case, fence):
         time.sleep(0.005)
     if len(lines_of("ip_vs_conn")) > 1 or case.get("stats"):
         rebuild(fence)
-    set_sysctl({**DEFAULTS, **case.get("sysctl", {})})
+    # Path MTUs that a case's errors taught are forgotten.
+    set_sysctl({**DEFAULTS, **case.get("sysctl", {}), "net.ipv4.route.flush": 1})
     timeouts = case.get("timeouts", (900, 120, 300))
     if timeouts != LAST["timeouts"]:
         LAST["timeouts"] = timeouts
         sh(["ipvsadm", "--set", *map(str, timeouts)])
-    sh(["iptables-legacy-restore", "-c"], case["iptables"])
     if LAST["ipset"]:
+        sh(["iptables-legacy-restore", "-c"], NO_RULES)
         sh(["ipset", "destroy"])
     LAST["ipset"] = case.get("ipset")
     if case.get("ipset"):
         sh(["ipset", "restore"], case["ipset"])
+    sh(["iptables-legacy-restore", "-c"], case["iptables"])
     if case.get("ipvs"):
         sh(["ipvsadm", "-R"], case["ipvs"])
     flush_conntrack()
