@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from netemu.cli.common import KERNELS, color_option, say_notes, wants_colour
+from netemu.cli.kube_edge import CERTAIN, Asked, Journey, journey
 from netemu.cli.kube_objects import ObjectSource, follow, object_source, watch_option
-from netemu.cli.kube_render import only_node
-from netemu.cli.kube_walk import Walk, WalkOptions, find_destination, find_sender, walk
+from netemu.cli.kube_walk import Walk
 from netemu.errors import UsageError
 from netemu.kube.proxy.render import MODES
 from netemu.kube.service_ports import IPV4
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 @click.option(
     "--to",
     "target",
-    metavar="SERVICE[:PORT]|IP:PORT[/PROTO]",
+    metavar="SERVICE[:PORT]|IP:PORT[/PROTO]|http://HOST/PATH",
     required=True,
-    help="Where it is sent.",
+    help="Where it is sent; a URL goes to the ingress controller.",
 )
 @click.option("--node", "node_name", metavar="NAME", help="The node [the sender's, the only one].")
 @click.option("--mode", "modes", metavar="MODE,...", help="iptables, ipvs, userspace.")
@@ -74,36 +74,33 @@ def command(
     if unknown:
         raise UsageError(f"--mode {unknown[0]}: there are {', '.join(MODES)}")
 
-    def walks() -> list[Walk]:
-        sender = find_sender(cluster, source, IPV4)
-        destination = find_destination(cluster, target, IPV4)
-        known = sender.node or cluster.node_of(sender.ip) or cluster.node_of(destination.ip)
-        options = WalkOptions(
+    def journeys() -> list[Journey]:
+        asked = Asked(
             cluster=cluster,
-            node=node_name or known or only_node(cluster),
-            sender=sender,
-            destination=destination,
+            source=source,
+            target=target,
+            node=node_name,
             version=version,
             octets=IPV4,
             seed=seed,
             kernel=kernel,
             with_outcomes=with_outcomes,
         )
-        return [walk(options, mode) for mode in wanted]
+        return [journey(asked, mode) for mode in wanted]
 
-    def text(found: list[Walk]) -> str:
+    def text(found: list[Journey]) -> str:
         if as_json:
             return json.dumps(_as_json(found), indent=1, ensure_ascii=False)
-        colour = wants_colour(color)
-        return "\n".join(_as_text(item, everything=everything, colour=colour) for item in found)
+        paint = Paint(on=wants_colour(color))
+        return "\n".join(_as_text(item, everything=everything, paint=paint) for item in found)
 
-    found = walks()
+    found = journeys()
     before = text(found)
     click.echo(before)
     if not as_json:
-        say_notes(list(dict.fromkeys(note for item in found for note in item.trace.notes)))
+        say_notes(list(dict.fromkeys(note for item in found for note in item.notes)))
     if watch:
-        _follow(objects, cluster, before, lambda: text(walks()))
+        _follow(objects, cluster, before, lambda: text(journeys()))
     return 0
 
 
@@ -125,9 +122,23 @@ def _follow(objects: ObjectSource, cluster: Cluster, text: str, trace: Callable[
     follow(objects, cluster, tell)
 
 
-def _as_json(found: list[Walk]) -> dict[str, object]:
-    objects = {item.mode: _walk_object(item) for item in found}
+def _as_json(found: list[Journey]) -> dict[str, object]:
+    objects = {item.mode: _journey_object(item) for item in found}
     return next(iter(objects.values())) if len(objects) == 1 else {"modes": objects}
+
+
+def _journey_object(item: Journey) -> dict[str, object]:
+    if item.walk is not None:
+        found = _walk_object(item.walk)
+    else:
+        found = {"verdict": item.verdict, "reason": item.reason, "mode": item.mode}
+        refused = {"dnat": None, "snat": None, "masquerade": False, "delivered_to": None}
+        outcome = {"probability": CERTAIN, "verdict": item.verdict, **refused}
+        found |= {"events": [], "packets_out": [], "rules_visited": 0, "outcomes": [outcome]}
+    found |= item.facts
+    if item.first is not None:
+        found["first"] = _journey_object(item.first)
+    return found
 
 
 def _walk_object(item: Walk) -> dict[str, object]:
@@ -138,11 +149,20 @@ def _walk_object(item: Walk) -> dict[str, object]:
     return found
 
 
-def _as_text(item: Walk, *, everything: bool, colour: bool) -> str:
-    paint = Paint(on=colour)
+def _as_text(item: Journey, *, everything: bool, paint: Paint) -> str:
+    parts = [f"{line}\n" for line in item.lead]
+    if item.first is not None:
+        parts.append("\n" + _as_text(item.first, everything=everything, paint=paint))
+        parts.append("\n" + paint("the controller's own connection", "stage") + "\n")
+    if item.walk is not None:
+        parts.append(_walk_text(item.walk, everything=everything, paint=paint))
+    return "".join(parts)
+
+
+def _walk_text(item: Walk, *, everything: bool, paint: Paint) -> str:
     parts = [
         paint(f"== {item.mode} mode, node {item.node}", "stage"),
-        render_text(item.trace, everything=everything, colour=colour),
+        render_text(item.trace, everything=everything, colour=paint.on),
     ]
     if item.second is not None:
         parts.append(paint("the proxy's own connection", "stage"))

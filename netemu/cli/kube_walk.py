@@ -228,7 +228,7 @@ def walk(options: WalkOptions, mode: str) -> Walk:
             shares = _proxied_outcomes(options, build, entry, proxy)
         else:
             shares = [share_of(item) for item in outcomes(branch_runner(build, entry))]
-        found.trace.outcomes = _merged(_renamed(made, share) for share in shares)
+        found.trace.outcomes = merged_shares(_renamed(made, share) for share in shares)
     passage.delivered_to = _delivered(made, passage.delivered_to)
     if found.second is not None:
         found.second.delivered_to = _delivered(made, found.second.delivered_to)
@@ -379,8 +379,8 @@ def _renamed(made: ClusterNode, share: OutcomeShare) -> OutcomeShare:
     return replace(share, delivered_to=_delivered(made, share.delivered_to))
 
 
-def _merged(shares: Iterable[OutcomeShare]) -> list[OutcomeShare]:
-    """Add up outcomes that became equal."""
+def merged_shares(shares: Iterable[OutcomeShare]) -> list[OutcomeShare]:
+    """Add up outcomes that became equal, the most probable first."""
     found: dict[OutcomeShare, Fraction] = {}
     for share in shares:
         key = replace(share, probability="", percent=0.0)

@@ -55,6 +55,13 @@ class KubeObject(ApiStruct):
         return f"{space}/{self.metadata.name}" if space else self.metadata.name
 
 
+class Condition(ApiStruct):
+    """A condition that an object reports."""
+
+    type: str
+    status: str
+
+
 # --- Node -----------------------------------------------------------------------------------------
 
 
@@ -77,6 +84,7 @@ class NodeStatus(ApiStruct):
     """What a node says of itself."""
 
     addresses: list[NodeAddress] | None = None
+    conditions: list[Condition] | None = None
 
 
 class Node(KubeObject):
@@ -123,13 +131,6 @@ class PodIP(ApiStruct):
     """One address of a pod."""
 
     ip: str
-
-
-class Condition(ApiStruct):
-    """A condition that an object reports."""
-
-    type: str
-    status: str
 
 
 class PodStatus(ApiStruct):
@@ -395,11 +396,18 @@ class IngressRule(ApiStruct):
     http: HTTPIngressRule | None = None
 
 
+class IngressTLS(ApiStruct):
+    """Hosts that have a certificate."""
+
+    hosts: list[str] | None = None
+
+
 class IngressSpec(ApiStruct):
     """Hosts and paths."""
 
     ingress_class_name: str | None = None
     default_backend: IngressBackend | None = None
+    tls: list[IngressTLS] | None = None
     rules: list[IngressRule] | None = None
 
 

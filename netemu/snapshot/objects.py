@@ -167,12 +167,22 @@ def _flattened(document: object, path: _Path) -> Iterator[tuple[_Path, object]]:
 def _convert(place: _Place, kind: str, item: dict[str, object]) -> KubeObject:
     try:
         found = msgspec.convert(item, KINDS[kind])
-    except msgspec.ValidationError as problem:
-        message, _, path = str(problem).partition(" - at ")
-        raise place.error(path.strip("`"), message[:1].lower() + message[1:]) from None
+    except msgspec.ValidationError:
+        try:
+            found = msgspec.convert(_without_nulls(item), KINDS[kind])
+        except msgspec.ValidationError as problem:
+            message, _, path = str(problem).partition(" - at ")
+            raise place.error(path.strip("`"), message[:1].lower() + message[1:]) from None
     for path, message in faults(found):
         raise place.error(f"$.{path}", message)
     return found
+
+
+def _without_nulls(value: object) -> object:
+    """Return a value without fields that are null, which the API takes as not given."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(part) for key, part in value.items() if part is not None}
+    return [_without_nulls(part) for part in value] if isinstance(value, list) else value
 
 
 class _Place:
