@@ -53,26 +53,28 @@ def tcp_rcv(net: Net, connections: Connections, sock: TcpSock, segment: Segment)
     if not flags & (Flag.ACK | Flag.RST | Flag.SYN):
         return "TCP_FLAGS"
     expected = sock.state == TcpState.ESTABLISHED and _is_predicted(sock, segment)
-    if expected:
+    # The first data find no memory charged for them, and take the long way from here on.
+    short = expected and (sock.unread or not segment.payload)
+    if short:
         _note_stamp(sock, segment)
-    else:
+    elif not expected:
         refused = _validate_incoming(net, connections, sock, segment)
         if refused or flags & Flag.RST:
             return refused
-    if expected and segment.payload and sock.unread:
+    if short and segment.payload:
         return _expected_data(net, connections, sock, segment)
-    refused = _ack(net, connections, sock, segment, expected=expected)
+    refused = _ack(net, connections, sock, segment, noted=short)
     if refused:
         _challenge(net, sock, segment)
         return refused
     reason = ""
-    if segment.payload or not expected:
+    if not short:
         _urgent(sock, segment)
         reason = _data(net, connections, sock, segment)
     if not connections.holds(sock) or sock.state == TcpState.TIME_WAIT:
         return reason
     tcp_push(net, sock, lambda: give_up(connections, sock))
-    if segment.payload or not expected:
+    if not short:
         _ack_snd_check(net, sock, segment)
     return reason
 
@@ -80,7 +82,7 @@ def tcp_rcv(net: Net, connections: Connections, sock: TcpSock, segment: Segment)
 def _expected_data(net: Net, connections: Connections, sock: TcpSock, segment: Segment) -> str:
     """Take data that was expected; even if the acknowledgement in it makes no sense."""
     _accept(net, connections, sock, segment)
-    if _ack(net, connections, sock, segment, expected=True):
+    if _ack(net, connections, sock, segment, noted=True):
         _challenge(net, sock, segment)
     if connections.holds(sock):
         tcp_push(net, sock, lambda: give_up(connections, sock))
@@ -227,9 +229,12 @@ def _updates_window(sock: TcpSock, segment: Segment) -> bool:
 
 
 def _ack(
-    net: Net, connections: Connections, sock: TcpSock, segment: Segment, *, expected: bool
+    net: Net, connections: Connections, sock: TcpSock, segment: Segment, *, noted: bool
 ) -> str:
-    """Take the acknowledgement; what is wrong with it, or empty (tcp_ack)."""
+    """Take the acknowledgement, and the time stamp if nobody `noted` it yet (tcp_ack).
+
+    What is wrong with it, or empty.
+    """
     out = sock.out
     assert out is not None
     if before(segment.ack, out.una):
@@ -237,7 +242,7 @@ def _ack(
         return "TCP_TOO_OLD_ACK" if before(segment.ack, oldest) else ""
     if before(out.nxt, segment.ack):
         return "TCP_ACK_UNSENT_DATA"
-    if not expected and paws_check(sock.ts_recent, segment.options):
+    if not noted and paws_check(sock.ts_recent, segment.options):
         _note_stamp(sock, segment)
     new_window = _updates_window(sock, segment)
     changed = new_window and _take_window(sock, segment)
