@@ -50,6 +50,7 @@ def _places(frame: bytes) -> list[_Place]:
     start = network_offset(frame)
     if start is None or get16(frame, start + 6) & 0x1FFF:
         return []
+    frame = frame[: start + get16(frame, start + 2)]  # the kernel trims what lies behind
     segment = start + (frame[start] & 15) * 4
     found = _of_segment(frame, frame[start + 9], segment, ())
     inner = segment + 8

@@ -67,3 +67,12 @@ def test_rows_that_differ_in_a_draw_only() -> None:
     assert draws.learn_row(row.format(1111), row.format(2222))
     assert not draws.learn_row(row.format(40000), row.format(2222))
     assert not draws.learn_row(row.format(1111), row.format(2222).replace("mark=0", "mark=1"))
+
+
+def test_what_lies_behind_a_packet_is_no_number() -> None:
+    """An error cut by its own length field: the kernel trims the quoted ports."""
+    draws = Draws([])
+    draws.learn(datagram(1111, 53), datagram(2222, 53))
+    cut = bytearray(error_about(datagram(1111, 53)))
+    cut[16:18] = (47).to_bytes(2, "big")
+    assert draws.translate(bytes(cut)) == bytes(cut)
