@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from netemu.errors import RulesetError
 from netemu.lint.finding import Finding, Fix, Related, Span, Witness
+from netemu.lint.kube_view import KubeView
 from netemu.lint.owners import owner_of
 from netemu.lint.suppression import Suppression
 from netemu.netfilter.hook import Family
@@ -80,6 +81,11 @@ class Subject:
         return parse_ruleset(
             self.text, self.file, family=self.family, backend=self.backend, refusals=self.refusals
         )
+
+    @functools.cached_property
+    def kube(self) -> KubeView:
+        """The file as Services see it."""
+        return KubeView(self.ruleset, lambda: self.node, self.file)
 
     @property
     def loads(self) -> bool:

@@ -198,7 +198,7 @@ class Branch:
 
 def run_branch(node: Node, entry: Entry, script: Sequence[int]) -> Branch:
     """Run a packet through a fresh node with its draws given; zeros follow the script."""
-    watch = _Watch()
+    watch = Watch()
     play = Script(script)
     for space in node.namespaces.values():
         space.net.entropy.play("statistic", play)
@@ -255,10 +255,11 @@ def alternatives(branch: Branch, fixed: int) -> Iterator[tuple[int, ...]]:
             yield (*(earlier for earlier, _ in branch.draws[:at]), threshold)
 
 
-class _Watch:
+class Watch:
     """A sink that notes draws and what NAT did to the packet."""
 
     def __init__(self) -> None:
+        """Begin before the packet does."""
         self.draws: list[tuple[int, int]] = []
         self.dnat: str | None = None
         self.snat: str | None = None
