@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "render": "Print what kube-proxy programs on a node.",
     "trace": "Send one packet to a Service, in one mode or several.",
+    "reach": "Tell which nodes answer for a Service, and whose address it sees.",
     "run": "Let a cluster live: pods, rules and packets over time.",
 }
 """Command -> its line in `netemu kube --help`; the module `netemu.cli.kube_NAME` holds it."""

@@ -262,7 +262,10 @@ def entry_of(options: WalkOptions, made: ClusterNode, node: Node) -> Entry:
     text = f"{head}:{target.port}{flags}"
     pods = {place.ip: key for key, place in made.pods.items()}
     settings = made.rendered.settings
-    if source in settings.local_ips or source == settings.node_ip:
+    own = parse_address(source)
+    if source in settings.local_ips or any(
+        item.address == own for item in made.spec.main.addresses
+    ):
         return enter(node, parse_packet(text), local=True)
     links = {link.name: link for link in made.spec.main.links}
     if source in pods:
@@ -316,6 +319,15 @@ def _proxy_reached(rendered: Rendered, passage: Passage) -> ProxyPort | None:
     return None
 
 
+def proxied_endpoint(rendered: Rendered, passage: Passage) -> str | None:
+    """Return the first endpoint of the proxy that took the packet; None if none did or it has none.
+
+    A trace's second connection goes there, too.
+    """
+    proxy = _proxy_reached(rendered, passage)
+    return str(proxy.endpoints[0]) if proxy is not None and proxy.endpoints else None
+
+
 def _second_connection(
     options: WalkOptions, node: Node, proxy: ProxyPort, *, choice: int
 ) -> Passage | None:
@@ -323,10 +335,7 @@ def _second_connection(
     if not proxy.endpoints:
         return None
     endpoint = proxy.endpoints[choice]
-    found = fib_lookup(node.main.net, Flowi4(daddr=parse_address(endpoint.ip), scope=0))
-    source = options.sender.ip
-    if isinstance(found, FibResult):
-        source = format_address(fib_result_prefsrc(node.main.net, found))
+    source = own_source(node, endpoint.ip) or options.sender.ip
     flags = " S" if proxy.protocol == "tcp" else ""
     text = f"{proxy.protocol} {source}:{PROXY_SOURCE_PORT} > {endpoint}{flags}"
     return run_passage(node, enter(node, parse_packet(text), local=True))
@@ -355,6 +364,16 @@ def _proxied_outcomes(
 
     runs = [partial(run, choice) for choice in range(len(proxy.endpoints))]
     return [share_of(in_child(one) if can_fork() else one()) for one in runs]
+
+
+def own_source(node: Node, target: str) -> str:
+    """Return the address that a process of the node asks from; empty without a route."""
+    found = fib_lookup(node.main.net, Flowi4(daddr=parse_address(target), scope=0))
+    return (
+        format_address(fib_result_prefsrc(node.main.net, found))
+        if isinstance(found, FibResult)
+        else ""
+    )
 
 
 # --- Names ----------------------------------------------------------------------------------------

@@ -194,6 +194,7 @@ class Branch:
     """verdict, dnat, snat, masquerade, delivered_to"""
     draws: tuple[tuple[int, int], ...]
     """(value, threshold) of every random draw, in order."""
+    reason: str = ""
 
 
 def run_branch(node: Node, entry: Entry, script: Sequence[int]) -> Branch:
@@ -204,7 +205,7 @@ def run_branch(node: Node, entry: Entry, script: Sequence[int]) -> Branch:
         space.net.entropy.play("statistic", play)
     node.set_sink(watch)
     fate = entry.send(node)
-    return Branch(result=watch.result(fate), draws=tuple(watch.draws))
+    return Branch(result=watch.result(fate), draws=tuple(watch.draws), reason=fate.reason)
 
 
 def outcomes(run: Callable[[Sequence[int]], Branch]) -> list[Outcome]:
