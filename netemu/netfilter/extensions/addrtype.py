@@ -23,6 +23,7 @@ from netemu.netfilter.xtables.abbreviated import AbbreviatedList
 from netemu.netfilter.xtables.header import destination_address, source_address
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Device, Skb
 from netemu.wire.address import format_address
 
@@ -138,6 +139,35 @@ def _bit(net: Net, device: Device | None, address: bytes) -> int:
     return 1 << inet_dev_addr_type(net, device, address)
 
 
+def addrtype_packets(info: Addrtype, space: PacketSpace) -> int:
+    """Return the packets with addresses of the listed types."""
+    if info.family == Family.IPV6 or info.limit_in or info.limit_out:
+        return space.unknown(space.text)
+    found = space.both()
+    for field, wanted, invert in (
+        (Field.SOURCE, info.source, info.invert_source),
+        (Field.DESTINATION, info.dest, info.invert_dest),
+    ):
+        if wanted:
+            found = space.both(found, space.when(invert, _of_types(field, wanted, space)))
+    return found
+
+
+def _of_types(field: Field, wanted: int, space: PacketSpace) -> int:
+    """Return the packets whose address is of one of the types, as the local table has them."""
+    local = space.local(field)
+    multicast = space.masked(field, 0xE0000000, 0xF0000000)
+    broadcast = space.either(space.broadcast(field), space.masked(field, 0, 0xFF000000))
+    special = space.either(local, multicast, broadcast)
+    sets = {
+        "LOCAL": space.both(local, space.outside(space.either(multicast, broadcast))),
+        "MULTICAST": multicast,
+        "BROADCAST": space.both(broadcast, space.outside(multicast)),
+        "UNICAST": space.outside(special),
+    }
+    return space.either(*(inside for name, inside in sets.items() if wanted & TYPES[name]))
+
+
 def describe_addrtype(info: Addrtype, skb: Skb, param: XtParam) -> str:
     """Say what the addresses are that the rule asks for."""
     if info.family == Family.IPV6:
@@ -212,6 +242,7 @@ MATCHES = (
         shares=always,
         build=Addrtype,
         evaluate=addrtype_mt,
+        packets=addrtype_packets,
         describe=describe_addrtype,
     ),
 )

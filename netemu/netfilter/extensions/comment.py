@@ -8,6 +8,7 @@ from __future__ import annotations
 from netemu.netfilter.xtables.kinds import Text
 from netemu.netfilter.xtables.kit import Match, Option, always, nothing
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import PacketSpace
 from netemu.skb import Skb
 
 MAX_COMMENT_LEN = 255
@@ -17,6 +18,11 @@ MAX_COMMENT_LEN = 255
 def comment_mt(info: None, skb: Skb, param: XtParam) -> bool:
     """Match everything."""
     return True
+
+
+def comment_packets(info: None, space: PacketSpace) -> int:
+    """Return all packets."""
+    return space.both()
 
 
 MATCHES = (
@@ -36,6 +42,7 @@ MATCHES = (
         shares=always,
         build=nothing,
         evaluate=comment_mt,
+        packets=comment_packets,
         passive=True,
     ),
 )

@@ -18,6 +18,7 @@ from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kinds import U8, U32, U32_MAX, Masked, MaskedU32
 from netemu.netfilter.xtables.kit import Match, Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import CtState, Field, PacketSpace, Rewriting
 from netemu.skb import Skb
 
 
@@ -42,6 +43,16 @@ def connmark_mt(info: ConnmarkMatch, skb: Skb, param: XtParam) -> bool:
     return ((connection.mark & info.mask) == info.mark) != info.invert
 
 
+def _connected(space: PacketSpace) -> int:
+    return space.span(Field.CT_STATE, CtState.NEW, CtState.RELATED)
+
+
+def connmark_packets(info: ConnmarkMatch, space: PacketSpace) -> int:
+    """Return the packets of connections whose mark fits."""
+    marked = space.masked(Field.CONNMARK, info.mark, info.mask)
+    return space.both(_connected(space), space.when(info.invert, marked))
+
+
 def describe_connmark(info: ConnmarkMatch, skb: Skb, param: XtParam) -> str:
     """Say the connection's mark."""
     connection, _ = nf_ct_get(skb)
@@ -60,6 +71,10 @@ class Connmark:
         self.ctmark = masked.value
         self.ctmask, self.nfmask = _masks(settings)
         self.shift, self.shift_right = _shift(settings)
+
+    def moved(self, bit: int) -> int:
+        """Return where the shift brings a bit."""
+        return bit - self.shift if self.shift_right else bit + self.shift
 
     def shifted(self, mark: int) -> int:
         """Shift within 32 bits."""
@@ -84,6 +99,43 @@ def connmark_tg(info: Connmark, skb: Skb, param: XtParam) -> Verdict | None:
         connection.mark = info.shifted(kept ^ info.ctmark)
     _tell(param.net, skb, "ctmark", before, connection.mark)
     return None
+
+
+def connmark_effect(info: Connmark, packet: Rewriting) -> None:
+    """Move bits between the packet's mark and the connection's."""
+    packet.only(_connected)
+    if info.mode == "set-xmark":
+        packet.flip(Field.CONNMARK, info.ctmark & ~info.ctmask)
+        packet.assign(Field.CONNMARK, info.ctmark & info.ctmask, info.ctmask)
+        if info.shift:
+            _shift_bits(info, packet)
+        return
+    into, source, kept_not, taken = (
+        (Field.MARK, Field.CONNMARK, info.nfmask, info.ctmask)
+        if info.mode == "restore-mark"
+        else (Field.CONNMARK, Field.MARK, info.ctmask, info.nfmask)
+    )
+    moved = {
+        info.moved(bit): (source, bit)
+        for bit in range(32)
+        if taken >> bit & 1 and 0 <= info.moved(bit) < 32
+    }
+    if any(not kept_not >> bit & 1 for bit in moved):
+        # A bit that is kept is exclusive-ored with one that is taken over.
+        packet.forget(into)
+        return
+    packet.assign(into, 0, kept_not & ~sum(1 << bit for bit in moved))
+    packet.copy(into, moved)
+
+
+def _shift_bits(info: Connmark, packet: Rewriting) -> None:
+    """Shift the connection's mark."""
+    packet.copy(
+        Field.CONNMARK,
+        {info.moved(bit): (Field.CONNMARK, bit) for bit in range(32) if 0 <= info.moved(bit) < 32},
+    )
+    gone = U32_MAX & ~(U32_MAX >> info.shift) if info.shift_right else (1 << info.shift) - 1
+    packet.assign(Field.CONNMARK, 0, gone)
 
 
 def _tell(net: Net, skb: Skb, what: str, before: int, after: int) -> None:
@@ -188,6 +240,7 @@ MATCHES = (
         shares=always,
         build=ConnmarkMatch,
         evaluate=connmark_mt,
+        packets=connmark_packets,
         attach=attach_connmark,
         describe=describe_connmark,
     ),
@@ -255,6 +308,7 @@ TARGETS = (
         shares=always,
         build=Connmark,
         apply=connmark_tg,
+        effect=connmark_effect,
         attach=attach_connmark,
     ),
 )

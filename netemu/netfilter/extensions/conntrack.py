@@ -9,7 +9,7 @@ option of the match is passed over. So `-m conntrack --ctproto tcp` never matche
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from netemu.errors import RulesetError
 from netemu.net import Net
@@ -33,6 +33,7 @@ from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import ResolvedPorts
 from netemu.netfilter.xtables.protocols import ProtocolNumber
+from netemu.netfilter.xtables.space import CtState, Field, PacketSpace
 from netemu.skb import Skb
 
 INVALID = 1 << 0
@@ -85,7 +86,7 @@ Test = Callable[[Connection, XtParam, int], bool]
 class ConntrackMatch:
     """struct xt_conntrack_mtinfo3."""
 
-    __slots__ = ("invert_state", "state_mask", "tests")
+    __slots__ = ("invert_state", "settings", "state_mask", "tests")
 
     def __init__(self, settings: Settings) -> None:
         """List the tests in the kernel's order."""
@@ -94,6 +95,7 @@ class ConntrackMatch:
         """None when no state was asked for."""
         self.invert_state = settings.inverted(name)
         self.tests = tuple(_tests(settings))
+        self.settings = settings
 
 
 def _tests(settings: Settings) -> list[Test]:
@@ -207,6 +209,128 @@ def state_bits(connection: Connection | None, ctinfo: CtInfo) -> int:
     if connection.status & IPS_DST_NAT:
         bits |= DNAT
     return bits
+
+
+def conntrack_packets(info: ConntrackMatch, space: PacketSpace) -> int:
+    """Return the packets that fit; without a connection only the state counts."""
+    connected = space.span(Field.CT_STATE, CtState.NEW, CtState.RELATED)
+    found = space.both()
+    if info.state_mask is not None:
+        found = space.when(info.invert_state, _states(info.state_mask, space))
+    others = space.both(
+        *(
+            space.when(info.settings.inverted(name), inside)
+            for name, inside in _asked(info.settings, space)
+        )
+    )
+    found = space.both(found, space.either(space.outside(connected), others))
+    return found if info.state_mask is not None else space.both(found, connected)
+
+
+def _states(mask: int, space: PacketSpace) -> int:
+    bits = {
+        INVALID: (Field.CT_STATE, CtState.INVALID),
+        UNTRACKED: (Field.CT_STATE, CtState.UNTRACKED),
+        STATES["NEW"]: (Field.CT_STATE, CtState.NEW),
+        STATES["ESTABLISHED"]: (Field.CT_STATE, CtState.ESTABLISHED),
+        STATES["RELATED"]: (Field.CT_STATE, CtState.RELATED),
+        SNAT: (Field.CT_SNAT, 1),
+        DNAT: (Field.CT_DNAT, 1),
+    }
+    return space.either(
+        *(space.masked(field, value) for bit, (field, value) in bits.items() if mask & bit)
+    )
+
+
+def _asked(settings: Settings, space: PacketSpace) -> Iterator[tuple[str, int]]:
+    """Yield the options besides the state, each with the packets of connections that fit."""
+    if "ctdir" in settings:
+        reply = int(settings.need("ctdir", str) == "REPLY")
+        yield "ctdir", space.masked(Field.CT_REPLY, reply)
+    if "ctproto" in settings:
+        protocol = settings.need("ctproto", int)
+        yield "ctproto", space.masked(Field.PROTOCOL, protocol)
+    for name, (forth, back) in _TUPLE_FIELDS.items():
+        if name in settings:
+            yield name, _of_tuple(settings, name, forth, back, space)
+    if "ctstatus" in settings:
+        yield "ctstatus", _status(settings.need("ctstatus", int), space)
+    if "ctexpire" in settings:
+        yield "ctexpire", space.unknown(space.text)
+
+
+_TUPLE_FIELDS = {
+    "ctorigsrc": (Field.SOURCE, Field.DESTINATION),
+    "ctorigdst": (Field.DESTINATION, Field.SOURCE),
+    "ctreplsrc": (Field.DESTINATION, Field.SOURCE),
+    "ctrepldst": (Field.SOURCE, Field.DESTINATION),
+    "ctorigsrcport": (Field.SOURCE_PORT, Field.DESTINATION_PORT),
+    "ctorigdstport": (Field.DESTINATION_PORT, Field.SOURCE_PORT),
+    "ctreplsrcport": (Field.DESTINATION_PORT, Field.SOURCE_PORT),
+    "ctrepldstport": (Field.SOURCE_PORT, Field.DESTINATION_PORT),
+}
+"""Where packets of the original direction have a part of the tuples, and answers."""
+
+
+def _of_tuple(settings: Settings, name: str, forth: Field, back: Field, space: PacketSpace) -> int:
+    """Return the packets whose connection has such an address or port.
+
+    A packet tells its own direction's tuple, as it entered; without NAT the other one is its
+    inverse. A new connection's reply tuple is where its packet goes now.
+    """
+    original = name.startswith("ctorig")
+
+    def fits(field: Field, *, entered: bool) -> int:
+        if name.endswith("port"):
+            span = settings.need(name, Span)
+            return space.span(field, span.low, span.high, entered=entered)
+        network = settings.need(name, Network)
+        mask = int.from_bytes(network.mask, "big")
+        wanted = int.from_bytes(network.address, "big") & mask
+        return space.masked(field, wanted, mask, entered=entered)
+
+    reply = space.masked(Field.CT_REPLY, 1)
+    new = space.masked(Field.CT_STATE, CtState.NEW)
+    related = space.masked(Field.CT_STATE, CtState.RELATED)
+    plain = space.both(space.masked(Field.CT_DNAT, 0), space.masked(Field.CT_SNAT, 0))
+    unknown = space.unknown(space.text)
+
+    def cases(*pairs: tuple[int, int]) -> int:
+        """Take the first case that holds."""
+        left, found = space.both(), space.outside(space.both())
+        for case, inside in pairs:
+            found = space.either(found, space.both(left, case, inside))
+            left = space.both(left, space.outside(case))
+        return space.either(found, space.both(left, unknown))
+
+    if original:
+        return cases(
+            (related, unknown),
+            (space.outside(reply), fits(forth, entered=True)),
+            (plain, fits(back, entered=True)),
+        )
+    return cases(
+        (related, unknown),
+        (new, fits(forth, entered=False)),
+        (reply, fits(back, entered=True)),
+        (plain, fits(forth, entered=True)),
+    )
+
+
+def _status(mask: int, space: PacketSpace) -> int:
+    """Return the packets of connections with any of these in their status."""
+    established = space.masked(Field.CT_STATE, CtState.ESTABLISHED)
+    expected = space.either(
+        space.masked(Field.CT_STATE, CtState.RELATED),
+        space.both(established, space.unknown("an expected connection")),
+    )
+    bits = {
+        STATUSES["EXPECTED"]: expected,
+        STATUSES["SEEN_REPLY"]: space.masked(Field.CT_SEEN_REPLY, 1),
+        STATUSES["ASSURED"]: space.masked(Field.CT_ASSURED, 1),
+        STATUSES["CONFIRMED"]: space.outside(space.masked(Field.CT_STATE, CtState.NEW)),
+    }
+    return space.either(*(inside for bit, inside in bits.items() if mask & bit))
 
 
 def describe_conntrack(info: ConntrackMatch, skb: Skb, param: XtParam) -> str:
@@ -329,6 +453,7 @@ MATCHES = (
         shares=always,
         build=ConntrackMatch,
         evaluate=conntrack_mt,
+        packets=conntrack_packets,
         attach=attach_conntrack,
         attach_alike=True,
         describe=describe_conntrack,
@@ -350,6 +475,7 @@ MATCHES = (
         shares=always,
         build=ConntrackMatch,
         evaluate=conntrack_mt,
+        packets=conntrack_packets,
         attach=attach_conntrack,
         attach_alike=True,
         describe=describe_conntrack,

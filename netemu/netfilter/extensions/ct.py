@@ -29,6 +29,7 @@ from netemu.netfilter.xtables.kinds import Kind, OptionCall, Text, c_integer, sh
 from netemu.netfilter.xtables.kit import Given, Option, Settings, Target, nothing, printed
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import NameList
+from netemu.netfilter.xtables.space import CtState, Field, PacketSpace, Rewriting
 from netemu.skb import Skb
 from netemu.wire.ipv4 import IPPROTO_TCP, IPPROTO_UDP
 
@@ -131,6 +132,18 @@ def notrack_tg(info: None, skb: Skb, param: XtParam) -> Verdict | None:
     if skb.nfct is None and not skb.ctinfo:
         nf_ct_set_untracked(skb)
     return None
+
+
+def _unseen(space: PacketSpace) -> int:
+    """Return the packets that conntrack has not looked at."""
+    return space.masked(Field.CT_STATE, CtState.INVALID)
+
+
+def notrack_effect(info: Ct | None, packet: Rewriting) -> None:
+    """Make packets UNTRACKED; a template changes nothing that a match can see."""
+    if info is None or info.notrack:
+        packet.only(_unseen)
+        packet.assign(Field.CT_STATE, CtState.UNTRACKED)
 
 
 def attach_ct(net: Net, info: Ct) -> None:
@@ -240,6 +253,7 @@ TARGETS = (
         save=_save_ct,
         build=Ct,
         apply=xt_ct_tg,
+        effect=notrack_effect,
         attach=attach_ct,
     ),
     Target(
@@ -249,5 +263,6 @@ TARGETS = (
         tables=("raw",),
         build=nothing,
         apply=notrack_tg,
+        effect=notrack_effect,
     ),
 )

@@ -12,6 +12,7 @@ from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, c_integer, shape
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 
 ANY_TYPE = 0xFF
@@ -139,6 +140,17 @@ def icmp_match(info: IcmpInfo, skb: Skb, param: XtParam) -> bool:
     return matched != info.invert
 
 
+def icmp_packets(info: IcmpInfo, space: PacketSpace) -> int:
+    """Return the messages that fit."""
+    kind = info.type << 8
+    wanted = (
+        space.both()
+        if info.type == ANY_TYPE
+        else space.span(Field.DESTINATION_PORT, kind | info.code_low, kind | info.code_high)
+    )
+    return space.both(space.masked(Field.FRAGMENT, 0), space.when(info.invert, wanted))
+
+
 def describe_icmp(info: IcmpInfo, skb: Skb, param: XtParam) -> str:
     """Say type and code."""
     if param.fragoff:
@@ -168,6 +180,7 @@ MATCHES = (
         shares=always,
         build=IcmpInfo,
         evaluate=icmp_match,
+        packets=icmp_packets,
         describe=describe_icmp,
     ),
 )

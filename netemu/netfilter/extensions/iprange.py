@@ -15,6 +15,7 @@ from netemu.netfilter.xtables.header import destination_address, source_address
 from netemu.netfilter.xtables.kinds import Kind, OptionCall
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 from netemu.wire.address import format_address
 
@@ -81,6 +82,25 @@ def iprange_mt(info: IprangeInfo, skb: Skb, param: XtParam) -> bool:
     return (wanted.first <= address <= wanted.last) != info.invert_destination
 
 
+def iprange_packets(info: IprangeInfo, space: PacketSpace) -> int:
+    """Return the packets with addresses in the ranges."""
+    return space.both(
+        *(
+            space.when(invert, _within(space, field, wanted))
+            for field, wanted, invert in (
+                (Field.SOURCE, info.source, info.invert_source),
+                (Field.DESTINATION, info.destination, info.invert_destination),
+            )
+            if wanted is not None
+        )
+    )
+
+
+def _within(space: PacketSpace, field: Field, wanted: AddressRange) -> int:
+    first = int.from_bytes(wanted.first, "big")
+    return space.span(field, first, int.from_bytes(wanted.last, "big"))
+
+
 def describe_iprange(info: IprangeInfo, skb: Skb, param: XtParam) -> str:
     """Say the addresses that the rule asks for."""
     parts = []
@@ -121,6 +141,7 @@ MATCHES = (
         shares=always,
         build=IprangeInfo,
         evaluate=iprange_mt,
+        packets=iprange_packets,
         describe=describe_iprange,
     ),
 )

@@ -17,6 +17,7 @@ from netemu.net import Net
 from netemu.netfilter.xtables.kinds import MOST_DIGITS, U32, U32_MAX, Kind, OptionCall
 from netemu.netfilter.xtables.kit import Match, Native, Option, Settings
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import PacketSpace
 from netemu.skb import Skb
 
 SCALE = 10000
@@ -143,6 +144,11 @@ def limit_mt(info: LimitInfo, skb: Skb, param: XtParam) -> bool:
     return True
 
 
+def limit_packets(info: LimitInfo, space: PacketSpace) -> int:
+    """Return what depends on the packets before."""
+    return space.free(space.text)
+
+
 def describe_limit(info: LimitInfo, skb: Skb, param: XtParam) -> str:
     """Say what is left in the bucket."""
     return f"credit {info.credit}, a packet costs {info.cost}"
@@ -203,6 +209,7 @@ MATCHES = (
         attach=limit_attach,
         build=LimitInfo,
         evaluate=limit_mt,
+        packets=limit_packets,
         describe=describe_limit,
     ),
 )

@@ -11,6 +11,7 @@ from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kinds import U32, U32_MAX, Masked, MaskedU32
 from netemu.netfilter.xtables.kit import Match, Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace, Rewriting
 from netemu.skb import Skb
 
 
@@ -35,6 +36,17 @@ def mark_mt(info: MarkMatch, skb: Skb, param: XtParam) -> bool:
 def describe_mark(info: MarkMatch, skb: Skb, param: XtParam) -> str:
     """Say the packet's mark."""
     return f"mark 0x{skb.mark:x}"
+
+
+def mark_packets(info: MarkMatch, space: PacketSpace) -> int:
+    """Return the packets whose mark fits."""
+    return space.when(info.invert, space.masked(Field.MARK, info.mark, info.mask))
+
+
+def mark_effect(info: Masked, packet: Rewriting) -> None:
+    """Set the bits under the mask, turn over those of the value outside it."""
+    packet.flip(Field.MARK, info.value & ~info.mask)
+    packet.assign(Field.MARK, info.value & info.mask, info.mask)
 
 
 def mark_tg(info: Masked, skb: Skb, param: XtParam) -> Verdict | None:
@@ -94,6 +106,7 @@ MATCHES = (
         shares=always,
         build=MarkMatch,
         evaluate=mark_mt,
+        packets=mark_packets,
         passive=True,
         describe=describe_mark,
     ),
@@ -149,5 +162,6 @@ TARGETS = (
         shares=always,
         build=lambda settings: settings.need("set-xmark", Masked),
         apply=mark_tg,
+        effect=mark_effect,
     ),
 )

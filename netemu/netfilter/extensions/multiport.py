@@ -12,6 +12,7 @@ from netemu.netfilter.xtables.kinds import Kind, OptionCall, Span
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import TRANSPORTS, parse_port
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 
 MULTI_PORTS = 15
@@ -97,6 +98,20 @@ def multiport_mt(info: MultiportInfo, skb: Skb, param: XtParam) -> bool:
     return info.invert
 
 
+def multiport_packets(info: MultiportInfo, space: PacketSpace) -> int:
+    """Return the packets with a port in the list."""
+    asked = [
+        field
+        for field, wanted in (
+            (Field.SOURCE_PORT, info.source),
+            (Field.DESTINATION_PORT, info.destination),
+        )
+        if wanted
+    ]
+    listed = space.either(*(space.span(field, *span) for field in asked for span in info.spans))
+    return space.both(space.masked(Field.FRAGMENT, 0), space.when(info.invert, listed))
+
+
 def describe_multiport(info: MultiportInfo, skb: Skb, param: XtParam) -> str:
     """Say both ports."""
     data = skb.data
@@ -139,6 +154,7 @@ MATCHES = (
         shares=always,
         build=MultiportInfo,
         evaluate=multiport_mt,
+        packets=multiport_packets,
         describe=describe_multiport,
     ),
 )

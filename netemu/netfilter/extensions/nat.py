@@ -36,9 +36,13 @@ from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.names import service_port
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import PLAIN_PORT
+from netemu.netfilter.xtables.space import Field, PacketSpace, Rewriting
 from netemu.skb import Skb
 from netemu.wire.address import format_address
 from netemu.wire.ipv4 import IPPROTO_DCCP, IPPROTO_ICMP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
+
+_PORTED = (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_DCCP)
+"""Protocols whose ports a range sets."""
 
 PORT_PROTOCOLS = frozenset({IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, IPPROTO_DCCP, IPPROTO_ICMP})
 """Protocols with which iptables takes ports; of ICMP the id is meant. `! -p tcp` passes, too."""
@@ -245,6 +249,56 @@ def redirect_tg(range_: NatRange, skb: Skb, param: XtParam) -> Verdict | None:
     return nf_nat_redirect_ipv4(param.net, skb, range_, param.hook)
 
 
+def dnat_effect(range_: NatRange, packet: Rewriting) -> None:
+    """Give packets another destination."""
+    _bind(range_, packet, Field.DESTINATION, Field.DESTINATION_PORT, Field.CT_DNAT)
+
+
+def snat_effect(range_: NatRange, packet: Rewriting) -> None:
+    """Give packets another source; its port may have to change whatever the rule says."""
+    _bind(range_, packet, Field.SOURCE, Field.SOURCE_PORT, Field.CT_SNAT)
+
+
+def masquerade_effect(range_: NatRange, packet: Rewriting) -> None:
+    """Give packets a source that the output device decides."""
+    packet.forget(Field.SOURCE)
+    _bind(range_, packet, Field.SOURCE, Field.SOURCE_PORT, Field.CT_SNAT)
+
+
+def redirect_effect(range_: NatRange, packet: Rewriting) -> None:
+    """Give packets a destination of the node itself: loopback for its own, else of the device."""
+    packet.forget(Field.DESTINATION)
+    packet.assign(Field.DESTINATION_LOCAL, 1)
+    _bind(range_, packet, Field.DESTINATION, Field.DESTINATION_PORT, Field.CT_DNAT)
+
+
+def _bind(range_: NatRange, packet: Rewriting, address: Field, port: Field, status: Field) -> None:
+    """Set address, port and the connection's status, even if they are what they were."""
+    low = int.from_bytes(range_.min_address, "big")
+    high = int.from_bytes(range_.max_address, "big")
+    ports = bool(range_.flags & PROTO_SPECIFIED)
+    packet.assign(status, 1)
+    if range_.flags & MAP_IPS:
+        if low == high:
+            packet.assign(address, low)
+        else:
+            packet.among(address, low, high)
+    if not ports:
+        return
+    packet.only(_with_ports)
+    if range_.flags & PROTO_OFFSET:
+        packet.forget(port)
+    elif range_.min_part == range_.max_part:
+        packet.assign(port, range_.min_part)
+    else:
+        packet.among(port, range_.min_part, range_.max_part)
+
+
+def _with_ports(space: PacketSpace) -> int:
+    """Return the packets whose port is set; of ICMP it would be the identifier."""
+    return space.either(*(space.masked(Field.PROTOCOL, protocol) for protocol in _PORTED))
+
+
 _RANDOM = Option("random", help="Draws the port.")
 _RANDOM_FULLY = Option("random-fully", help="Draws the port from all of the range.")
 _PERSISTENT = Option("persistent", help="One client always gets the same address.")
@@ -270,6 +324,8 @@ TARGETS = (
         shares=always,
         build=build_range,
         apply=xt_dnat_target,
+        effect=dnat_effect,
+        ends=Verdict.ACCEPT,
         attach=attach_nat,
         attach_alike=True,
     ),
@@ -294,6 +350,8 @@ TARGETS = (
         shares=always,
         build=build_range,
         apply=xt_snat_target,
+        effect=snat_effect,
+        ends=Verdict.ACCEPT,
         attach=attach_nat,
         attach_alike=True,
     ),
@@ -316,6 +374,8 @@ TARGETS = (
         shares=always,
         build=build_range,
         apply=masquerade_tg,
+        effect=masquerade_effect,
+        ends=Verdict.ACCEPT,
         attach=attach_nat,
         attach_alike=True,
     ),
@@ -337,6 +397,8 @@ TARGETS = (
         shares=always,
         build=build_range,
         apply=redirect_tg,
+        effect=redirect_effect,
+        ends=Verdict.ACCEPT,
         attach=attach_nat,
         attach_alike=True,
     ),

@@ -117,5 +117,6 @@ TARGETS = (
         shares=always,
         build=build_nfqueue,
         apply=nfqueue_tg,
+        ends=Verdict.QUEUE,
     ),
 )

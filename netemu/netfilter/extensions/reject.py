@@ -123,5 +123,6 @@ TARGETS = (
         shares=always,
         build=build_reject,
         apply=reject_tg,
+        ends=Verdict.DROP,
     ),
 )

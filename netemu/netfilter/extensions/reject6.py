@@ -85,5 +85,6 @@ TARGETS = (
         shares=always,
         build=lambda settings: settings.need("reject-with", str),
         apply=reject_tg6,
+        ends=Verdict.DROP,
     ),
 )

@@ -9,13 +9,19 @@ starts anew when the table is loaded.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from netemu.errors import RulesetError
 from netemu.events import ChanceDrawn
 from netemu.net import Net
 from netemu.netfilter.xtables.kinds import U32, Choice, Probability
 from netemu.netfilter.xtables.kit import Match, Option, Settings
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import PacketSpace
 from netemu.skb import Skb
+
+CHANCES = 1 << 31
+"""A draw has 31 bits."""
 
 
 class Statistic:
@@ -52,6 +58,15 @@ def statistic_mt(info: Statistic, skb: Skb, param: XtParam) -> bool:
             ChanceDrawn(match="statistic", value=draw, threshold=info.probability, matched=matched),
         )
     return matched
+
+
+def statistic_packets(info: Statistic, space: PacketSpace) -> int:
+    """Return a draw with its exact probability; a count may stand anywhere."""
+    if info.nth:
+        return space.free(space.text, Fraction(1, info.every_less_one + 1))
+    if info.probability in {0, CHANCES}:
+        return space.when(info.invert != (info.probability == CHANCES), space.outside(space.both()))
+    return space.when(info.invert, space.free(space.text, Fraction(info.probability, CHANCES)))
 
 
 def describe_statistic(info: Statistic, skb: Skb, param: XtParam) -> str:
@@ -119,6 +134,7 @@ MATCHES = (
         attach=statistic_attach,
         build=Statistic,
         evaluate=statistic_mt,
+        packets=statistic_packets,
         describe=describe_statistic,
     ),
 )

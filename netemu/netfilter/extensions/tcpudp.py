@@ -15,6 +15,7 @@ from netemu.netfilter.xtables.kinds import U8, Kind, OptionCall, Span
 from netemu.netfilter.xtables.kit import Given, Match, Native, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import PORT_MAX, PortRange, ResolvedPorts
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 from netemu.wire.tcp import MIN_HEADER_LEN
 
@@ -207,6 +208,34 @@ def udp_mt(info: UdpInfo, skb: Skb, param: XtParam) -> bool:
     return (info.dport_low <= port <= info.dport_high) != info.invert_dport
 
 
+def _ports(info: TcpInfo | UdpInfo, space: PacketSpace) -> int:
+    """Return the packets that have a header with such ports."""
+    return space.both(
+        space.masked(Field.FRAGMENT, 0),
+        space.when(
+            info.invert_sport, space.span(Field.SOURCE_PORT, info.sport_low, info.sport_high)
+        ),
+        space.when(
+            info.invert_dport, space.span(Field.DESTINATION_PORT, info.dport_low, info.dport_high)
+        ),
+    )
+
+
+def tcp_packets(info: TcpInfo, space: PacketSpace) -> int:
+    """Return the segments that fit; which options they have is nowhere told."""
+    flags = space.masked(Field.TCP_FLAGS, info.flags_comp, info.flags_mask)
+    found = space.both(_ports(info, space), space.when(info.invert_flags, flags))
+    if info.option:
+        has_option = space.fact(f"TCP option {info.option}")
+        found = space.both(found, space.when(info.invert_option, has_option))
+    return found
+
+
+def udp_packets(info: UdpInfo, space: PacketSpace) -> int:
+    """Return the datagrams that fit."""
+    return _ports(info, space)
+
+
 def only_port(info: TcpInfo | UdpInfo) -> int | None:
     """Return the only destination port that passes; whatever else is asked is asked later."""
     if info.invert_dport or info.dport_low != info.dport_high:
@@ -349,6 +378,7 @@ MATCHES = (
         nft=_in_nft(tcp=True),
         build=TcpInfo,
         evaluate=tcp_mt,
+        packets=tcp_packets,
         only_port=only_port,
         describe=describe_ports,
     ),
@@ -362,6 +392,7 @@ MATCHES = (
         nft=_in_nft(tcp=False),
         build=UdpInfo,
         evaluate=udp_mt,
+        packets=udp_packets,
         only_port=only_port,
         describe=describe_ports,
     ),

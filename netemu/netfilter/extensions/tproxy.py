@@ -159,6 +159,8 @@ TARGETS = (
         shares=always,
         build=build_tproxy,
         apply=tproxy_tg4,
+        ends=Verdict.ACCEPT,
+        may_end=Verdict.DROP,
         attach=attach_tproxy,
     ),
 )

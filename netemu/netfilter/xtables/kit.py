@@ -36,6 +36,7 @@ from netemu.netfilter.xtables.model import (
     TargetFunction,
 )
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import EffectFunction, PacketsFunction
 from netemu.skb import Skb
 
 T = TypeVar("T")
@@ -338,6 +339,8 @@ class Match(Extension, Generic[Info]):
     only_port: Callable[[Info], int | None] | None = None
     """Returns the one destination port that it takes, None if there are more; for an index. It may
     stand with -p tcp and -p udp only."""
+    packets: PacketsFunction | None = None
+    """Returns the set of packets that it takes, for the analysis; without it that is unknown."""
 
     def bind(self, settings: Settings) -> BoundMatch:
         """Make the match of one rule."""
@@ -367,6 +370,12 @@ class Target(Extension, Generic[Info]):
     standard: Verdict | None = None
     """Set for the built-in targets ACCEPT, DROP, QUEUE and RETURN, which need no `apply`."""
     attach: Callable[[Net, Info], None] | None = None
+    effect: EffectFunction | None = None
+    """Tells the analysis what it changes of the packet; None: nothing that a match can see."""
+    ends: Verdict | None = None
+    """The verdict that it gives, where it is always the same; None: it goes on."""
+    may_end: Verdict | None = None
+    """A verdict that it gives to some packets, for reasons which the analysis does not know."""
 
     def bind(self, settings: Settings) -> BoundTarget:
         """Make the target of one rule."""
