@@ -58,6 +58,9 @@ from netemu.lint.rules import (
     ne336_wrong_virtual_server,
     ne337_wrong_set_entry,
     ne338_wrong_ipvs_address,
+    ne901_unused_suppression,
+    ne902_suppression_without_reason,
+    ne903_invalid_suppression,
 )
 
 MODULES = (
@@ -112,6 +115,9 @@ MODULES = (
     ne336_wrong_virtual_server,
     ne337_wrong_set_entry,
     ne338_wrong_ipvs_address,
+    ne901_unused_suppression,
+    ne902_suppression_without_reason,
+    ne903_invalid_suppression,
 )
 """One module per rule; its docstring is the rule's page."""
 

@@ -34,6 +34,7 @@ def look(subject: Subject, settings: LintSettings) -> Looked:
     ordinary = [rule for rule in ran if rule.needs is not Needs.SUPPRESSIONS]
     found = [finding for rule in ordinary for finding in _findings(rule, subject, settings)]
     kept = list(suppressed(found, suppressions))
+    subject.known = frozenset(BY_CODE)
     subject.judged = frozenset(rule.code for rule in ordinary)
     about = [
         finding
@@ -85,6 +86,8 @@ class Report:
     settings: LintSettings
     directory: str = ""
     """Where relative names of files begin; empty if nobody knows."""
+    version: str = ""
+    """Of netemu."""
 
     @property
     def findings(self) -> list[Finding]:

@@ -46,5 +46,7 @@ class LintRule:
     needs: Needs = Needs.RULESET
     default: bool = True
     """Selected unless somebody says otherwise; the others must be named with their whole code."""
+    asked_by: str = ""
+    """The setting of `LintSettings` that selects it, too."""
     stylistic: bool = False
     """Silent inside chains that a program owns: nobody who reads the file can change them."""

@@ -10,7 +10,6 @@ selected by default is not meant by the beginning of its code: it wants all of i
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,11 +17,9 @@ from netemu.errors import UsageError
 from netemu.lint.codes import BY_CODE, RULES
 from netemu.lint.finding import Level
 from netemu.lint.rule import LintRule
+from netemu.lint.selector import ALL, fits, means_any
 
-ALL = "ALL"
-
-_CODE = re.compile(r"NE[0-9]{0,3}")
-_BY_NAME = {rule.name: rule for rule in RULES}
+_NAMES = frozenset(rule.name for rule in RULES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +59,8 @@ class LintSettings:
         wanted = _weight(rule, (*self.select, *self.extend_select))
         if not self.select and rule.default:
             wanted = max(wanted, 1)
-        if rule.code == "NE902" and self.require_reason:
-            wanted = max(wanted, 1)
+        if rule.asked_by and getattr(self, rule.asked_by):
+            wanted = len(rule.code)
         unwanted = max((_fits(rule, selector) for selector in ignore), default=0)
         return wanted > unwanted
 
@@ -82,33 +79,16 @@ def _weight(rule: LintRule, selectors: Iterable[str]) -> int:
 
 
 def _fits(rule: LintRule, selector: str) -> int:
-    """Return how precisely a selector means a rule, 0 if it does not."""
-    if selector == rule.name:
-        return len(rule.code)
-    if selector == ALL:
-        return 1
-    return len(selector) if rule.code.startswith(selector) else 0
-
-
-def fits(code: str, selector: str) -> bool:
-    """Return whether a selector means a code.
-
-    >>> fits("NE101", "NE1"), fits("NE101", "NE2")
-    (True, False)
-    """
-    return bool(_fits(BY_CODE[code], selector))
+    return len(rule.code) if selector == rule.name else fits(rule.code, selector)
 
 
 def check_selector(selector: str) -> None:
     """Raise UsageError for a selector that means no rule."""
-    if selector == ALL or selector in _BY_NAME:
-        return
-    if _CODE.fullmatch(selector) and any(rule.code.startswith(selector) for rule in RULES):
-        return
-    raise UsageError(
-        f"{selector!r} is no lint rule; a code such as NE101, its beginning, a rule's name or ALL "
-        "would do (`netemu lint --rules` lists them)"
-    )
+    if selector not in _NAMES and not means_any(selector, BY_CODE):
+        raise UsageError(
+            f"{selector!r} is no lint rule; a code such as NE101, its beginning, a rule's name or "
+            "ALL would do (`netemu lint --rules` lists them)"
+        )
 
 
 def level_of(word: str) -> Level:

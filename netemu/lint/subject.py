@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 from netemu.errors import RulesetError
 from netemu.lint.finding import Finding, Fix, Related, Span, Witness
@@ -34,6 +34,10 @@ class Site(NamedTuple):
     rule: Rule
 
 
+MakeNode: TypeAlias = Callable[["Subject"], NodeSpec]
+"""Makes the node that a rule file is on."""
+
+
 class Subject:
     """One rule file, and the node that it is on."""
 
@@ -44,7 +48,7 @@ class Subject:
         *,
         family: Family = Family.IPV4,
         backend: str = "legacy",
-        node: NodeSpec | None = None,
+        make_node: MakeNode | None = None,
         is_snapshot: bool = False,
     ) -> None:
         """Keep what is known; the text is read when somebody asks."""
@@ -54,11 +58,15 @@ class Subject:
         self.family = family
         self.backend = backend
         """`legacy` or `nft`: the tool that loads it."""
-        self.node = node
-        """The node, for a rule file the bare one that is assumed; None where nobody asked for
-        one."""
+        self._make_node = make_node
         self.is_snapshot = is_snapshot
         """`node` is a real one, not an assumption."""
+        self.path = ""
+        """Where the text was read, if it may be written there."""
+        self.backends: tuple[str, ...] = ()
+        """Of a snapshot: the backends that hold rules."""
+        self.native_tables: tuple[str, ...] = ()
+        """Of a snapshot: nftables' own tables that act on packets."""
         self.siblings: tuple[Subject, ...] = (self,)
         """Every rule file of the node, this one included."""
         self.objects: object | None = None
@@ -67,8 +75,28 @@ class Subject:
         """Comments that suppress findings, once the other rules have run."""
         self.judged: frozenset[str] = frozenset()
         """Codes of the rules that ran."""
+        self.known: frozenset[str] = frozenset()
+        """Codes of all rules."""
         self.refusals: list[RulesetError] = []
         """Lines that would not load; filled when `ruleset` is read."""
+
+    def rewritten(self, text: str) -> Subject:
+        """Return the same file with another text."""
+        other = Subject(
+            text,
+            self.file,
+            family=self.family,
+            backend=self.backend,
+            make_node=self._make_node,
+            is_snapshot=self.is_snapshot,
+        )
+        other.path = self.path
+        return other
+
+    @functools.cached_property
+    def node(self) -> NodeSpec | None:
+        """The node; for a rule file the bare one that is assumed, None if nobody can make one."""
+        return None if self._make_node is None else self._make_node(self)
 
     @functools.cached_property
     def lines(self) -> list[str]:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from netemu.lint.finding import Finding, Span
-from netemu.lint.settings import fits
+from netemu.lint.selector import fits
 from netemu.lint.suppression import Suppression
 
 _DIRECTIVE = re.compile(

@@ -59,8 +59,10 @@ def expand(text: str) -> str:
 def findings_of(text: str, code: str = "ALL", **more: object) -> list[Finding]:
     """Lint a text with one rule, or all."""
     family = Family.IPV6 if family_of(text) == 6 else Family.IPV4
-    subject = Subject(text, "x.rules", family=family)
-    subject.node = bare_node(TextFile(name="x.rules", text=text), Changes())
+    file = TextFile(name="x.rules", text=text)
+    subject = Subject(
+        text, file.name, family=family, make_node=lambda _: bare_node(file, Changes())
+    )
     settings = LintSettings(select=(code,), **more)  # type: ignore[arg-type]
     return look(subject, settings).findings
 

@@ -37,15 +37,16 @@ def test_every_section_is_there(rule: LintRule) -> None:
 
 @pytest.mark.parametrize("rule", WITH_FILES, ids=ids)
 def test_the_example_trips_it(rule: LintRule) -> None:
-    assert [one.code for one in findings_of(example_of(rule).rstrip("\n") + "\n", rule.code)]
+    assert rule.code in [one.code for one in findings_of(example_of(rule))]
 
 
 @pytest.mark.parametrize("rule", WITH_FILES, ids=ids)
 def test_what_to_use_instead_does_not(rule: LintRule) -> None:
     text = example_of(rule, "Use instead")
     if text:
-        assert findings_of(text, rule.code) == []
-        assert not [one for one in findings_of(text) if one.code < "NE1"]
+        found = [one.code for one in findings_of(text)]
+        assert rule.code not in found
+        assert not [code for code in found if code < "NE1"]
 
 
 def test_rules_are_found_by_code_and_name() -> None:
