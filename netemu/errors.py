@@ -74,6 +74,8 @@ class Refusal(StrEnum):
     """Its words make no line at all."""
     COMMENT = "comment"
     """A `#` stands elsewhere than at the beginning of a line."""
+    INVERSION = "inversion"
+    """A `!` stands behind its option."""
     EXTENSION = "extension"
     """-m names no known match."""
     OPTION = "option"

@@ -32,7 +32,8 @@ def find_config(start: Path) -> tuple[str, Mapping[str, object]]:
 def read_config(path: str) -> Mapping[str, object] | None:
     """Return the table of a file, None if it has none.
 
-    It is [lint], in pyproject.toml [tool.netemu.lint]. Raises InputError for a file that cannot be read.
+    It is [lint], in pyproject.toml [tool.netemu.lint]. Raises InputError for a file that cannot be
+    read.
     """
     try:
         with open(path, "rb") as stream:

@@ -18,7 +18,7 @@ from netemu.lint.suppression import Suppression
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.model import Chain, Rule, Ruleset, Table
 from netemu.ruleset.reader import parse_ruleset
-from netemu.ruleset.words import Word, read_rule_line
+from netemu.ruleset.words import Word, placed_words
 from netemu.sim.spec import NodeSpec
 
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"?|\S+')
@@ -148,7 +148,7 @@ class Subject:
 
     def words(self, line: int) -> list[Word]:
         """Return the words of a rule's line, without counters, with their columns."""
-        return read_rule_line(f"{self.lines[line - 1]}\n").words
+        return placed_words(self.lines[line - 1])
 
     # -- places ----------------------------------------------------------------------------------
 

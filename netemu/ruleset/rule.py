@@ -126,6 +126,10 @@ class RuleReader:
                     "-m comment",
                     Refusal.COMMENT,
                 )
+            if self._position and self._words[self._position - 1].text == "!":
+                raise RulesetError(
+                    f"Bad argument `{text}'; the `!` stands before the option", Refusal.INVERSION
+                )
             raise RulesetError(f"Bad argument `{text}'; an option or `!` would do", Refusal.SYNTAX)
         if text.startswith("--"):
             self._long(word)
@@ -252,6 +256,8 @@ class RuleReader:
         except RulesetError as error:
             if not error.column and arity and glued is None:
                 error.column = self._words[first + 1].column
+            if value == "!":
+                error.refusal = Refusal.INVERSION
             raise
 
     def _further_word(self, word: Word) -> str:
@@ -287,6 +293,8 @@ class RuleReader:
         except RulesetError as error:
             if not error.column:
                 error.column = value_word.column
+            if value == "!":
+                error.refusal = Refusal.INVERSION
             raise
 
     def _option(self, letter: str, value: str, word: Word, column: int = 0) -> None:

@@ -85,6 +85,15 @@ def raw_words(line: str) -> list[str]:
     return _word_pattern().findall(line)
 
 
+def placed_words(line: str) -> list[Word]:
+    """Split a rule line into words with their places; counters in front are left out."""
+    return [
+        Word(unquote(found[0]), found.start() + 1)
+        for found in _word_pattern().finditer(line)
+        if found.start() or line[0] != "["
+    ]
+
+
 def split_words(line: str) -> list[str]:
     """Split a rule line without counters into words."""
     if '"' not in line:

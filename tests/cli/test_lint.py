@@ -1,0 +1,141 @@
+"""`netemu lint` from the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netemu.cli import cli
+from netemu.cli.run import run
+
+BAD = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -o eth0 -j ACCEPT\nCOMMIT\n"
+GOOD = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i eth0 -j ACCEPT\nCOMMIT\n"
+IDLE = GOOD.replace("-A", "# netemu: ignore=NE012 no more\n-A")
+
+
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a.rules"
+    path.write_text(BAD)
+    return path
+
+
+def lint(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = run(cli, ["lint", *arguments])
+    return code, capsys.readouterr().out
+
+
+def test_findings_are_exit_code_1(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = lint(capsys, "a.rules")
+    assert code == 1
+    assert out.startswith("a.rules:3:10: NE012 Can't use -o with INPUT\n")
+
+
+def test_a_clean_file_is_exit_code_0(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules.write_text(GOOD)
+    code, out = lint(capsys, "--select", "NE0,NE9", "a.rules")
+    assert (code, out) == (0, "No findings in 1 file, 1 rule.\n")
+
+
+def test_what_cannot_be_read_is_exit_code_3(
+    rules: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lint(capsys, "nosuch.rules")[0] == 3
+    rules.write_bytes(b"\0\1\2")
+    assert lint(capsys, "a.rules")[0] == 3
+    assert lint(capsys)[0] == 2
+    assert lint(capsys, "--select", "NE998", "a.rules")[0] == 2
+
+
+def test_several_files_and_families(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("b.v6").write_text("*filter\n-A INPUT -s 2001:db8::/32 -m icmp -j DROP\nCOMMIT\n")
+    _, out = lint(capsys, "a.rules", "b.v6", "--select", "NE0")
+    assert [line.split()[:2] for line in out.splitlines()[:2]] == [
+        ["a.rules:3:10:", "NE012"],
+        ["b.v6:2:30:", "NE002"],
+    ]
+
+
+def test_fail_on(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules.write_text(IDLE)
+    assert lint(capsys, "a.rules", "--select", "NE0,NE9")[0] == 1
+    assert lint(capsys, "a.rules", "--select", "NE0,NE9", "--fail-on", "error")[0] == 0
+
+
+def test_fix_writes_what_is_proved_and_nothing_else(
+    rules: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = IDLE.replace("-j ACCEPT", '-j ACCEPT -m comment --comment "\udcff"').encode(
+        "utf-8", "surrogateescape"
+    )
+    rules.write_text(IDLE)
+    code, out = lint(capsys, "a.rules", "--diff", "--select", "NE0,NE9")
+    assert code == 1
+    assert "-# netemu: ignore=NE012 no more" in out
+    assert rules.read_text() == IDLE
+    rules.write_bytes(odd)
+    assert lint(capsys, "a.rules", "--fix", "--select", "NE0,NE9")[0] == 0
+    assert rules.read_bytes() == odd.replace(b"# netemu: ignore=NE012 no more\n", b"")
+
+
+def test_standard_input_is_fixed_onto_standard_output(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "netemu", "lint", "-", "--fix", "--select", "NE0,NE9"],
+        input=IDLE,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.stdout == GOOD
+    assert "No findings" in done.stderr
+
+
+def test_settings_from_the_nearest_file(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("pyproject.toml").write_text('[tool.netemu.lint]\nignore = ["NE012"]\nselect = ["NE0"]\n')
+    assert lint(capsys, "a.rules")[0] == 0
+    Path("netemu.toml").write_text('[lint]\nper-file-ignores = { "b.*" = ["NE012"] }\n')
+    assert lint(capsys, "a.rules", "--select", "NE0")[0] == 1
+    Path("netemu.toml").write_text('[lint]\nfail-on = "error"\nselect = ["NE9"]\n')
+    assert lint(capsys, "a.rules")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[lint]\nselct = []\n", "[lint]\nselect = 'NE0'\n", "[lint]\nselect = ['NE998']\n", "[lint\n"],
+)
+def test_settings_that_mean_nothing(
+    text: str, rules: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("netemu.toml").write_text(text)
+    assert run(cli, ["lint", "a.rules"]) == 3
+    assert "netemu.toml" in capsys.readouterr().err
+
+
+def test_json(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out = lint(capsys, "a.rules", "--output-format", "json")
+    (found,) = [one for one in json.loads(out) if one["code"] < "NE1"]
+    assert (found["file"], found["line"], found["column"]) == ("a.rules", 3, 10)
+
+
+def test_rules_and_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out = lint(capsys, "--rules")
+    assert code == 0
+    assert "NE012  error    misplaced-extension" in out
+    assert run(cli, ["explain", "NE012"]) == 0
+    assert "Use instead" in capsys.readouterr().out
+    assert run(cli, ["explain", "NE998"]) == 2
+
+
+def test_lint_needs_no_scapy(rules: Path) -> None:
+    program = (
+        "import sys; from netemu.cli import cli; from netemu.cli.run import run; "
+        "run(cli, ['lint', 'a.rules']); "
+        "assert not {'scapy', 'rich', 'yaml'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
