@@ -13,6 +13,7 @@ from netemu.cli.common import KERNELS, say_notes, write_output
 from netemu.cli.kube_walk import Destination, find_destination
 from netemu.clock import NSEC_PER_SEC
 from netemu.errors import InputError, UsageError
+from netemu.kube.proxy.render import MODES
 from netemu.kube.service_ports import IPV4
 from netemu.sim.lab import Note
 from netemu.sim.lab_spec import ClientSpec
@@ -27,7 +28,7 @@ AFTERWARDS_NS = NSEC_PER_SEC
 
 @click.command("run")
 @click.argument("scenario", metavar="SCENARIO")
-@click.option("--mode", type=click.Choice(["iptables", "userspace"]), help="Another mode.")
+@click.option("--mode", type=click.Choice(MODES), help="Another mode.")
 @click.option("--until", type=float, metavar="SECONDS", help="Stop the clock there.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all chance.")
 @click.option("--kernel", type=click.Choice(KERNELS), default=KERNELS[0], show_default=True)

@@ -49,18 +49,32 @@ def _stop(error: RulesetError) -> NoReturn:
 
 
 def check_table(
-    table: Table, find_column: FindColumn, *, as_nft: bool = False, refuse: Refuse = _stop
+    table: Table,
+    find_column: FindColumn,
+    *,
+    as_nft: bool = False,
+    refuse: Refuse = _stop,
+    before: Table | None = None,
 ) -> None:
-    """Tell `refuse` what the kernel refuses at COMMIT; by itself it raises the first."""
-    jumps = jumps_of(table, every_rule=as_nft)
+    """Tell `refuse` what the kernel refuses at COMMIT; by itself it raises the first.
+
+    Chains that `before` had too, where they were tested, are tested again only if other hooks
+    reach them now.
+    """
+    jumps = jumps_of(table, every_rule=as_nft, before=before)
     if as_nft:
         _check_depth(table, jumps, find_column, refuse)
     reached = reaching_hooks(table, jumps, find_column, refuse)
+    table.jumps, table.reached = jumps, reached
+    old = before.chains if before is not None else {}
     nowhere: frozenset[Hook] = frozenset()
     passed: set[Passed] = set()
     shapes: dict[frozenset[Hook], set[Shape | None]] = {}
     for chain in table.chains.values():
         hooks = reached.get(chain.name, nowhere)
+        if before is not None and old.get(chain.name) is chain:
+            if before.reached.get(chain.name, nowhere) == hooks:
+                continue
         told = hooks
         if as_nft:
             told = nowhere if chain.policy is None else frozenset({Hook[chain.name]})
@@ -123,14 +137,20 @@ def _cut(jumps: dict[str, tuple[str, ...]], name: str, following: str) -> None:
     jumps[name] = tuple(other for other in jumps[name] if other != following)
 
 
-def jumps_of(table: Table, *, every_rule: bool = False) -> dict[str, tuple[str, ...]]:
+def jumps_of(
+    table: Table, *, every_rule: bool = False, before: Table | None = None
+) -> dict[str, tuple[str, ...]]:
     """Return the chains that each chain jumps to, in the order of the rules.
 
     With `every_rule` also behind an unconditional verdict, where nftables looks and ip_tables.c
     does not.
     """
     jumps: dict[str, tuple[str, ...]] = {}
+    old = before.chains if before is not None else {}
     for chain in table.chains.values():
+        if before is not None and old.get(chain.name) is chain:
+            jumps[chain.name] = before.jumps[chain.name]
+            continue
         rules = chain.rules
         if not every_rule:
             walked = _walked(chain)

@@ -14,6 +14,7 @@ file that the real tool refuses must be refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import overload
 
 from netemu.errors import Refusal, RulesetError
@@ -249,7 +250,7 @@ def delete_chain(table: Table, name: str, made: set[str]) -> None:
     """Carry out -X, which takes built-in chains without rules, too: they come back with ACCEPT."""
     chain = table.chains.get(name)
     if chain is None or chain.policy is None:
-        tables.delete_chain(table, name)
+        tables.delete_chain(table, name, partial(tables.is_used, table))
     elif name not in made:
         raise RulesetError(
             f"No chain/target/match by that name: `{name}' is not yet made", Refusal.CHAIN

@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from copy import copy
 from itertools import pairwise
 
 from netemu.errors import Refusal, RulesetError
@@ -29,6 +30,9 @@ from netemu.ruleset.words import read_fields, read_rule_line, split_words
 
 _NAMING = frozenset({"-m", "--match", "-j", "--jump", "-g", "--goto"})
 
+_EDITS = frozenset({"-A", "-I", "-D", "-R", "-C", "-F", "-N", "-X", "-P"})
+"""Commands whose second word is the one chain that they are about."""
+
 _USER_CHAIN = re.compile(r":(?![-!]|[A-Z]{4,6} )([!-~]{1,28}) - \[[0-9]+:[0-9]+\]\n")
 """The plainest line that declares a chain, whose name is surely none of a built-in target."""
 
@@ -45,19 +49,24 @@ def parse_ruleset(  # noqa: PLR0913 - one keyword for each way of reading
     backend: str = "legacy",
     counters: bool = True,
     registry: Registry = EXTENSIONS,
+    onto: Ruleset | None = None,
     refusals: list[RulesetError] | None = None,
 ) -> Ruleset:
     r"""Read iptables-save text; raises RulesetError at the first line that would not load.
 
-    `backend` is `legacy` or `nft`; without `counters` they are skipped, as without `-c`. With a
-    list for `refusals` every line that would not load is put there, and the rest is read.
+    `backend` is `legacy` or `nft`; without `counters` they are skipped, as without `-c`. With
+    `onto` the tables of a running ruleset are gone on from, as `iptables-restore --noflush` does,
+    and stay as they are; chains that the text does not name are shared with them. With a list for
+    `refusals` every line that would not load is put there, and the rest is read.
 
     >>> ruleset = parse_ruleset("*filter\n-A INPUT -p tcp -j DROP\nCOMMIT\n")
     >>> ruleset.tables[0].chains["INPUT"].rules[0].text
     '-p tcp -j DROP'
     """
     assert backend in {"legacy", "nft"}, backend
-    reader = _Reader(file, family, registry, as_nft=backend == "nft", counted=counters)
+    as_nft = backend == "nft"
+    assert onto is None or not as_nft
+    reader = _Reader(file, family, registry, as_nft=as_nft, counted=counters, onto=onto)
     with _no_collection():
         return reader.read(text, refusals)
 
@@ -86,6 +95,7 @@ class _Reader:
 
     __slots__ = (
         "_as_nft",
+        "_before",
         "_counted",
         "_family",
         "_file",
@@ -93,17 +103,26 @@ class _Reader:
         "_lost",
         "_made",
         "_number",
+        "_onto",
         "_place",
         "_refusals",
         "_registry",
         "_ruleset",
         "_shapes",
         "_table",
+        "_used_elsewhere",
         "_written",
     )
 
     def __init__(
-        self, file: str, family: Family, registry: Registry, *, as_nft: bool, counted: bool
+        self,
+        file: str,
+        family: Family,
+        registry: Registry,
+        *,
+        as_nft: bool,
+        counted: bool,
+        onto: Ruleset | None,
     ) -> None:
         self._file = file
         self._family = family
@@ -124,6 +143,12 @@ class _Reader:
         self._refusals: list[RulesetError] | None = None
         self._lost = False
         """It was already said that there is no table."""
+        self._onto = {table.name: table for table in onto.tables} if onto is not None else {}
+        """The running tables that the text goes on from."""
+        self._before: Table | None = None
+        """That of the table which is being read."""
+        self._used_elsewhere: set[str] | None = None
+        """Chains that chains which the text leaves alone jump to, once somebody asks."""
 
     def read(self, text: str, refusals: list[RulesetError] | None = None) -> Ruleset:
         """Read every line."""
@@ -217,13 +242,52 @@ class _Reader:
     def _begin(self, line: str) -> None:
         name = read_fields("table_line", line)[0]
         self._table = tables.new_table(name, self._family, self._number)
+        self._before = self._onto.get(name)
+        self._used_elsewhere = None
+        if self._before is not None:
+            self._table = self._before.onto(self._named_chains(self._before))
         self._table.touched = not self._as_nft
         self._place = Circumstances(family=self._family, table=name, nft=self._as_nft)
         self._shapes = ShapeCache(self._place)
         self._made.clear()
 
+    def _named_chains(self, table: Table) -> Collection[str]:
+        """Return the chains that the lines up to COMMIT may change."""
+        found: set[str] = set()
+        for line in self._lines[self._number :]:
+            if line[:6] == "COMMIT":
+                break
+            words = _BEFORE_A_RULE.sub("", line, count=1).split(maxsplit=2)
+            if words and words[0][:1] == ":":
+                found.add(words[0][1:])
+            elif len(words) > 1 and words[0] in _EDITS:
+                found.add(words[1])
+            elif words and words[0][:1] == "-":
+                return table.chains
+        return found
+
+    def _is_used(self, name: str) -> bool:
+        """Return whether a rule leads to a chain, of which there may be many thousands."""
+        assert self._table is not None
+        if self._before is None:
+            return tables.is_used(self._table, name)
+        old, new = self._before.chains, self._table.chains
+        if self._used_elsewhere is None:
+            untouched = (chain for key, chain in new.items() if old.get(key) is chain)
+            self._used_elsewhere = {rule.jump for chain in untouched for rule in chain.rules}
+        if name in self._used_elsewhere:
+            return True
+        changed = self._table.changed_since(self._before)
+        return any(rule.jump == name for chain in changed for rule in chain.rules)
+
     def _column_of(self, rule: Rule, name: str) -> int:
         """Return the column of an extension's or chain's name in the line of a rule."""
+        if self._before is not None:
+            old = self._before.chains.values()
+            if any(rule is known for chain in old for known in chain.rules):
+                message = f"the rule `{rule.text}' of the running table {self._before.name} no"
+                message += f" longer stands: {name}"
+                raise RulesetError(message, line=self._number)
         assert rule.line is not None
         words = read_rule_line(f"{self._lines[rule.line - 1]}\n").words
         named = (
@@ -234,7 +298,13 @@ class _Reader:
         return next(named, 1)
 
     def _commit(self, table: Table) -> None:
-        check_table(table, self._column_of, as_nft=self._as_nft, refuse=self._refuse)
+        check_table(
+            table,
+            self._column_of,
+            as_nft=self._as_nft,
+            refuse=self._refuse,
+            before=self._before,
+        )
         for place, other in enumerate(self._ruleset.tables):
             if other.name == table.name:
                 self._ruleset.tables[place] = table
@@ -261,6 +331,9 @@ class _Reader:
         name, policy, *rest = fields
         tables.check_new_name(name)
         chain = table.chains.get(name)
+        if chain is not None and chain.policy is None and self._before is not None:
+            chain.rules.clear()
+            return
         if chain is None or chain.policy is None:
             tables.add_chain(table, name, self._number)
         table.chains[name].line = self._number
@@ -347,7 +420,7 @@ class _Reader:
         elif letter == "F":
             tables.flush(table, name)
         elif letter == "X":
-            tables.delete_chain(table, name)
+            tables.delete_chain(table, name, self._is_used)
         elif letter in "ZL":
             tables.look_for(table, name, draft.number)
         elif letter == "S":
@@ -356,9 +429,10 @@ class _Reader:
             tables.check_new_name(draft.argument)
             tables.rename_chain(table, name, draft.argument)
             for chain in table.chains.values():
-                for rule in chain.rules:
+                for place, rule in enumerate(chain.rules):
                     if rule.jump == name:
-                        rule.rename_jump(draft.argument)
+                        chain.rules[place] = renamed = copy(rule)
+                        renamed.rename_jump(draft.argument)
 
     def _execute_as_nft(self, table: Table, draft: Draft) -> bool:
         """Carry out a command that iptables-nft takes otherwise; False for the others."""

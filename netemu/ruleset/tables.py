@@ -7,6 +7,7 @@ net/netfilter/x_tables.c; libiptc.c of iptables for the errors.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from netemu.errors import Refusal, RulesetError
 from netemu.netfilter.hook import Family, Hook, Verdict
@@ -151,7 +152,7 @@ def list_rules(table: Table, name: str, number: int | None) -> None:
             )
 
 
-def delete_chain(table: Table, name: str) -> None:
+def delete_chain(table: Table, name: str, is_used: Callable[[str], bool]) -> None:
     """Delete a user chain, or all of them: they must be empty and unused."""
     chains = (
         [need_chain(table, name)]
@@ -167,10 +168,15 @@ def delete_chain(table: Table, name: str) -> None:
             raise RulesetError(
                 f"Directory not empty: `{chain.name}'; flush it first", Refusal.COMMAND
             )
-        if any(rule.jump == chain.name for other in table.chains.values() for rule in other.rules):
+        if is_used(chain.name):
             raise RulesetError(f"Too many links: a rule jumps to `{chain.name}'", Refusal.COMMAND)
     for chain in chains:
         del table.chains[chain.name]
+
+
+def is_used(table: Table, name: str) -> bool:
+    """Return whether a rule leads to a chain."""
+    return any(rule.jump == name for chain in table.chains.values() for rule in chain.rules)
 
 
 def rename_chain(table: Table, old: str, new: str) -> None:

@@ -65,20 +65,25 @@ class Namespace:
     def replaced(self, ruleset: Ruleset, file: TextFile) -> None:
         """Take note that the tables of `ruleset` are loaded now."""
         before = self.ruleset.tables if self.ruleset is not None else []
+        old = {table.name: table for table in before}
         new = {table.name: table for table in ruleset.tables}
         tables = [new.pop(table.name, table) for table in before]
         self.ruleset = Ruleset(
             family=ruleset.family, tables=[*tables, *new.values()], file=ruleset.file
         )
         for table in ruleset.tables:
-            self.note_loaded(table, file)
+            self.note_loaded(table, file, before=old.get(table.name))
 
-    def note_loaded(self, table: Table, file: TextFile) -> None:
-        """Keep the counters with which the rules of a table begin."""
+    def note_loaded(self, table: Table, file: TextFile, *, before: Table | None = None) -> None:
+        """Keep the counters with which the rules of a table begin; those of `before` have begun."""
         self.sources[table.name] = file
-        for chain in table.chains.values():
+        old = before.chains if before is not None else {}
+        for chain in table.changed_since(before):
+            counted = set(map(id, old[chain.name].rules)) if chain.name in old else set()
             self._loaded_packets[id(chain)] = chain.packets
-            self._loaded_packets.update((id(rule), rule.packets) for rule in chain.rules)
+            self._loaded_packets.update(
+                (id(rule), rule.packets) for rule in chain.rules if id(rule) not in counted
+            )
 
     def hits(self, counted: Rule | Chain) -> int:
         """Return how many packets matched a rule, or met a policy, since it was loaded."""
@@ -215,6 +220,18 @@ class Node:
         ruleset = parse_ruleset(
             file.text, file.name, family=Family.IPV4, backend=space.spec.backend
         )
+        self._replace_tables(space, ruleset, file)
+
+    def restore_rules(self, namespace: str, file: TextFile) -> None:
+        """Load text now as `iptables-restore --noflush` does: what it does not name stays.
+
+        Raises RulesetError, and nothing changes, for rules that would not load.
+        """
+        space = self.namespaces[namespace]
+        ruleset = parse_ruleset(file.text, file.name, family=Family.IPV4, onto=space.ruleset)
+        self._replace_tables(space, ruleset, file)
+
+    def _replace_tables(self, space: Namespace, ruleset: Ruleset, file: TextFile) -> None:
         for table in ruleset.tables:
             try:
                 replace_table(space.net, table)

@@ -1,16 +1,14 @@
 """A cluster that lives: its objects' controllers and its nodes' packets on one clock.
 
 Pods are namespaces here, with a server that answers with the pod's name; they come and go as
-kubelet says. kube-proxy of every node replaces its rules when it syncs, and connections stay.
-
-Differs from Linux: the userspace proxy takes datagrams and hands none on.
+kubelet says. kube-proxy of every node changes its rules when it syncs, and connections stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from netemu.clock import Clock
+from netemu.clock import NSEC_PER_SEC, Clock
 from netemu.errors import UsageError
 from netemu.ip.sockets import Sockets
 from netemu.kube.cluster import Cluster
@@ -18,35 +16,24 @@ from netemu.kube.controllers.endpointslice import selects, target_port
 from netemu.kube.controllers.kubelet import Timing
 from netemu.kube.controlplane import ControlPlane
 from netemu.kube.objects import EndpointSlice, Pod
-from netemu.kube.proxy.render import Rendered, render
-from netemu.kube.service_ports import (
-    IPV4,
-    EndpointInfo,
-    ServicePortInfo,
-    endpoints_map,
-    port_key,
-    service_ports,
-)
+from netemu.kube.proxy.ipvs_sync import RECHECK_S
+from netemu.kube.proxy.sync import SYNC_PERIOD_S
 from netemu.kube.store import EventType, Store, WatchEvent
-from netemu.netfilter.conntrack.table import Conntrack, nf_ct_delete
 from netemu.sim.lab import Lab
 from netemu.sim.lab_spec import LabSpec
-from netemu.sim.node import Namespace
 from netemu.sim.programs import Server
-from netemu.sim.relay import Balancer, ProxyListener
 from netemu.sim.spec import (
     AddressSpec,
     LinkSpec,
     NamespaceSpec,
     NodeSpec,
     SocketSpec,
-    TextFile,
 )
 from netemu.snapshot.change import route_spec
 from netemu.snapshot.implied import implied_routes
 from netemu.snapshot.kube_node import BRIDGE, PodPlace, cluster_nodes
-from netemu.wire.address import format_address, parse_address
-from netemu.wire.ipv4 import IPPROTO_UDP
+from netemu.snapshot.kube_proxy import KubeProxy
+from netemu.wire.address import parse_address
 
 DNS_LABEL = ("k8s-app", "kube-dns")
 POD_DEVICE = "eth0"
@@ -69,8 +56,6 @@ class KubeLab:
         """Build nodes without pods; `start` brings the objects to life."""
         if not cluster.nodes:
             raise UsageError("a cluster that runs needs Node objects")
-        if mode == "ipvs":
-            raise UsageError("a cluster does not run in IPVS mode yet; take iptables or userspace")
         self.mode = mode
         self.version = version
         self.cluster = cluster
@@ -86,8 +71,8 @@ class KubeLab:
             pod_ended=self._pod_ended,
             program=self._program,
         )
-        self._balancers: dict[tuple[str, str], Balancer] = {}
-        self._endpoints: dict[str, set[tuple[str, str]]] = {}
+        self.proxies: dict[str, KubeProxy] = {}
+        """kube-proxy of every node."""
         self._frozen: set[str] = set()
 
     @property
@@ -99,6 +84,14 @@ class KubeLab:
         """Create the objects, and let what is there already be there at once."""
         for item in self.cluster.objects.values():
             self.store.apply(item)
+        for node in self.store.cluster.nodes:
+            name = node.metadata.name
+            self.proxies[name] = KubeProxy(
+                self.lab.node, name, self.store.cluster, mode=self.mode, version=self.version
+            )
+            self.proxies[name].sync()
+        self._again(RECHECK_S, self._recheck)
+        self._again(SYNC_PERIOD_S, self._sync_all)
         self.store.watch(self._told)
         self.plane.start()
 
@@ -200,6 +193,9 @@ class KubeLab:
 
     def _told(self, event: WatchEvent) -> None:
         item = event.object
+        for name, proxy in self.proxies.items():
+            if not self.plane.proxy_of(name).stopped:
+                proxy.told(item, gone=event.type == EventType.DELETED)
         if isinstance(item, Pod):
             self._pod_told(event, item)
         elif isinstance(item, EndpointSlice) and event.type != EventType.DELETED:
@@ -228,61 +224,27 @@ class KubeLab:
     # --- kube-proxy -------------------------------------------------------------------------------
 
     def _program(self, name: str) -> None:
-        """Sync a node's kube-proxy: replace its rules, then forget stale UDP connections."""
-        found = render(self.store.cluster, name, self.mode, version=self.version)
-        space = self.lab.node.namespaces[name]
-        before = space.spec.rules4.text if space.spec.rules4 is not None else ""
-        self._relay(space, found)
-        text = found.merged()
-        if text == before:
-            return
-        file = TextFile(name=f"rules of {name}", text=text)
-        self.lab.node.replace_rules(name, file)
-        space.spec.rules4 = file
-        gone = self._forget_stale(name, space)
-        rules = sum(line.startswith("-A") for line in text.splitlines())
-        stale = f", {gone} stale UDP connections forgotten" if gone else ""
-        self.tell(f"kube-proxy on {name} syncs {rules} rules{stale}")
+        """Let a node's kube-proxy sync."""
+        self._tell_of(name, self.proxies[name].sync())
 
-    def _relay(self, space: Namespace, found: Rendered) -> None:
-        """Userspace mode: let the proxy process listen, and know its endpoints."""
-        sockets = space.net.generic(Sockets)
-        for proxy in found.proxies:
-            balancer = self._balancer(space, proxy.service, proxy.protocol, proxy.affinity_s)
-            balancer.set_endpoints(
-                [(parse_address(item.ip), item.port) for item in proxy.endpoints]
-            )
-            sockets.close(proxy.protocol, bytes(4), proxy.port)
-            socket = SocketSpec(protocol=proxy.protocol, address=bytes(4), port=proxy.port)
-            sockets.listen(socket, ProxyListener(space.net, balancer))
+    def _tell_of(self, name: str, what: str) -> None:
+        if what:
+            self.tell(f"kube-proxy on {name}: {what}")
 
-    def _balancer(self, space: Namespace, service: str, protocol: str, affinity_s: int) -> Balancer:
-        key = (f"{space.spec.name} {service}", protocol)
-        return self._balancers.setdefault(key, Balancer(space.net, affinity_s))
+    def _again(self, period_s: int, act: Callable[[], None]) -> None:
+        """Do something over and over."""
 
-    def _forget_stale(self, name: str, space: Namespace) -> int:
-        """Delete UDP connections to endpoints that are gone (conntrack/cleanup.go)."""
-        present = {(item.cluster_ip, str(endpoint.ip)) for item, endpoint in self._udp_endpoints()}
-        old = self._endpoints.get(name, set())
-        self._endpoints[name] = present
-        gone = old - present
-        first = {vip for vip, _ in present} - {vip for vip, _ in old} if old else set()
-        table = space.net.generic(Conntrack)
-        deleted = 0
-        for connection in list(table):
-            if connection.original.protocol != IPPROTO_UDP:
-                continue
-            vip = format_address(connection.original.dst)
-            endpoint = format_address(connection.reply.src)
-            stale = (vip, endpoint) in gone or (vip in first and endpoint == vip)
-            if stale and nf_ct_delete(space.net, connection, "removed by kube-proxy"):
-                deleted += 1
-        return deleted
+        def run() -> None:
+            act()
+            self._again(period_s, act)
 
-    def _udp_endpoints(self) -> Iterator[tuple[ServicePortInfo, EndpointInfo]]:
-        endpoints = endpoints_map(self.store.cluster.slices, IPV4, "")
-        for service in self.store.cluster.services:
-            for port in service_ports(service, IPV4):
-                if port.protocol == "udp":
-                    ready = (item for item in endpoints.get(port_key(port), []) if item.ready)
-                    yield from ((port, item) for item in ready)
+        self.clock.call_later(period_s * NSEC_PER_SEC, run)
+
+    def _recheck(self) -> None:
+        for name, proxy in self.proxies.items():
+            if not self.plane.proxy_of(name).stopped:
+                self._tell_of(name, proxy.recheck())
+
+    def _sync_all(self) -> None:
+        for name in self.proxies:
+            self.plane.proxy_of(name).wanted()

@@ -137,6 +137,7 @@ def cluster_node(
             else proxy_settings(cluster, name, octets=octets, version=version)
         )
         builder = _Builder(shared, own, rendered.mode, namespace=space, number=number)
+        builder.bind()
         if number == 0:
             builder.program(rendered)
         elif at_once:
@@ -158,7 +159,7 @@ def cluster_node(
 
 
 def cluster_nodes(cluster: Cluster, *, mode: str, version: str | None) -> NodeSpec:
-    """Return all nodes of a cluster, joined by their network, without pods.
+    """Return all nodes of a cluster, joined by their network, without pods and rules.
 
     Namespaces have the nodes' names; the first node's is the main one.
     """
@@ -169,7 +170,6 @@ def cluster_nodes(cluster: Cluster, *, mode: str, version: str | None) -> NodeSp
         name = node.metadata.name
         settings = proxy_settings(cluster, name, version=chosen)
         builder = _Builder(shared, settings, mode, namespace=name, number=number)
-        builder.program(render(cluster, name, mode, version=version))
         builder.add_routes()
         specs.append(builder.space)
     specs.append(_network(specs))
@@ -284,6 +284,12 @@ class _Builder:
         self._addresses()
         self.space.sockets = self._sockets()
 
+    def bind(self) -> None:
+        """Give kube-ipvs0 its addresses."""
+        if self.mode == "ipvs":
+            for ip in bound_addresses(self.settings, self.shared.ports):
+                self.space.addresses.append(_address(DUMMY_DEVICE, ip, self.bits))
+
     def program(self, rendered: Rendered) -> None:
         """Give the node what its kube-proxy programs."""
         more = self._programmed(rendered)
@@ -375,9 +381,6 @@ class _Builder:
             space.addresses.append(_address(BRIDGE, format_address(first), length))
         elif self.octets == IPV4:
             space.addresses.append(_address(BRIDGE, POD_GATEWAY, self.bits))
-        if self.mode == "ipvs":
-            for ip in bound_addresses(settings, self.shared.ports):
-                space.addresses.append(_address(DUMMY_DEVICE, ip, self.bits))
 
     def _sockets(self) -> list[SocketSpec]:
         """Return those of processes that take packets for the node's own addresses."""

@@ -173,6 +173,7 @@ def _proxy(lab: KubeLab, moment: MomentShape) -> str:
     syncer = lab.plane.proxy_of(name)
     syncer.stopped = not running
     if running:
+        lab.proxies[name].restart()
         syncer.wanted()
     return f"kube-proxy on {name} {'starts' if running else 'stops; its rules stay'}"
 

@@ -86,7 +86,7 @@ class ScenarioShape(Shape, kw_only=True):
 
     scenario: Annotated[str, Meta(description="what it shows, a sentence or two")] = ""
     objects: Annotated[list[str], Meta(description="files of Kubernetes objects")]
-    mode: Literal["iptables", "userspace"] = "iptables"
+    mode: Literal["iptables", "ipvs", "userspace"] = "iptables"
     proxyVersion: str = ""  # noqa: N815 - as Kubernetes writes names
     timing: TimingShape = msgspec.field(default_factory=TimingShape)
     timeline: list[MomentShape] = msgspec.field(default_factory=list)

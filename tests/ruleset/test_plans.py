@@ -64,6 +64,6 @@ def test_the_namespace_is_shown_once_to_rules_that_do_not_look():
     net = Net()
     table = tables_of("-A A -p tcp -j DNAT --to-destination 10.0.0.{n}", table="nat")
     later = [rule for rule in table.chains["A"].rules if rule.shape is not None]
-    check_entries(net, table)
+    check_entries(net, table.chains.values())
     assert len(later) > 1
     assert net.generic(ConntrackHooks).users == 6 - len(later) + 1

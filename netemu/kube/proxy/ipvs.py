@@ -122,6 +122,13 @@ class VirtualServer:
         address = f"[{self.address}]" if ":" in self.address else self.address
         return f"{option} {address}:{self.port}"
 
+    @property
+    def options(self) -> str:
+        """Scheduler, persistence and flags, as ipvsadm is given them."""
+        persistence = f" -p {self.persistence_s}" if self.persistence_s else ""
+        flags = " -b mh-port" if self.scheduler == "mh" else ""
+        return f"-s {self.scheduler}{persistence}{flags}"
+
 
 @dataclass(slots=True)
 class IpvsState:
@@ -144,22 +151,29 @@ class IpvsState:
     def ipset_text(self) -> str:
         """Return the sets as text for `ipset restore`."""
         lines: list[str] = []
-        for name, (kind, _) in SETS.items():
-            if name not in self.sets:
-                continue
-            options = f"family {'inet' if self.octets == IPV4 else 'inet6'} hashsize 1024"
-            options = "range 0-65535" if kind == BITMAP_PORT else f"{options} maxelem 65536"
-            lines.append(f"create {self.set_name(name)} {kind} {options}")
+        for name, create in zip(self._set_names(), self.create_lines(), strict=True):
+            lines.append(create)
             lines += [f"add {self.set_name(name)} {entry}" for entry in self.sets[name]]
         return "".join(f"{line}\n" for line in lines)
+
+    def _set_names(self) -> list[str]:
+        return [name for name in SETS if name in self.sets]
+
+    def create_lines(self) -> list[str]:
+        """Return the commands that make the sets, empty."""
+        hashed = f"family {'inet' if self.octets == IPV4 else 'inet6'} hashsize 1024 maxelem 65536"
+        lines = []
+        for name in self._set_names():
+            kind, _ = SETS[name]
+            options = "range 0-65535" if kind == BITMAP_PORT else hashed
+            lines.append(f"create {self.set_name(name)} {kind} {options}")
+        return lines
 
     def ipvsadm_text(self) -> str:
         """Return virtual and real servers as `ipvsadm -Sn` prints them."""
         lines: list[str] = []
         for server in self.servers:
-            persistence = f" -p {server.persistence_s}" if server.persistence_s else ""
-            flags = " -b mh-port" if server.scheduler == "mh" else ""
-            lines.append(f"-A {server.name} -s {server.scheduler}{persistence}{flags}")
+            lines.append(f"-A {server.name} {server.options}")
             lines += [f"-a {server.name} -r {real} -m -w 1" for real in server.real_servers]
         return "".join(f"{line}\n" for line in lines)
 

@@ -15,12 +15,13 @@ FIRST_CHAINS = ("KUBE-NODEPORTS", "KUBE-SERVICES")
 class TableText:
     """The chains and rules of one table."""
 
-    __slots__ = ("chains", "name")
+    __slots__ = ("chains", "deleted", "name")
 
     def __init__(self, name: str) -> None:
         """Begin an empty table."""
         self.name = name
         self.chains: dict[str, list[str]] = {}
+        self.deleted: list[str] = []
 
     def chain(self, name: str) -> None:
         """Declare a chain."""
@@ -29,6 +30,10 @@ class TableText:
     def rule(self, chain: str, *words: str) -> None:
         """Append a rule; empty words are left out."""
         self.chains.setdefault(chain, []).append(rule_of(words))
+
+    def delete(self, name: str) -> None:
+        """Delete a chain that is there already: flush it first, by naming it."""
+        self.deleted.append(name)
 
     def names(self) -> list[str]:
         """Return the chains in canonical order."""
@@ -40,8 +45,9 @@ class TableText:
         names = self.names()
         return [
             f"*{self.name}",
-            *(f":{name} - [0:0]" for name in names),
+            *(f":{name} - [0:0]" for name in (*names, *self.deleted)),
             *(f"-A {name} {rule}" for name in names for rule in self.chains[name]),
+            *(f"-X {name}" for name in self.deleted),
             "COMMIT",
         ]
 

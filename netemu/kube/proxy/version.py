@@ -67,6 +67,16 @@ class ProxyVersion:
         return self >= ProxyVersion(1, 29)
 
     @property
+    def syncs_partially(self) -> bool:
+        """Whether unchanged Services' chains are left out of a sync (1.27; 1.26 on request)."""
+        return self >= ProxyVersion(1, 27)
+
+    @property
+    def reconciles_conntrack(self) -> bool:
+        """Whether UDP connections are compared with the endpoints there are (1.32)."""
+        return self >= ProxyVersion(1, 32)
+
+    @property
     def has_ipvs_out_filter(self) -> bool:
         """Whether IPVS mode has KUBE-IPVS-OUT-FILTER (1.29)."""
         return self >= ProxyVersion(1, 29)

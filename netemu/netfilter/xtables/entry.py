@@ -212,13 +212,17 @@ class XtTable:
     def __init__(self, model: Table, *, lookup_cost: int = LOOKUP_COST) -> None:
         """Link the built-in chains of `model`; its counters move as packets pass."""
         self._lookup_cost = lookup_cost
+        self._heads: dict[str, Entry] = {}
         self.replace(model)
 
     def replace(self, model: Table) -> None:
         """Run the rules of `model` from now on (xt_replace_table)."""
+        ready = {
+            name: head for name, head in self._heads.items() if head.chain is model.chains.get(name)
+        }
         self.model = model
         self.name = model.name
-        self._heads: dict[str, Entry] = {}
+        self._heads = ready
         self.hook_entry: dict[Hook, Entry] = {}
         self.underflow: dict[Hook, Entry] = {}
         """The tail of each built-in chain: its policy."""

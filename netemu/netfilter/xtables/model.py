@@ -10,13 +10,13 @@ counted from 1, and the policy's number is one more than the last rule's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from enum import IntFlag
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from netemu.net import Net
-from netemu.netfilter.hook import Family, Verdict
+from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.netfilter.xtables.addresses import show_network
 from netemu.netfilter.xtables.names import protocol_name
 from netemu.netfilter.xtables.param import XtParam
@@ -427,6 +427,30 @@ class Table:
     touched: bool = True
     """Whether a line between `*NAME` and COMMIT made iptables-nft create its chains; what is not
     created is not saved."""
+    jumps: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Chain -> the chains that its rules lead to, as found when the table was tested."""
+    reached: dict[str, frozenset[Hook]] = field(default_factory=dict)
+    """Chain -> the hooks that reach it, as found then."""
+
+    def onto(self, names: Collection[str]) -> Table:
+        """Return a copy to be changed, which shares its user chains but those of `names` with this.
+
+        Policies count from 0 again, as libiptc hands them to the kernel.
+        """
+        chosen = {name for name, chain in self.chains.items() if chain.policy is not None}
+        copies = {
+            name: replace(chain, rules=list(chain.rules), packets=0, octets=0)
+            for name, chain in ((name, self.chains.get(name)) for name in chosen.union(names))
+            if chain is not None
+        }
+        return replace(self, chains={**self.chains, **copies})
+
+    def changed_since(self, before: Table | None) -> list[Chain]:
+        """Return the chains that are not those of an earlier table."""
+        if before is None:
+            return list(self.chains.values())
+        old = before.chains
+        return [chain for name, chain in self.chains.items() if old.get(name) is not chain]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

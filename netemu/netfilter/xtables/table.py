@@ -17,6 +17,7 @@ are read once, at the start, as the kernel does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from netemu.errors import RulesetError
@@ -26,7 +27,7 @@ from netemu.netfilter.hook import Family, Hook, HookFunction, HookState, Priorit
 from netemu.netfilter.nat import hooks as nat
 from netemu.netfilter.xtables.entry import IP_OFFSET, Entry, XtTable, note_verdict
 from netemu.netfilter.xtables.index import shown_port
-from netemu.netfilter.xtables.model import RETURN, Rule, Shape, Table
+from netemu.netfilter.xtables.model import RETURN, Chain, Rule, Shape, Table
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.telling import ipt_do_table_telling
 from netemu.netfilter.xtables.trace_packet import trace_packet
@@ -85,7 +86,7 @@ def register_table(net: Net, table: Table) -> XtTable:
             nat.register(net, hook, _nat_priority(hook), function)
         else:
             net.hooks.register(Family.IPV4, hook, kind.priority, function)
-    check_entries(net, table)
+    check_entries(net, table.chains.values())
     return running
 
 
@@ -95,7 +96,7 @@ def replace_table(net: Net, table: Table) -> None:
     if running is None:
         register_table(net, table)
         return
-    check_entries(net, table)
+    check_entries(net, table.changed_since(running.model))
     running.replace(table)
 
 
@@ -104,10 +105,10 @@ def _nat_priority(hook: Hook) -> int:
     return Priority.NAT_DST if destination else Priority.NAT_SRC
 
 
-def check_entries(net: Net, table: Table) -> None:
+def check_entries(net: Net, chains: Iterable[Chain]) -> None:
     """Let every match and target see the namespace it is loaded into (checkentry)."""
     shown: set[Shape] = set()
-    for chain in table.chains.values():
+    for chain in chains:
         for rule in chain.rules:
             shape = rule.shape
             if shape is not None:
