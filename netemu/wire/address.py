@@ -7,6 +7,10 @@ inet_pton(3), RFC 5952 and ip(8).
 from __future__ import annotations
 
 import ipaddress
+import re
+
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_QUAD = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}")
 
 
 def parse_address(text: str) -> bytes:
@@ -17,7 +21,18 @@ def parse_address(text: str) -> bytes:
     >>> parse_address("10.0.0.1").hex()
     '0a000001'
     """
+    if is_dotted_quad(text):
+        return bytes(map(int, text.split(".")))
     return ipaddress.ip_address(text).packed
+
+
+def is_dotted_quad(text: str) -> bool:
+    """Return whether a text is an IPv4 address as inet_pton(3) takes it, without building one.
+
+    >>> is_dotted_quad("10.0.0.1"), is_dotted_quad("10.0.0.01"), is_dotted_quad("10.0.0.256")
+    (True, False, False)
+    """
+    return _QUAD.fullmatch(text) is not None
 
 
 def format_address(address: bytes) -> str:
