@@ -5,13 +5,12 @@ Source: pkg/proxy/serviceport.go, endpointslicecache.go, endpoint.go (Kubernetes
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from netemu.kube.objects import Endpoint, EndpointSlice, Labels, Service
 from netemu.kube.proxy.version import DEFAULT, ProxyVersion
-from netemu.wire.address import format_address, parse_address, parse_prefix
+from netemu.wire.address import format_address, is_dotted_quad, parse_address, parse_prefix
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 DEFAULT_AFFINITY_S = 10800
@@ -22,9 +21,6 @@ HINT_ANNOTATIONS = (
 )
 IPV4, IPV6 = 4, 16
 """Octets of an address stand for its family."""
-_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
-_QUAD = re.compile(rf"(?:{_OCTET}\.){{3}}{_OCTET}", re.ASCII)
-"""What every large cluster has by the thousand is recognised at a glance."""
 
 
 def is_family(address: str, octets: int) -> bool:
@@ -33,7 +29,7 @@ def is_family(address: str, octets: int) -> bool:
     >>> is_family("10.0.0.1", 4), is_family("2001:db8::1", 4), is_family("None", 4)
     (True, False, False)
     """
-    if _QUAD.fullmatch(address):
+    if is_dotted_quad(address):
         return octets == IPV4
     try:
         return len(parse_address(address)) == octets
