@@ -24,6 +24,9 @@ OWN = ("10.244.0.1", "192.168.50.1")
 SETTLE_S = 0.04
 """Connections that are to end at once do so at the next tick, of which there are 100 a second."""
 
+MOST_DIGITS = 2 * 1500
+"""Of frames that may grow."""
+
 SYN, ACK, FIN, RST, PSH = 2, 16, 1, 4, 8
 
 TCP = 6
@@ -272,7 +275,7 @@ class Drawn:
         else:
             return self._send_sctp(connection, more.get("chunk", 1))
         step = frame_at(connection["at"], text)
-        if self._chance(0.02):
+        if self._chance(0.02) and len(step["hex"]) < MOST_DIGITS:
             step["hex"] = self.dice.choice(DAMAGES)(bytes.fromhex(step["hex"])).hex()
         self.steps.append(step)
         return len(self.steps) - 1

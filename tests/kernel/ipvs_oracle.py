@@ -108,6 +108,7 @@ def world(case: JsonObject) -> NodeSpec:
         "net.ipv4.conf.all.send_redirects": "0",
         "net.ipv4.conf.default.send_redirects": "0",
         "net.ipv4.icmp_ratelimit": "0",
+        "net.core.message_cost": "0",
     }
     sysctls.update({key: str(value) for key, value in case.get("sysctl", {}).items()})
     links = [
@@ -253,18 +254,20 @@ def _result(case: JsonObject, said: JsonObject) -> Result:
         for frame in seen["out"]:
             one = OutputFrame(time_ns=_ns(seen["time"]), frame=bytes.fromhex(frame["hex"]))
             result.frames[FAR[frame["at"]]].append(one)
-        if case.get("trace"):
-            result.log += [
-                _GRE_MAC.sub(r"\1", _OUTER_MAC.sub(r"\1", line))
-                for line in seen["log"]
-                if not line.startswith(("IPVS:", "net_ratelimit:"))
-            ]
+        result.log += [
+            _GRE_MAC.sub(r"\1", _OUTER_MAC.sub(r"\1", line))
+            for line in seen["log"]
+            if _OF_PACKETS.match(line)
+        ]
     if case.get("iptables"):
         rows = [row for row in said["save"].splitlines() if not row.startswith("#")]
         result.rules[""] = "\n".join(sorted(rows))
     result.conntrack[""] = said["conntrack"].splitlines()
     return result
 
+
+_OF_PACKETS = re.compile(r"TRACE: |IPVS: .* - ")
+"""What else the kernel says, it says once for all cases."""
 
 _OUTER_MAC = re.compile(r"( MAC=(?:[0-9a-f]{2}:){4})[0-9a-f]{2}:[0-9a-f]{2}:(?=.* PROTO=4 )")
 _GRE_MAC = re.compile(r"( MAC=)[0-9a-f]{2}:[0-9a-f]{2}:(?=.* PROTO=47 )")

@@ -30,6 +30,10 @@ class ServerTable:
         """Return the server of a bucket; None when there are no servers."""
         return self._buckets[bucket] if self._buckets else None
 
+    def share_of(self, server: RealServer) -> tuple[int, int]:
+        """Return how many buckets are a server's, and how many there are."""
+        return sum(owner is server for owner in self._buckets), len(self._buckets)
+
     @staticmethod
     def drop(table: object) -> None:
         """Let go of all servers."""

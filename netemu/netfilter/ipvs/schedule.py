@@ -13,6 +13,7 @@ from netemu.events import IpvsServiceFound, ServerChosen
 from netemu.ip.fib import inet_addr_type
 from netemu.ip.fib_table import RouteType
 from netemu.ip.icmp import icmp_send
+from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net, kfree_skb_reason
 from netemu.netfilter.hook import Verdict
 from netemu.netfilter.ipvs.conn_table import control_add
@@ -25,7 +26,8 @@ from netemu.netfilter.ipvs.defense import ip_vs_todrop
 from netemu.netfilter.ipvs.header import IpvsHeader
 from netemu.netfilter.ipvs.protocol import Direction, Protocol, Wish
 from netemu.netfilter.ipvs.protocols import conn_in_get
-from netemu.netfilter.ipvs.scheduler import Call, scheduler_name, scheduler_of
+from netemu.netfilter.ipvs.reasons import nobody_takes
+from netemu.netfilter.ipvs.scheduler import Call, Scheduler, scheduler_name, scheduler_of
 from netemu.netfilter.ipvs.service import (
     FTPDATA,
     FTPPORT,
@@ -189,9 +191,12 @@ def _ask_scheduler(
         return None
     call = Call(net, service, skb, header)
     if net.sink is None:
-        return scheduler.schedule(call)
+        chosen = scheduler.schedule(call)
+        if chosen is None:
+            ip_vs_scheduler_err(call, scheduler)
+        return chosen
     servers = tuple((str(s), scheduler.figure(call, s)) for s in service.destinations)
-    why = scheduler.why(call)
+    why = nobody_takes(service) or scheduler.why(call)
     chosen = scheduler.schedule(call)
     net.tell(
         skb,
@@ -203,7 +208,22 @@ def _ask_scheduler(
             chosen=str(chosen) if chosen is not None else "",
         ),
     )
+    if chosen is None:
+        ip_vs_scheduler_err(call, scheduler)
     return chosen
+
+
+def ip_vs_scheduler_err(call: Call, scheduler: Scheduler) -> None:
+    """Say in the kernel log, at most so often, that a service has no server to give."""
+    service, net = call.service, call.net
+    why = scheduler.no_server(call)
+    if not why or not net_ratelimit(net, call.skb):
+        return
+    if service.fwmark:
+        name = f"FWM {service.fwmark} 0x{service.fwmark:08X}"
+    else:
+        name = str(service)
+    net.printk(call.skb, f"IPVS: {scheduler.name}: {name} - {why}")
 
 
 def _tell_persistence(net: Net, service: VirtualServer, skb: Skb, server: RealServer) -> None:

@@ -36,6 +36,8 @@ DeleteFunction = Callable[[Net, VirtualServer, RealServer, int], None]
 Figure = Callable[[Call, RealServer], str]
 
 
+NO_DESTINATION = "no destination available"
+
 PLAIN_FLAGS = ("flag-1", "flag-2")
 """What ipvsadm calls flags that mean nothing to a scheduler."""
 
@@ -53,13 +55,18 @@ class Scheduler:
     figure: Figure
     """What it looks at in each server, as text for traces."""
     why: Callable[[Call], str]
-    """Its rule with the state at hand, as text for traces; asked before `schedule`."""
+    """Why the server that it is about to choose, as text for traces; asked before `schedule`.
+
+    Where nobody may take connections at all, `nobody_takes` has said so.
+    """
     init_service: Callable[[Net, VirtualServer], object] | None = None
     """Returns what it will remember of a service (svc->sched_data)."""
     done_service: Callable[[Net, VirtualServer], None] | None = None
     add_dest: ChangeFunction | None = None
     del_dest: DeleteFunction | None = None
     upd_dest: ChangeFunction | None = None
+    no_server: Callable[[Call], str] = lambda call: NO_DESTINATION
+    """What the kernel log says when it chose none; empty where it says nothing."""
     flags: tuple[str, str] = PLAIN_FLAGS
     """Names of IP_VS_SVC_F_SCHED1 and 2 in ipvsadm -b."""
 
@@ -80,25 +87,6 @@ def scheduler_name(service: VirtualServer) -> str:
 def is_unavailable(server: RealServer) -> bool:
     """Return whether a server may take no new connection."""
     return server.weight <= 0 or server.overload
-
-
-def weight_figure(call: Call, server: RealServer) -> str:
-    """Show the weight."""
-    return _marked(f"weight {server.weight}", server)
-
-
-def load_figure(call: Call, server: RealServer) -> str:
-    """Show what lc and wlc compare: 256 for each active connection, 1 for each other."""
-    return _marked(f"overhead {server.overhead} / weight {server.weight}", server)
-
-
-def expected_figure(call: Call, server: RealServer) -> str:
-    """Show what sed and nq compare: active connections with the new one."""
-    return _marked(f"expected {server.activeconns + 1} / weight {server.weight}", server)
-
-
-def _marked(text: str, server: RealServer) -> str:
-    return f"{text}, overloaded" if server.overload else text
 
 
 def wlc_of(servers: list[RealServer]) -> RealServer | None:

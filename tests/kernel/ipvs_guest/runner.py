@@ -370,8 +370,7 @@ def run_case(case, fence, log):
             time.sleep(step["settle"])
         seen["ip_vs"] = lines_of("ip_vs")
         seen["end"] = time.monotonic() - result["start"]
-        if case.get("trace"):
-            seen["log"] = read_log(log)
+        seen["log"] = read_log(log)
         result["steps"].append(seen)
     result["connections"] = lines_of("ip_vs_conn")
     result["end"] = time.monotonic() - result["start"]
@@ -392,6 +391,7 @@ def run_case(case, fence, log):
 
 def main(cases, destination):
     begun = time.monotonic()
+    set_sysctl({"net.core.message_cost": 0})
     sockets = build()
     for path in Path("/proc/sys/net/ipv4/vs").iterdir():
         with contextlib.suppress(OSError):

@@ -8,8 +8,10 @@ from __future__ import annotations
 from netemu.hashing import hash_32
 from netemu.net import Net
 from netemu.netfilter.ipvs.hashtable import ServerTable, fold_address
-from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_unavailable, weight_figure
+from netemu.netfilter.ipvs.reasons import place_reason, share_figure
+from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_unavailable
 from netemu.netfilter.ipvs.service import RealServer, VirtualServer
+from netemu.wire.address import format_address
 
 IP_VS_DH_TAB_BITS = 8
 """256 buckets (CONFIG_IP_VS_DH_TAB_BITS)."""
@@ -45,6 +47,12 @@ def ip_vs_dh_schedule(call: Call) -> RealServer | None:
     return server
 
 
+def _why(call: Call) -> str:
+    address = call.header.daddr
+    place = f"{format_address(address)} hashes to bucket {ip_vs_dh_hashkey(address)} of 256"
+    return place_reason(call, place, ip_vs_dh_hashkey(address))
+
+
 DH = Scheduler(
     name="dh",
     kernel="ip_vs_dh.c",
@@ -54,6 +62,6 @@ DH = Scheduler(
     add_dest=lambda net, service, server: ip_vs_dh_reassign(net, service),
     del_dest=lambda net, service, server, position: ip_vs_dh_reassign(net, service),
     schedule=ip_vs_dh_schedule,
-    figure=weight_figure,
-    why=lambda call: f"bucket {ip_vs_dh_hashkey(call.header.daddr)} of 256",
+    figure=share_figure,
+    why=_why,
 )

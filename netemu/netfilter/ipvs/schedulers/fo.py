@@ -5,7 +5,8 @@ Kernel: net/netfilter/ipvs/ip_vs_fo.c.
 
 from __future__ import annotations
 
-from netemu.netfilter.ipvs.scheduler import Call, Scheduler, weight_figure
+from netemu.netfilter.ipvs.reasons import best_of, weight_figure
+from netemu.netfilter.ipvs.scheduler import Call, Scheduler
 from netemu.netfilter.ipvs.service import RealServer
 
 
@@ -25,5 +26,7 @@ FO = Scheduler(
     duty="Takes the server with the highest weight.",
     schedule=ip_vs_fo_schedule,
     figure=weight_figure,
-    why=lambda call: "the highest weight, the first of equals",
+    why=lambda call: best_of(
+        call, ip_vs_fo_schedule(call), "the highest weight", lambda server: (server.weight, 1)
+    ),
 )

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from netemu.net import Net
 from netemu.netfilter.ipvs.locality import LocalityTable
-from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_overloaded, load_figure, wlc_of
+from netemu.netfilter.ipvs.reasons import OVERLOADED, best_of, load_figure, overhead_by_weight
+from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_overloaded, wlc_of
 from netemu.netfilter.ipvs.service import RealServer, VirtualServer
 from netemu.wire.address import format_address
 
@@ -61,8 +62,20 @@ def _why(call: Call) -> str:
     entry = _table(call.service).get(call.header.daddr)
     address = format_address(call.header.daddr)
     if entry is None:
-        return f"nobody had {address} yet: the least overhead / weight"
-    return f"{entry.server} has {address}; the least overhead / weight if it cannot"
+        return f"nobody has {address} yet; {_least(call)}"
+    server = entry.server
+    if not server.available:
+        return f"{server}, which has {address}, was removed; {_least(call)}"
+    if server.weight <= 0:
+        return f"{server}, which has {address}, has weight 0; {_least(call)}"
+    if is_overloaded(server, call.service):
+        return f"{server}, which has {address}, {OVERLOADED}; {_least(call)}"
+    return f"it has {address}"
+
+
+def _least(call: Call) -> str:
+    what = "the least overhead / weight"
+    return best_of(call, wlc_of(call.service.destinations), what, overhead_by_weight)
 
 
 LBLC = Scheduler(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from netemu.net import Net
 from netemu.netfilter.ipvs.locality import LocalityTable
-from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_overloaded, load_figure, wlc_of
+from netemu.netfilter.ipvs.reasons import OVERLOADED, best_of, load_figure, overhead_by_weight
+from netemu.netfilter.ipvs.scheduler import NO_DESTINATION, Call, Scheduler, is_overloaded, wlc_of
 from netemu.netfilter.ipvs.service import RealServer, VirtualServer
 from netemu.wire.address import format_address
 
@@ -97,9 +98,25 @@ def _why(call: Call) -> str:
     entry = _table(call.service).get(call.header.daddr)
     address = format_address(call.header.daddr)
     if entry is None:
-        return f"nobody had {address} yet: the least overhead / weight"
+        return f"nobody has {address} yet; {_least(call)}"
     names = ", ".join(map(str, entry.servers))
-    return f"the least loaded of {names}, which have {address}; of all if it cannot"
+    server = entry.least()
+    if server is None:
+        return f"none of those that have {address} ({names}) takes connections; {_least(call)}"
+    if is_overloaded(server, call.service):
+        return f"{server}, the least loaded of {names} for {address}, {OVERLOADED}; {_least(call)}"
+    return f"the least loaded of those that have {address}: {names}"
+
+
+def _least(call: Call) -> str:
+    what = "the least overhead / weight of all"
+    return best_of(call, wlc_of(call.service.destinations), what, overhead_by_weight)
+
+
+def _no_server(call: Call) -> str:
+    """Say nothing where nobody had the address: the kernel says that only when it debugs."""
+    known = _table(call.service).get(call.header.daddr) is not None
+    return NO_DESTINATION if known else ""
 
 
 LBLCR = Scheduler(
@@ -111,4 +128,5 @@ LBLCR = Scheduler(
     schedule=ip_vs_lblcr_schedule,
     figure=load_figure,
     why=_why,
+    no_server=_no_server,
 )

@@ -5,7 +5,8 @@ Kernel: net/netfilter/ipvs/ip_vs_lc.c.
 
 from __future__ import annotations
 
-from netemu.netfilter.ipvs.scheduler import Call, Scheduler, load_figure
+from netemu.netfilter.ipvs.reasons import best_of, marked, overhead_text
+from netemu.netfilter.ipvs.scheduler import Call, Scheduler
 from netemu.netfilter.ipvs.service import RealServer
 
 
@@ -25,6 +26,8 @@ LC = Scheduler(
     kernel="ip_vs_lc.c",
     duty="Takes the server with the least 256 * active + inactive connections.",
     schedule=ip_vs_lc_schedule,
-    figure=load_figure,
-    why=lambda call: "the least overhead, the first of equals",
+    figure=lambda call, server: marked(overhead_text(server), server),
+    why=lambda call: best_of(
+        call, ip_vs_lc_schedule(call), "the least overhead", lambda server: (server.overhead, 1)
+    ),
 )

@@ -16,8 +16,10 @@ from math import gcd
 from netemu.hashing import hsiphash_1u32
 from netemu.net import Net
 from netemu.netfilter.ipvs.hashtable import ServerTable, fold_address
-from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_unavailable, weight_figure
+from netemu.netfilter.ipvs.reasons import place_reason, share_figure
+from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_unavailable
 from netemu.netfilter.ipvs.service import RealServer, ServiceFlag, VirtualServer
+from netemu.wire.address import format_address
 
 IP_VS_MH_TAB_SIZE = 4093
 """Prime number of slots (CONFIG_IP_VS_MH_TAB_INDEX 12)."""
@@ -119,6 +121,13 @@ def ip_vs_mh_schedule(call: Call) -> RealServer | None:
     return None
 
 
+def _why(call: Call) -> str:
+    slot, port = _slot(call), _port(call)
+    name = format_address(call.header.client) + (f":{port}" if port else "")
+    place = f"{name} hashes to slot {slot} of {IP_VS_MH_TAB_SIZE}"
+    return place_reason(call, place, slot, "mh-fallback")
+
+
 MH = Scheduler(
     name="mh",
     kernel="ip_vs_mh.c",
@@ -129,7 +138,7 @@ MH = Scheduler(
     del_dest=lambda net, service, server, position: ip_vs_mh_reassign(net, service),
     upd_dest=lambda net, service, server: ip_vs_mh_reassign(net, service),
     schedule=ip_vs_mh_schedule,
-    figure=weight_figure,
-    why=lambda call: f"slot {_slot(call)} of {IP_VS_MH_TAB_SIZE}",
+    figure=share_figure,
+    why=_why,
     flags=("mh-fallback", "mh-port"),
 )

@@ -5,6 +5,7 @@ Kernel: net/netfilter/ipvs/ip_vs_ovf.c.
 
 from __future__ import annotations
 
+from netemu.netfilter.ipvs.reasons import best_of, marked
 from netemu.netfilter.ipvs.scheduler import Call, Scheduler
 from netemu.netfilter.ipvs.service import RealServer
 
@@ -23,8 +24,16 @@ def ip_vs_ovf_schedule(call: Call) -> RealServer | None:
 
 
 def _figure(call: Call, server: RealServer) -> str:
-    mark = ", overloaded" if server.overload else ""
-    return f"active {server.activeconns} of weight {server.weight}{mark}"
+    full = ", full" if server.activeconns > server.weight > 0 else ""
+    return marked(f"{server.activeconns} active, weight {server.weight}{full}", server)
+
+
+def _why(call: Call) -> str:
+    chosen = ip_vs_ovf_schedule(call)
+    if chosen is None:
+        return "each that takes connections has more active ones than its weight"
+    what = "the highest weight of those that are not full"
+    return best_of(call, chosen, what, lambda server: (server.weight, 1))
 
 
 OVF = Scheduler(
@@ -33,5 +42,5 @@ OVF = Scheduler(
     duty="Takes the heaviest server whose active connections do not exceed its weight.",
     schedule=ip_vs_ovf_schedule,
     figure=_figure,
-    why=lambda call: "the highest weight with active connections up to it, the first of equals",
+    why=_why,
 )

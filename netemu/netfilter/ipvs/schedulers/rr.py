@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netemu.net import Net
-from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_unavailable, weight_figure
+from netemu.netfilter.ipvs.reasons import weight_figure
+from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_unavailable
 from netemu.netfilter.ipvs.service import RealServer, VirtualServer
 
 
@@ -46,7 +47,9 @@ def _place(service: VirtualServer) -> _Place:
 
 def _why(call: Call) -> str:
     last = _place(call.service).last
-    return f"the next one after {last}" if last is not None else "the first of the list"
+    if last is None:
+        return "the first in the list; nobody had a connection yet"
+    return f"the next in the list after {last}, which had the last one"
 
 
 RR = Scheduler(

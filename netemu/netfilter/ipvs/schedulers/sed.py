@@ -5,7 +5,8 @@ Kernel: net/netfilter/ipvs/ip_vs_sed.c.
 
 from __future__ import annotations
 
-from netemu.netfilter.ipvs.scheduler import Call, Scheduler, expected_figure
+from netemu.netfilter.ipvs.reasons import best_of, expected_by_weight, expected_figure
+from netemu.netfilter.ipvs.scheduler import Call, Scheduler
 from netemu.netfilter.ipvs.service import RealServer
 
 
@@ -29,5 +30,7 @@ SED = Scheduler(
     duty="Takes the server with the least (active connections + 1) / weight.",
     schedule=ip_vs_sed_schedule,
     figure=expected_figure,
-    why=lambda call: "the least (active + 1) / weight, the first of equals",
+    why=lambda call: best_of(
+        call, ip_vs_sed_schedule(call), "the least (active + 1) / weight", expected_by_weight
+    ),
 )

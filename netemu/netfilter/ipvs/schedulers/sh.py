@@ -8,8 +8,10 @@ from __future__ import annotations
 from netemu.hashing import hash_32
 from netemu.net import Net
 from netemu.netfilter.ipvs.hashtable import ServerTable, fold_address
-from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_unavailable, weight_figure
+from netemu.netfilter.ipvs.reasons import place_reason, share_figure
+from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_unavailable
 from netemu.netfilter.ipvs.service import RealServer, ServiceFlag, VirtualServer
+from netemu.wire.address import format_address
 
 IP_VS_SH_TAB_BITS = 8
 """256 buckets (CONFIG_IP_VS_SH_TAB_BITS)."""
@@ -68,6 +70,13 @@ def ip_vs_sh_schedule(call: Call) -> RealServer | None:
     return None
 
 
+def _why(call: Call) -> str:
+    client, port = call.header.client, _port(call)
+    bucket = ip_vs_sh_hashkey(client, port, 0)
+    name = format_address(client) + (f":{port}" if port else "")
+    return place_reason(call, f"{name} hashes to bucket {bucket} of {SIZE}", bucket, "sh-fallback")
+
+
 SH = Scheduler(
     name="sh",
     kernel="ip_vs_sh.c",
@@ -78,7 +87,7 @@ SH = Scheduler(
     del_dest=lambda net, service, server, position: ip_vs_sh_reassign(net, service),
     upd_dest=lambda net, service, server: ip_vs_sh_reassign(net, service),
     schedule=ip_vs_sh_schedule,
-    figure=weight_figure,
-    why=lambda call: f"bucket {ip_vs_sh_hashkey(call.header.client, _port(call), 0)} of {SIZE}",
+    figure=share_figure,
+    why=_why,
     flags=("sh-fallback", "sh-port"),
 )

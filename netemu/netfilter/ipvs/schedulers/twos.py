@@ -6,7 +6,8 @@ Kernel: net/netfilter/ipvs/ip_vs_twos.c.
 from __future__ import annotations
 
 from netemu.hashing import reciprocal_scale
-from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_unavailable, load_figure
+from netemu.netfilter.ipvs.reasons import load_figure
+from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_unavailable
 from netemu.netfilter.ipvs.service import RealServer
 
 
@@ -37,5 +38,5 @@ TWOS = Scheduler(
     duty="Draws two servers by weight and takes the one with the lower overhead / weight.",
     schedule=ip_vs_twos_schedule,
     figure=load_figure,
-    why=lambda call: "the lower overhead / weight of two drawn by weight",
+    why=lambda call: "the lower overhead / weight of two that were drawn by weight",
 )

@@ -5,7 +5,8 @@ Kernel: net/netfilter/ipvs/ip_vs_wlc.c.
 
 from __future__ import annotations
 
-from netemu.netfilter.ipvs.scheduler import Scheduler, load_figure, wlc_of
+from netemu.netfilter.ipvs.reasons import best_of, load_figure, overhead_by_weight
+from netemu.netfilter.ipvs.scheduler import Scheduler, wlc_of
 
 WLC = Scheduler(
     name="wlc",
@@ -13,5 +14,7 @@ WLC = Scheduler(
     duty="Takes the server with the least (256 * active + inactive connections) / weight.",
     schedule=lambda call: wlc_of(call.service.destinations),
     figure=load_figure,
-    why=lambda call: "the least overhead / weight, the first of equals",
+    why=lambda call: best_of(
+        call, wlc_of(call.service.destinations), "the least overhead / weight", overhead_by_weight
+    ),
 )

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from math import gcd
 
 from netemu.net import Net
-from netemu.netfilter.ipvs.scheduler import Call, Scheduler, weight_figure
+from netemu.netfilter.ipvs.reasons import weight_figure
+from netemu.netfilter.ipvs.scheduler import NO_DESTINATION, Call, Scheduler
 from netemu.netfilter.ipvs.service import RealServer, VirtualServer
 
 
@@ -101,8 +102,17 @@ def _mark(service: VirtualServer) -> _Mark:
 
 def _why(call: Call) -> str:
     mark = _mark(call.service)
-    place = f"after {mark.cl}" if mark.cl is not None else "from the head"
-    return f"the next one {place} with a weight of at least {mark.cw} (bar {mark.mw}, -{mark.di})"
+    place = f"after {mark.cl}" if mark.cl is not None else "from the first on"
+    return (
+        f"the next in the list {place} that reaches the bar: {mark.cw} until the list's end, where "
+        f"it sinks by {mark.di}, and from the lowest step back to {mark.mw}"
+    )
+
+
+def _no_server(call: Call) -> str:
+    if _mark(call.service).mw == 0:
+        return NO_DESTINATION
+    return f"{NO_DESTINATION}: all destinations are overloaded"
 
 
 WRR = Scheduler(
@@ -116,4 +126,5 @@ WRR = Scheduler(
     schedule=ip_vs_wrr_schedule,
     figure=weight_figure,
     why=_why,
+    no_server=_no_server,
 )
