@@ -36,6 +36,7 @@ from netemu.kube.service_ports import (
     is_family,
     port_key,
     service_ports,
+    without_address,
 )
 from netemu.kube.topology import categorize_endpoints
 from netemu.sim.node import Node, build_node
@@ -119,7 +120,7 @@ def command(
         click.echo(json.dumps([asdict(item) for item in found], indent=1))
     else:
         click.echo("\n".join(_text(cluster, services, found, asker.pods_known)))
-    say_notes(cluster.notes)
+    say_notes([*cluster.notes, *without_address(services)])
     return 0
 
 

@@ -49,12 +49,14 @@ def command(
     watch: bool,
 ) -> int:
     """Print what kube-proxy hands to iptables-restore for a node, in canonical order."""
+    from netemu.kube.service_ports import without_address
+
     cluster = objects.read()
     name = node_name or only_node(cluster)
     write = partial(_text, cluster, name, mode, version=version, ipv6=ipv6, part=part)
     text = write()
     write_output(None, text)
-    say_notes(cluster.notes)
+    say_notes([*cluster.notes, *without_address(cluster.services)])
     if watch:
         _follow(objects, cluster, text, write)
     return 0

@@ -174,6 +174,15 @@ def service_ports(
     ]
 
 
+def without_address(services: Iterable[Service]) -> list[str]:
+    """Return a sentence for each Service that kube-proxy passes over for want of a ClusterIP."""
+    return [
+        f"Service {service.key} has no clusterIP yet, so kube-proxy makes no rules for it"
+        for service in services
+        if service.spec.type != "ExternalName" and not service.spec.cluster_ip
+    ]
+
+
 def wants_hints(annotations: Labels, version: ProxyVersion) -> bool:
     """Return whether annotations ask for zone hints: until 1.26 by one word, then by most any."""
     if not version.takes_any_hint:

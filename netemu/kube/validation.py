@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from netemu.kube.objects import (
     EndpointSlice,
+    Ingress,
     KubeObject,
     KubeProxyConfiguration,
     Node,
@@ -24,6 +25,10 @@ LARGEST_PORT = 65535
 SERVICE_TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
 POLICIES = ("Cluster", "Local")
 LONGEST_AFFINITY_S = 86400
+PATH_TYPES = ("Exact", "Prefix", "ImplementationSpecific")
+LARGEST_BIT = 31
+DETECT_LOCAL_MODES = ("", "ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix")
+SCHEDULERS = ("", "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh")
 PROXY_MODES = ("", "iptables", "ipvs", "userspace", "nftables")
 
 Fault = tuple[str, str]
@@ -47,6 +52,8 @@ def faults(item: KubeObject) -> Iterator[Fault]:
         yield from _node(item)
     elif isinstance(item, KubeProxyConfiguration):
         yield from _config(item)
+    elif isinstance(item, Ingress):
+        yield from _ingress(item)
 
 
 def _service(service: Service) -> Iterator[Fault]:
@@ -71,6 +78,12 @@ def _service(service: Service) -> Iterator[Fault]:
     for number, item in enumerate(service.status.load_balancer.ingress or ()):
         if item.ip:
             yield from _address(f"status.loadBalancer.ingress[{number}].ip", item.ip)
+    if spec.health_check_node_port:
+        yield from _port("spec.healthCheckNodePort", spec.health_check_node_port)
+    for number, family in enumerate(spec.ip_families or ()):
+        yield from _choice(f"spec.ipFamilies[{number}]", family, ("IPv4", "IPv6"))
+    if spec.type == "ExternalName" and not spec.external_name:
+        yield "spec.externalName", "a name is needed, such as db.example.org"
     config = spec.session_affinity_config
     timeout_s = config.client_ip.timeout_seconds if config and config.client_ip else None
     if timeout_s is not None and not 0 < timeout_s <= LONGEST_AFFINITY_S:
@@ -123,8 +136,28 @@ def _node(node: Node) -> Iterator[Fault]:
         yield from _prefix(f"spec.podCIDRs[{number}]", text)
 
 
+def _ingress(ingress: Ingress) -> Iterator[Fault]:
+    backends = [("spec.defaultBackend", ingress.spec.default_backend)]
+    for number, rule in enumerate(ingress.spec.rules or ()):
+        for place, item in enumerate(rule.http.paths if rule.http is not None else ()):
+            where = f"spec.rules[{number}].http.paths[{place}]"
+            yield from _choice(f"{where}.pathType", item.path_type, PATH_TYPES)
+            if not item.path.startswith("/"):
+                yield f"{where}.path", f"{item.path!r} is no path; write /{item.path}"
+            backends.append((f"{where}.backend", item.backend))
+    for where, backend in backends:
+        service = backend.service if backend is not None else None
+        if service is not None and not service.port.name:
+            yield from _port(f"{where}.service.port.number", service.port.number)
+
+
 def _config(config: KubeProxyConfiguration) -> Iterator[Fault]:
     yield from _choice("mode", config.mode, PROXY_MODES)
+    yield from _choice("ipvs.scheduler", config.ipvs.scheduler, SCHEDULERS)
+    yield from _choice("detectLocalMode", config.detect_local_mode, DETECT_LOCAL_MODES)
+    bit = config.iptables.masquerade_bit
+    if bit is not None and not 0 <= bit <= LARGEST_BIT:
+        yield "iptables.masqueradeBit", f"{bit} is out of range; write 0 to {LARGEST_BIT}"
     for text in filter(None, (part.strip() for part in config.cluster_cidr.split(","))):
         yield from _prefix("clusterCIDR", text)
     for number, text in enumerate(config.node_port_addresses or ()):
@@ -158,3 +191,6 @@ def _prefix(field: str, text: str) -> Iterator[Fault]:
         parse_prefix(text)
     except ValueError:
         yield field, f"{text!r} is no prefix; write 10.244.0.0/16, for one"
+    else:
+        if "/" not in text:
+            yield field, f"{text!r} is an address, not a prefix; write {text}/24, for one"

@@ -7,6 +7,7 @@ a second time, as a tree of nodes with their places, to say file, line and colum
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from netemu.kube.validation import faults
 from netemu.sim.spec import TextFile
 
 SUFFIXES = (".yaml", ".yml", ".json")
+_LOGS = re.compile(r"^==== START logs .*?^==== END logs .*?$", re.MULTILINE | re.DOTALL)
 _STEP = re.compile(r"\.([\w-]+)|\[(\d+|\.\.\.)\]")
 _Path = tuple[str | int, ...]
 
@@ -68,8 +70,15 @@ def read_cluster(files: Iterable[TextFile]) -> Cluster:
     controllers do, and a note says so. Raises InputError naming object, field, file and line.
     """
     cluster = Cluster()
+    names: list[str] = []
     for file in files:
         cluster.add(read_objects(file))
+        names.append(file.name)
+    if names and not cluster.objects:
+        known = ", ".join(KINDS)
+        raise InputError(
+            f"no Kubernetes object of a known kind is in it; {known} are", file=names[0]
+        )
     complete_endpoints(cluster)
     for service in cluster.services:
         for number, port in enumerate(service.spec.ports or ()):
@@ -135,6 +144,9 @@ def _documents(file: TextFile) -> list[object]:
             return [msgspec.json.decode(file.text)]
         except msgspec.DecodeError:
             pass  # several documents, or flow style YAML; else the place is found below
+        dumped = _dumped(file.text)
+        if dumped:
+            return dumped
     try:
         return [item for item in yaml.load_all(file.text, _Loader) if item is not None]
     except yaml.MarkedYAMLError as problem:
@@ -147,6 +159,25 @@ def _documents(file: TextFile) -> list[object]:
         ) from None
     except yaml.YAMLError as problem:
         raise InputError(f"this is no YAML: {problem}", file=file.name) from None
+
+
+def _dumped(text: str) -> list[object]:
+    """Return the documents that `cluster-info dump` prints one after the other, without the logs.
+
+    Empty for a text that is anything else.
+    """
+    decoder, found, start = json.JSONDecoder(), list[object](), 0
+    text = _LOGS.sub("\n", text)
+    while start < len(text):
+        if text[start].isspace():
+            start += 1
+            continue
+        try:
+            document, start = decoder.raw_decode(text, start)
+        except json.JSONDecodeError:
+            return []
+        found.append(document)
+    return found
 
 
 def _flattened(document: object, path: _Path) -> Iterator[tuple[_Path, object]]:
@@ -172,10 +203,47 @@ def _convert(place: _Place, kind: str, item: dict[str, object]) -> KubeObject:
             found = msgspec.convert(_without_nulls(item), KINDS[kind])
         except msgspec.ValidationError as problem:
             message, _, path = str(problem).partition(" - at ")
-            raise place.error(path.strip("`"), message[:1].lower() + message[1:]) from None
+            raise place.error(path.strip("`"), in_words(message)) from None
     for path, message in faults(found):
         raise place.error(f"$.{path}", message)
     return found
+
+
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "nothing",
+}
+_MISMATCH = re.compile(r"Expected `([^`]+)`, got `(\w+)`")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+
+
+def in_words(message: str) -> str:
+    """Return what msgspec says of a value in words.
+
+    >>> in_words("Expected `int`, got `str`")
+    'this is text; a whole number is needed'
+    >>> in_words("Expected `str | null`, got `float`")
+    'this is a number; text is needed, so write it in quotes'
+    >>> in_words("Object missing required field `addresses`")
+    "'addresses' is missing"
+    """
+    missing = _MISSING.fullmatch(message)
+    if missing:
+        return f"{missing[1]!r} is missing"
+    found = _MISMATCH.fullmatch(message)
+    if not found:
+        return message[:1].lower() + message[1:]
+    wanted = [name for name in found[1].split(" | ") if name != "null"]
+    needed = " or ".join(_TYPES.get(name, name) for name in wanted)
+    quotes = ", so write it in quotes" * (
+        wanted == ["str"] and found[2] in {"int", "float", "bool"}
+    )
+    return f"this is {_TYPES.get(found[2], found[2])}; {needed} is needed{quotes}"
 
 
 def _without_nulls(value: object) -> object:
@@ -205,7 +273,10 @@ class _Place:
 
     def _find(self, steps: Sequence[str | int]) -> tuple[str, int, int]:
         """Return the object's kind and name, and line and column of the last step that is there."""
-        documents = list(filter(None, yaml.compose_all(self.file.text, _Loader)))
+        try:
+            documents = list(filter(None, yaml.compose_all(self.file.text, _Loader)))
+        except yaml.YAMLError:  # what `cluster-info dump` prints is no YAML as a whole
+            return "object", 0, 0
         node = documents[self.document]
         for step in self.path:
             node = _child(node, step) or node

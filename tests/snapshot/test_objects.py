@@ -8,7 +8,7 @@ import pytest
 
 from netemu.errors import InputError
 from netemu.sim.spec import TextFile
-from netemu.snapshot.objects import read_cluster
+from netemu.snapshot.objects import object_files, read_cluster
 
 SERVICE = """apiVersion: v1
 kind: Service
@@ -62,7 +62,7 @@ def test_lists_and_json_hold_the_same():
         (
             "port: 80",
             "port: eighty",
-            "o.yaml:10:11: Service web, field spec.ports[0].port: expected",
+            "o.yaml:10:11: Service web, field spec.ports[0].port: this is text",
         ),
         (
             "port: 80",
@@ -87,3 +87,101 @@ def test_faults_name_object_field_and_place(old: str, new: str, message: str):
 def test_a_text_that_is_no_object_is_refused():
     with pytest.raises(InputError, match=r"o\.yaml:1:1: object: this is no Kubernetes object"):
         read("just text")
+
+
+DUMPED_NODE = '{"metadata": {"name": "node-a"}, "status": {}}'
+DUMPED_POD = (
+    '{"metadata": {"name": "web-1", "namespace": "shop", "labels": {"app": "web"}},'
+    ' "spec": {"nodeName": "node-a"}, "status": {"podIP": "10.244.1.5",'
+    ' "conditions": [{"type": "Ready", "status": "True"}]}}'
+)
+DUMPED_WEB = (
+    '{"metadata": {"name": "web", "namespace": "shop"}, "spec": {"clusterIP": "10.96.0.20",'
+    ' "selector": {"app": "web"}, "ports": [{"port": 80}]}}'
+)
+
+
+def listed(kind: str, *items: str) -> str:
+    """Return a list as `cluster-info dump` prints it: its items have no kind."""
+    return f'{{\n  "kind": "{kind}List",\n  "items": [\n{", ".join(items)}\n  ]\n}}\n'
+
+
+def test_a_folder_of_cluster_info_dump_is_read(tmp_path):
+    """It has nodes.json, a folder for each namespace with lists, and logs; no EndpointSlices."""
+    space = tmp_path / "shop"
+    (space / "web-1").mkdir(parents=True)
+    (tmp_path / "nodes.json").write_text(listed("Node", DUMPED_NODE))
+    (space / "pods.json").write_text(listed("Pod", DUMPED_POD))
+    (space / "services.json").write_text(listed("Service", DUMPED_WEB))
+    (space / "events.json").write_text(listed("Event", '{"metadata": {"name": "x"}}'))
+    (space / "web-1" / "logs.txt").write_text("==== START logs for container web\n")
+    found = read_cluster(object_files(str(tmp_path)))
+    assert [node.metadata.name for node in found.nodes] == ["node-a"]
+    (slice_,) = found.slices
+    assert slice_.endpoints is not None
+    assert slice_.endpoints[0].addresses == ["10.244.1.5"]
+    assert "no EndpointSlices of shop/web" in found.notes[0]
+
+
+def test_what_cluster_info_dump_prints_is_read():
+    """To standard output it prints the lists one after the other, and the logs among them."""
+    logs = "==== START logs for container web of pod shop/web-1 ====\n{oops\n==== END logs ====\n"
+    text = (
+        listed("Node", DUMPED_NODE)
+        + listed("Service", DUMPED_WEB)
+        + listed("Pod", DUMPED_POD)
+        + logs
+    )
+    found = read_cluster([TextFile(name="dump.json", text=text)])
+    assert len(found.slices) == 1
+    bad = text.replace('"port": 80', '"port": 99999')
+    with pytest.raises(InputError, match=r"dump\.json: .*field spec\.ports\[0\]\.port: 99999"):
+        read_cluster([TextFile(name="dump.json", text=bad)])
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("kind: Pod\nmetadata: {name: 80}\n", r"2:18: Pod 80, field metadata\.name: .* in quotes"),
+        (
+            "kind: Service\nmetadata: {name: x}\nspec: {ports: [{port: http}]}\n",
+            r"3:23: Service x, field spec\.ports\[0\]\.port: this is text; a whole number is needed",
+        ),
+        (
+            "kind: EndpointSlice\nmetadata: {name: x}\nendpoints:\n- address: 10.0.0.1\n",
+            r"4:3: EndpointSlice x, field endpoints\[0\]: 'addresses' is missing",
+        ),
+        (
+            "kind: KubeProxyConfiguration\nclusterCIDR: 10.244.0.0\n",
+            r"2:14: .*clusterCIDR: '10\.244\.0\.0' is an address, not a prefix; write 10\.244\.0\.0/24",
+        ),
+        (
+            "kind: KubeProxyConfiguration\nipvs: {scheduler: round}\n",
+            r"2:19: .*ipvs\.scheduler: 'round' is not known",
+        ),
+        (
+            "kind: Ingress\nmetadata: {name: i}\nspec: {rules: [{http: {paths: [{path: cart,"
+            " backend: {service: {name: x}}}]}}]}\n",
+            r"3:39: Ingress i, field spec\.rules\[0\]\.http\.paths\[0\]\.path: .*write /cart",
+        ),
+        (
+            "kind: Service\nmetadata: {name: x}\nspec: {type: ExternalName}\n",
+            r"field spec\.externalName: a name is needed",
+        ),
+        (
+            "kind: Service\nmetadata: {name: x}\nspec: {healthCheckNodePort: 70000}\n",
+            r"3:29: .*healthCheckNodePort: 70000 is no port",
+        ),
+        ("kind: Secret\n", "no Kubernetes object of a known kind"),
+        ("", "no Kubernetes object of a known kind"),
+    ],
+)
+def test_faults_are_told_in_words_and_with_their_place(text: str, message: str):
+    with pytest.raises(InputError, match=message):
+        read_cluster([TextFile(name="objects.yaml", text=text)])
+
+
+def test_null_fields_count_as_not_given():
+    text = "kind: Pod\nmetadata: {name: p, creationTimestamp: null}\nspec:\nstatus: {phase: null}\n"
+    (pod,) = read_cluster([TextFile(name="objects.yaml", text=text)]).pods
+    assert pod.status.phase == ""
