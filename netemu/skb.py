@@ -235,6 +235,7 @@ class Skb:
         "fate",
         "frag_list",
         "frag_max_size",
+        "frame_len",
         "gso",
         "ignore_df",
         "iif",
@@ -270,6 +271,8 @@ class Skb:
         self.fate = fate
         self.mac_header = b""
         """Link header (14 octets for Ethernet), or empty for a packet made here."""
+        self.frame_len = 0
+        """Octets of the frame that it came in, padding included; 0 for a packet made here."""
         self.vlan_tci: int | None = None
         """The stripped VLAN tag: priority, DEI and VLAN id; None when untagged."""
         self.vlan_proto = ETH_P_8021Q

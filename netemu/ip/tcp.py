@@ -79,7 +79,7 @@ def tcp_socket_rcv(net: Net, skb: Skb, *, listening: bool) -> Outcome | None:
     segment = read_segment(skb)
     if sock is not None and sock.state == TcpState.TIME_WAIT and listening:
         opens = segment.flags & (Flag.SYN | Flag.ACK | Flag.RST) == Flag.SYN
-        if opens and before(sock.rcv_nxt, segment.seq):
+        if opens and before(sock.queue.end, segment.seq):
             # A new connection between the same ends (tcp_timewait_state_process).
             connections.remove(sock)
             sock = None

@@ -79,25 +79,27 @@ class Acks:
             self.more_quick(window)
         self.last_data = now
 
-    def measure(self, size: int, header_len: int, flags: int, *, usual_len: int, mss: int) -> None:
-        """Guess the peer's segment size (tcp_measure_rcv_mss).
+    def measure(self, size: int, header_len: int, flags: int, *, usual_len: int, mss: int) -> bool:
+        """Guess the peer's segment size; whether it grew (tcp_measure_rcv_mss).
 
         `usual_len` is what a header without SACK blocks has, `mss` the most that a segment may.
         """
         last, self.last_size = self.last_size, 0
         if size >= self.rcv_mss:
+            larger = size != self.rcv_mss
             self.rcv_mss = min(size, mss)
             if flags & Flag.PSH:
                 self.pushed = max(self.pushed, 1)
-            return
+            return larger
         whole = size + header_len
         least = TCP_MIN_MSS if not flags & REMNANT else TCP_MSS_DEFAULT
         if whole >= least + MIN_HEADER_LEN:
             self.last_size = whole - usual_len
             if self.last_size == last:
                 self.rcv_mss = last
-                return
+                return False
         self.pushed = min(self.pushed + 1, 2)
+        return False
 
     def more_quick(self, window: int) -> None:
         """Allow quick ACKs for half of the window (tcp_incr_quickack)."""

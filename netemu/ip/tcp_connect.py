@@ -26,9 +26,8 @@ from netemu.ip.tcp_sock import (
     MASK32,
     TcpSock,
     TcpState,
-    initial_window,
-    initial_window_scale,
 )
+from netemu.ip.tcp_window import ReceiveWindow, initial_window, initial_window_scale
 from netemu.net import Net
 from netemu.wire.address import IPV4_ANY
 from netemu.wire.ipv4 import IPPROTO_TCP, MIN_HEADER_LEN
@@ -69,15 +68,17 @@ def tcp_connect(
         isn=net.entropy.stream("isn").u32(),
         peer_isn=0,
         rcv_nxt=0,
-        rcv_wup=0,
-        window=initial_window(rcvbuf, mss),
-        window_edge=0,
-        mss=mss,
-        window_scale=(
-            initial_window_scale(rcvbuf, largest)
-            if enabled("net.ipv4.tcp_window_scaling")
-            else None
+        rcv=ReceiveWindow(
+            rcvbuf=rcvbuf,
+            largest=largest,
+            window=initial_window(rcvbuf, mss),
+            scale=(
+                initial_window_scale(rcvbuf, largest)
+                if enabled("net.ipv4.tcp_window_scaling")
+                else None
+            ),
         ),
+        mss=mss,
         sack=bool(enabled("net.ipv4.tcp_sack")),
         ecn=False,
         timestamps=bool(enabled("net.ipv4.tcp_timestamps")),
@@ -104,7 +105,7 @@ def _send_syn(net: Net, sock: TcpSock) -> None:
         mss=sock.mss,
         sack=sock.sack,
         timestamp=timestamp_of(net, sock),
-        window_scale=sock.window_scale,
+        window_scale=sock.rcv.scale,
     )
     identification = sock.ip_id
     sock.ip_id = (identification + 1) & 0xFFFF
@@ -115,7 +116,7 @@ def _send_syn(net: Net, sock: TcpSock) -> None:
         "tcp syn",
         flags=int(Flag.SYN),
         seq=sock.isn,
-        window=sock.window,
+        window=sock.rcv.window,
         options=options,
         identification=identification,
     )
@@ -163,13 +164,12 @@ def _agree(sock: TcpSock, segment: Segment) -> None:
     """Keep of what we offered what the peer takes up."""
     offer = segment.options
     sock.peer_isn = segment.seq
-    sock.rcv_nxt = sock.rcv_wup = (segment.seq + 1) & MASK32
-    sock.window_edge = (sock.rcv_nxt + sock.window) & MASK32
+    sock.start_at((segment.seq + 1) & MASK32)
     sock.peer_mss = offer.mss or TCP_MSS_DEFAULT
     if offer.window_scale is None:
-        sock.window_scale = None
+        sock.rcv.scale = None
     else:
-        sock.peer_scale = offer.window_scale if sock.window_scale is not None else 0
+        sock.peer_scale = offer.window_scale if sock.rcv.scale is not None else 0
     sock.sack = sock.early.sack = sock.sack and offer.sack_permitted
     sock.timestamps = sock.timestamps and offer.timestamp is not None
     if offer.timestamp is not None:

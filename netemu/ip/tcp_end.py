@@ -118,6 +118,8 @@ def _run(net: Net, sock: TcpSock, end: ProgramEnd) -> None:
     if end.unread and not end.released:
         data = bytes(end.unread)
         end.unread.clear()
+        sock.rcv.read_all()
+        sock.queue.read_all()
         if sock.acks_when_read():
             tcp_send_ack(net, sock, None)
             net.clock.run_soon()

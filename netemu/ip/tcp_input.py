@@ -10,6 +10,7 @@ on which one without data cannot set off an ACK that is due already. All others 
 from __future__ import annotations
 
 from netemu.ip.tcp_end import Connections, give_up, wake
+from netemu.ip.tcp_ofo_tree import Held
 from netemu.ip.tcp_options import TcpOptions
 from netemu.ip.tcp_output import (
     arm_retransmission,
@@ -28,11 +29,11 @@ from netemu.ip.tcp_sock import (
     ON_FIN,
     ON_FIN_ACKED,
     TCP_TIMEWAIT_NS,
-    TIMESTAMP_LEN,
     TcpSock,
     TcpState,
     before,
 )
+from netemu.ip.tcp_window import Buffer, buffer_of
 from netemu.net import Net
 from netemu.wire.fields import get16
 from netemu.wire.tcp import URGENT, Flag
@@ -42,6 +43,9 @@ ABORT_ON_DATA = "TCP_ABORT_ON_DATA"
 
 TCP_PAWS_WINDOW = 1
 """So far a time stamp may be behind (include/net/tcp.h)."""
+
+GROWING_SIZE = 128
+"""Least payload that lets the window grow."""
 
 TCP_FASTRETRANS_THRESH = 3
 """ACKs about one gap that leave one by one."""
@@ -53,8 +57,9 @@ def tcp_rcv(net: Net, connections: Connections, sock: TcpSock, segment: Segment)
     if not flags & (Flag.ACK | Flag.RST | Flag.SYN):
         return "TCP_FLAGS"
     expected = sock.state == TcpState.ESTABLISHED and _is_predicted(sock, segment)
-    # The first data find no memory charged for them, and take the long way from here on.
-    short = expected and (sock.unread or not segment.payload)
+    # Data for which no memory is set aside take the long way from here on.
+    buffer = buffer_of(segment.skb)
+    short = expected and (not segment.payload or sock.rcv.fits(buffer.truesize))
     if short:
         _note_stamp(sock, segment)
     elif not expected:
@@ -62,7 +67,7 @@ def tcp_rcv(net: Net, connections: Connections, sock: TcpSock, segment: Segment)
         if refused or flags & Flag.RST:
             return refused
     if short and segment.payload:
-        return _expected_data(net, connections, sock, segment)
+        return _expected_data(net, connections, sock, segment, buffer)
     refused = _ack(net, connections, sock, segment, noted=short)
     if refused:
         _challenge(net, sock, segment)
@@ -70,7 +75,7 @@ def tcp_rcv(net: Net, connections: Connections, sock: TcpSock, segment: Segment)
     reason = ""
     if not short:
         _urgent(sock, segment)
-        reason = _data(net, connections, sock, segment)
+        reason = _data(net, connections, sock, segment, buffer)
     if not connections.holds(sock) or sock.state == TcpState.TIME_WAIT:
         return reason
     tcp_push(net, sock, lambda: give_up(connections, sock))
@@ -79,9 +84,11 @@ def tcp_rcv(net: Net, connections: Connections, sock: TcpSock, segment: Segment)
     return reason
 
 
-def _expected_data(net: Net, connections: Connections, sock: TcpSock, segment: Segment) -> str:
+def _expected_data(
+    net: Net, connections: Connections, sock: TcpSock, segment: Segment, buffer: Buffer
+) -> str:
     """Take data that was expected; even if the acknowledgement in it makes no sense."""
-    _accept(net, connections, sock, segment)
+    _accept(net, connections, sock, segment, buffer)
     if _ack(net, connections, sock, segment, noted=True):
         _challenge(net, sock, segment)
     if connections.holds(sock):
@@ -94,7 +101,7 @@ def _is_predicted(sock: TcpSock, segment: Segment) -> bool:
     """Return whether a segment is what was expected in all."""
     if segment.flags & ~Flag.PSH != Flag.ACK or segment.window != sock.predicted:
         return False
-    if segment.seq != sock.rcv_nxt or before(sock.snd_nxt, segment.ack):
+    if segment.seq != sock.queue.end or before(sock.snd_nxt, segment.ack):
         return False
     if segment.header_len != sock.header_len:
         return False
@@ -153,8 +160,8 @@ def _stale(sock: TcpSock, segment: Segment) -> str:
     assert stamp is not None
     if not segment.flags & Flag.ACK or segment.seq != segment.end_seq:
         return STALE
-    if segment.seq != sock.rcv_nxt:
-        return OLD_ACK if before(segment.seq, sock.rcv_nxt) else STALE
+    if segment.seq != sock.queue.end:
+        return OLD_ACK if before(segment.seq, sock.queue.end) else STALE
     if segment.ack != out.una or _updates_window(sock, segment):
         return STALE
     replay_ms = out.rto_ns * 12 // 10_000_000
@@ -166,7 +173,7 @@ def _out_of_place(sock: TcpSock, segment: Segment) -> str:
     """Return why a segment lies outside of the window, or empty (tcp_sequence)."""
     if before(segment.end_seq, sock.rcv_wup):
         return "TCP_OLD_SEQUENCE"
-    edge = (sock.rcv_nxt + sock.receive_window()) & MASK32
+    edge = (sock.queue.end + sock.receive_window()) & MASK32
     if before(edge, segment.seq):
         return "TCP_INVALID_SEQUENCE"
     if before(edge, segment.end_seq) and sock.unread:
@@ -184,9 +191,9 @@ def _send_dupack(net: Net, sock: TcpSock, segment: Segment) -> None:
     if rate_limited(net, sock, segment):
         return
     seq, end_seq = segment.seq, segment.end_seq
-    if seq != end_seq and before(seq, sock.rcv_nxt):
-        sock.acks.be_quick(sock.window)
-        sock.early.repeats(seq, sock.rcv_nxt if before(sock.rcv_nxt, end_seq) else end_seq)
+    if seq != end_seq and before(seq, sock.queue.end):
+        sock.acks.be_quick(sock.rcv.window)
+        sock.early.repeats(seq, sock.queue.end if before(sock.queue.end, end_seq) else end_seq)
     tcp_send_ack(net, sock, segment.skb.fate)
 
 
@@ -310,75 +317,107 @@ def _urgent(sock: TcpSock, segment: Segment) -> None:
     pointer = get16(skb.data, skb.transport_offset + URGENT)
     number = (segment.seq + max(pointer - 1, 0)) & MASK32
     newer = sock.urgent is None or before(sock.urgent, number)
-    if newer and not before(number, sock.rcv_nxt):
+    if newer and not before(number, sock.queue.end):
         sock.urgent = number
         sock.predicted = None
 
 
-def _data(net: Net, connections: Connections, sock: TcpSock, segment: Segment) -> str:
+def _data(
+    net: Net, connections: Connections, sock: TcpSock, segment: Segment, buffer: Buffer
+) -> str:
     """Take data and FIN; why they are dropped, or empty (tcp_data_queue)."""
     seq, end_seq = segment.seq, segment.end_seq
     if seq == end_seq:
         return ""
     if sock.peer_finished:
-        if not before(seq, sock.rcv_nxt):
+        if not before(seq, sock.queue.end):
             return "NOT_SPECIFIED"
-        if before(sock.rcv_nxt, (end_seq - segment.fin) & MASK32):
+        if before(sock.queue.end, (end_seq - segment.fin) & MASK32):
             connections.remove(sock)
             return ABORT_ON_DATA
     window, acks, early = sock.receive_window(), sock.acks, sock.early
-    if seq != sock.rcv_nxt and not before(sock.rcv_nxt, end_seq):
+    if seq != sock.queue.end and not before(sock.queue.end, end_seq):
         early.repeats(seq, end_seq)
         reason = "TCP_OLD_DATA"
-    elif not before(seq, (sock.rcv_nxt + window) & MASK32) and (
-        seq != sock.rcv_nxt or segment.payload
+    elif not before(seq, (sock.queue.end + window) & MASK32) and (
+        seq != sock.queue.end or segment.payload
     ):
-        reason = "TCP_ZEROWINDOW" if seq == sock.rcv_nxt else "TCP_OVERWINDOW"
-    elif before(sock.rcv_nxt, seq):
+        reason = "TCP_ZEROWINDOW" if seq == sock.queue.end else "TCP_OVERWINDOW"
+    elif before(sock.queue.end, seq):
         sock.predicted = None
         acks.scheduled = True
-        early.hold(seq, end_seq, fin=segment.fin)
+        truesize = buffer.truesize
+        sock.rcv.schedule(truesize)
+        _measure(sock, segment, truesize)
+        if early.hold(Held(seq, end_seq, buffer, fin=segment.fin)):
+            if sock.sack:
+                _grow(sock, segment, truesize)
+            sock.rcv.charge(buffer.truesize)
         if sock.program is not None:
-            _keep(sock.program, segment, sock.rcv_nxt)
+            _keep(sock.program, segment, sock.queue.end)
         return ""
     else:
-        if before(seq, sock.rcv_nxt):
-            early.repeats(seq, sock.rcv_nxt)
-        _accept(net, connections, sock, segment)
+        if before(seq, sock.queue.end):
+            early.repeats(seq, sock.queue.end)
+        _accept(net, connections, sock, segment, buffer)
         return ""
-    acks.be_quick(sock.window)
+    acks.be_quick(sock.rcv.window)
     acks.scheduled = True
     return reason
 
 
-def _accept(net: Net, connections: Connections, sock: TcpSock, segment: Segment) -> None:
+def _accept(
+    net: Net, connections: Connections, sock: TcpSock, segment: Segment, buffer: Buffer
+) -> None:
     """Take what continues the stream, and what waited for it."""
-    acks, early, expected = sock.acks, sock.early, sock.rcv_nxt
-    sock.rcv_nxt = segment.end_seq
+    acks, early, queue, size = sock.acks, sock.early, sock.queue, len(segment.payload)
+    expected = queue.end
+    sock.rcv.schedule(buffer.truesize)
+    truesize = buffer.truesize
+    if not queue.joins(segment.seq, segment.end_seq, size):
+        queue.add(segment.end_seq, buffer)
+        sock.rcv.charge(truesize)
     sock.unread = sock.program is None
-    if segment.payload:
-        acks.scheduled = True
-        mss = sock.mss - TIMESTAMP_LEN * sock.timestamps
-        acks.measure(
-            len(segment.payload),
-            segment.header_len,
-            segment.flags,
-            usual_len=sock.header_len,
-            mss=mss,
-        )
-        acks.note_data(net.clock.jiffies, window=sock.window, rto=_rto(net, sock))
+    if size:
+        _note_data(net, sock, segment, truesize)
     if sock.program is not None:
         _keep(sock.program, segment, expected)
     if segment.fin:
         _fin(net, connections, sock, segment)
     if early:
-        sock.rcv_nxt, fin = early.drain(sock.rcv_nxt)
-        if fin:
+        if early.drain(queue):
             _fin(net, connections, sock, segment)
         acks.now |= not early
-    early.forget_before(sock.rcv_nxt)
+    early.forget_before(queue.end)
     sock.predict()
     wake(net, sock)
+
+
+def _note_data(net: Net, sock: TcpSock, segment: Segment, truesize: int) -> None:
+    """Adapt ACKs and window to data (tcp_event_data_recv)."""
+    acks = sock.acks
+    acks.scheduled = True
+    _measure(sock, segment, truesize)
+    acks.note_data(net.clock.jiffies, window=sock.rcv.window, rto=_rto(net, sock))
+    if len(segment.payload) >= GROWING_SIZE:
+        _grow(sock, segment, truesize)
+
+
+def _measure(sock: TcpSock, segment: Segment, truesize: int) -> None:
+    """Learn from a segment how large the peer's are, and what they take (tcp_measure_rcv_mss)."""
+    size = len(segment.payload)
+    if sock.acks.measure(
+        size, segment.header_len, segment.flags, usual_len=sock.header_len, mss=sock.advmss
+    ):
+        sock.rcv.learn_ratio(size, truesize)
+
+
+def _grow(sock: TcpSock, segment: Segment, truesize: int) -> None:
+    """Let the window grow; that is told soon (tcp_grow_window)."""
+    acks = sock.acks
+    size = len(segment.payload)
+    if sock.rcv.grow(size, truesize, mss=sock.advmss, rcv_mss=acks.rcv_mss):
+        acks.quick |= 1
 
 
 def _rto(net: Net, sock: TcpSock) -> int:
@@ -407,15 +446,16 @@ def _ack_snd_check(net: Net, sock: TcpSock, segment: Segment) -> None:
     acks, cause = sock.acks, segment.skb.fate
     if not acks.scheduled:
         return
-    unacked = (sock.rcv_nxt - sock.rcv_wup) & MASK32
-    if unacked > acks.rcv_mss or (acks.quick and not acks.pingpong) or acks.now:
+    unacked = (sock.queue.end - sock.rcv_wup) & MASK32
+    moves = unacked > acks.rcv_mss and sock.window_moves()
+    if moves or (acks.quick and not acks.pingpong) or acks.now:
         tcp_send_ack(net, sock, cause)
         return
     if not sock.early:
         tcp_send_delayed_ack(net, sock, cause)
         return
-    if acks.repeated_at != sock.rcv_nxt:
-        acks.repeated_at = sock.rcv_nxt
+    if acks.repeated_at != sock.queue.end:
+        acks.repeated_at = sock.queue.end
         acks.repeated = 0
     most = net.sysctl.get("net.ipv4.tcp_comp_sack_nr")
     if not sock.sack or acks.compressed >= most:

@@ -30,9 +30,8 @@ from netemu.ip.tcp_sock import (
     TcpSock,
     TcpState,
     before,
-    initial_window,
-    initial_window_scale,
 )
+from netemu.ip.tcp_window import ReceiveWindow, initial_window, initial_window_scale
 from netemu.ip.unicast_reply import ip_send_unicast_reply
 from netemu.net import Net
 from netemu.skb import Fate, Skb
@@ -125,7 +124,6 @@ class TcpConnections:
         timestamps = offer.timestamp is not None and bool(enabled("net.ipv4.tcp_timestamps"))
         scaling = offer.window_scale is not None and enabled("net.ipv4.tcp_window_scaling")
         window = initial_window(rcvbuf, mss - (12 if timestamps else 0))
-        rcv_nxt = (segment.seq + 1) & MASK32
         random = net.entropy.stream("tcp")
         return TcpSock(
             local=header.dst,
@@ -135,12 +133,14 @@ class TcpConnections:
             remote_port=view.src_port,
             isn=self.secure_tcp_seq(segment),
             peer_isn=segment.seq,
-            rcv_nxt=rcv_nxt,
-            rcv_wup=rcv_nxt,
-            window=window,
-            window_edge=(rcv_nxt + window) & MASK32,
+            rcv_nxt=(segment.seq + 1) & MASK32,
+            rcv=ReceiveWindow(
+                rcvbuf=rcvbuf,
+                largest=largest,
+                window=window,
+                scale=initial_window_scale(rcvbuf, largest) if scaling else None,
+            ),
             mss=mss,
-            window_scale=initial_window_scale(rcvbuf, largest) if scaling else None,
             sack=offer.sack_permitted and bool(enabled("net.ipv4.tcp_sack")),
             ecn=_ecn_wanted(net, segment, header.tos),
             timestamps=timestamps,
@@ -201,7 +201,7 @@ class TcpConnections:
         )
         if flags & Flag.RST and in_window:
             # RFC 5961 section 3.2: only the exact number ends it, whatever is acknowledged.
-            if segment.seq == sock.rcv_nxt:
+            if segment.seq == sock.queue.end:
                 self.remove(sock)
             elif not oow_limited(self._net, sock):
                 self._send_request_ack(sock, segment)
@@ -221,7 +221,7 @@ class TcpConnections:
             return Outcome("NOT_SPECIFIED")
         sock.last_oow_ack = None
         sock.cancel_timer()
-        if segment.options.timestamp is not None and not before(sock.rcv_nxt, segment.seq):
+        if segment.options.timestamp is not None and not before(sock.queue.end, segment.seq):
             sock.ts_recent = segment.options.timestamp[0]
         self.establish(sock, segment)
         return None
@@ -237,7 +237,9 @@ class TcpConnections:
         scale = 0 if segment.flags & Flag.SYN else sock.peer_scale
         sock.out = Sender(una=first, nxt=first, window=segment.window << scale, mss=payload)
         sock.max_window, sock.snd_wl1 = sock.out.window, segment.seq
-        sock.acks.rcv_mss = max(min(payload, sock.window // 2, TCP_MSS_DEFAULT), TCP_MIN_MSS)
+        sock.rcv.begin(sock.advmss)
+        half = half_window(payload, sock.max_window, sock.header_len)
+        sock.acks.rcv_mss = max(min(half, sock.rcv.window // 2, TCP_MSS_DEFAULT), TCP_MIN_MSS)
         sock.predict()
         if not sock.retries and not sock.resent:
             sock.out.measure(net.clock.now_ns - sock.opened_ns)
@@ -262,7 +264,7 @@ class TcpConnections:
             mss=sock.mss,
             sack=sock.sack,
             timestamp=stamp,
-            window_scale=sock.window_scale,
+            window_scale=sock.rcv.scale,
         )
         return tcp_transmit(
             self._net,
@@ -271,7 +273,7 @@ class TcpConnections:
             "tcp syn/ack",
             flags=int(flags),
             seq=sock.isn,
-            window=sock.window,
+            window=sock.rcv.window,
             options=options,
             identification=0,
         )
@@ -285,14 +287,30 @@ class TcpConnections:
             src_port=sock.local_port,
             dst_port=sock.remote_port,
             seq=(sock.isn + 1) & MASK32,
-            ack=sock.rcv_nxt,
+            ack=sock.queue.end,
             flags=int(Flag.ACK),
-            window=sock.window >> (sock.window_scale or 0),
+            window=sock.rcv.window >> (sock.rcv.scale or 0),
             options=ack_options(timestamp=stamp if sock.ts_recent else None, sack_blocks=[]),
         )
         # The listener sends it, so LOG knows its owner; an open connection that no program
         # accepted has none.
         ip_send_unicast_reply(self._net, segment.skb, answer, "tcp ack", ProgramSocket())
+
+
+def half_window(mss: int, window: int, header_len: int) -> int:
+    """Return the largest segment that the peer's window has room for twice.
+
+    Kernel: tcp_bound_to_half_wnd.
+
+    >>> [half_window(1460, window, 20) for window in (64240, 2000, 500, 1, 0)]
+    [1460, 1000, 500, 48, 1460]
+    """
+    most = window // 2 if window > TCP_MSS_DEFAULT else window
+    return max(most, LEAST_PACKET - header_len) if most and mss > most else mss
+
+
+LEAST_PACKET = 68
+"""Least MTU of IPv4 (RFC 791)."""
 
 
 def tcp_rmem(net: Net) -> tuple[int, int]:

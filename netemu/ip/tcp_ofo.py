@@ -12,7 +12,8 @@ their own: the latest first, four at most.
 from __future__ import annotations
 
 from netemu.ip.tcp_ofo_tree import Held, HeldTree
-from netemu.ip.tcp_sender import before
+from netemu.ip.tcp_sender import MASK32, before
+from netemu.ip.tcp_window import Buffer, ReceiveWindow
 
 Block = tuple[int, int]
 
@@ -33,22 +34,41 @@ def joined(one: Block, other: Block) -> Block | None:
     return start, end
 
 
-def _follows(held: Held, new: Held) -> bool:
-    """Join a segment to the one that it follows, if it does (tcp_ooo_try_coalesce)."""
-    if new.start != held.end:
-        return False
-    held.end = new.end
-    held.fin |= new.fin
-    return True
+class ReceiveQueue:
+    """What arrived in order: where it ends, and what the last of it came in."""
+
+    __slots__ = ("_last", "end")
+
+    def __init__(self, end: int) -> None:
+        """Start empty, before number `end` (rcv_nxt)."""
+        self.end = end
+        self._last: Buffer | None = None
+
+    def joins(self, start: int, end: int, octets: int) -> bool:
+        """Put data into the last buffer, if there is room and nothing comes twice."""
+        if self._last is None or start != self.end or not self._last.takes(octets):
+            return False
+        self.end = end
+        return True
+
+    def add(self, end: int, buffer: Buffer) -> None:
+        """Append a buffer."""
+        self._last = buffer
+        self.end = end
+
+    def read_all(self) -> None:
+        """Forget what the program read."""
+        self._last = None
 
 
 class OutOfOrder:
     """The queue of early segments."""
 
-    __slots__ = ("_held", "_last", "blocks", "duplicate", "sack")
+    __slots__ = ("_held", "_last", "_memory", "blocks", "duplicate", "sack")
 
-    def __init__(self, *, sack: bool) -> None:
+    def __init__(self, memory: ReceiveWindow, *, sack: bool) -> None:
         """Start empty; without `sack` nothing is told."""
+        self._memory = memory
         self.sack = sack
         self._held = HeldTree()
         self._last = self._held.nil
@@ -63,6 +83,7 @@ class OutOfOrder:
 
     def clear(self) -> None:
         """Forget all: nothing may come behind a FIN (tcp_fin)."""
+        self._memory.charge(-sum(node.buffer.truesize for node in self._held))
         self._held.clear()
         self.blocks.clear()
         self.duplicate = None
@@ -84,23 +105,37 @@ class OutOfOrder:
         duplicate, self.duplicate = self.duplicate, None
         return self.blocks if duplicate is None else [duplicate, *self.blocks]
 
-    def hold(self, seq: int, end_seq: int, *, fin: bool) -> None:
-        """Keep a segment that came early (tcp_data_queue_ofo)."""
-        new = Held(seq, end_seq, fin=fin)
+    def hold(self, new: Held) -> bool:
+        """Keep a segment that came early; False if all of it was there (tcp_data_queue_ofo).
+
+        Memory is not charged: a segment that joins another one needs none.
+        """
+        kept = True
         if not self._held:
             self._held.insert(new, self._held.nil, left=False)
             self._last = new
-        elif not _follows(self._last, new):
-            if before(seq, self._last.end):
-                self._place(new)
+        elif not self._follows(self._last, new):
+            if before(new.start, self._last.end):
+                kept = self._place(new)
             else:
                 self._held.insert(new, self._last, left=False)
                 self._last = new
         if self.sack:
-            self._tell(seq, end_seq)
+            self._tell(new.start, new.end)
+        return kept
 
-    def _place(self, new: Held) -> None:
-        """Find a segment's place, and tell what it repeats on the way."""
+    def _follows(self, held: Held, new: Held) -> bool:
+        """Join a segment to the one that it follows, if it does (tcp_ooo_try_coalesce)."""
+        octets = (new.end - new.start - new.fin) & MASK32
+        if new.start != held.end or not held.buffer.takes(octets):
+            return False
+        held.end = new.end
+        held.fin |= new.fin
+        new.buffer.truesize = 0
+        return True
+
+    def _place(self, new: Held) -> bool:
+        """Find a segment's place, and tell what it repeats on the way; False if that is all."""
         held = self._held
         node, parent = held.root, held.nil
         while node is not held.nil:
@@ -111,18 +146,20 @@ class OutOfOrder:
             if before(new.start, node.end):
                 if not before(node.end, new.end):
                     self.repeats(new.start, new.end)
-                    return
+                    return False
                 if node.start == new.start:
                     held.replace(node, new)
                     self._also_repeats(node.start, node.end)
+                    self._memory.charge(-node.buffer.truesize)
                     self._cover(new)
-                    return
+                    return True
                 self.repeats(new.start, node.end)
-            elif _follows(node, new):
-                return
+            elif self._follows(node, new):
+                return True
             node = node.right
         held.insert(new, parent, left=before(new.start, parent.start))
         self._cover(new)
+        return True
 
     def _cover(self, new: Held) -> None:
         """Drop what a new segment holds, too."""
@@ -133,6 +170,7 @@ class OutOfOrder:
                 return
             held.erase(node)
             self._also_repeats(node.start, node.end)
+            self._memory.charge(-node.buffer.truesize)
         if node is held.nil:
             self._last = new
 
@@ -159,22 +197,24 @@ class OutOfOrder:
                 self.blocks[0] = wider
                 del self.blocks[number]
 
-    def drain(self, rcv_nxt: int) -> tuple[int, bool]:
-        """Give up what follows `rcv_nxt`; return the number behind it, and whether a FIN ended it.
-
-        Kernel: tcp_ofo_queue.
-        """
-        reached = rcv_nxt
-        while self._held and not before(rcv_nxt, (first := self._held.first()).start):
+    def drain(self, queue: ReceiveQueue) -> bool:
+        """Move what follows the stream into it; whether a FIN ended it (tcp_ofo_queue)."""
+        reached = queue.end
+        while self._held and not before(queue.end, (first := self._held.first()).start):
             self._held.erase(first)
             start, end = first.start, first.end
             if before(start, reached):
                 self._also_repeats(start, end if before(end, reached) else reached)
-            if before(rcv_nxt, end):
-                rcv_nxt = end
-                if first.fin:
-                    return rcv_nxt, True
-        return rcv_nxt, False
+            if not before(queue.end, end):
+                self._memory.charge(-first.buffer.truesize)
+                continue
+            if queue.joins(start, end, (end - start - first.fin) & MASK32):
+                self._memory.charge(-first.buffer.truesize)
+            else:
+                queue.add(end, first.buffer)
+            if first.fin:
+                return True
+        return False
 
     def forget_before(self, rcv_nxt: int) -> None:
         """Take blocks back that have become part of the stream (tcp_sack_remove)."""

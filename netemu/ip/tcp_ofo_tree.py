@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from netemu.ip.tcp_window import Buffer
+
 
 class Held:
-    """An early segment in the tree."""
+    """An early segment in the tree, and the buffer that it came in."""
 
-    __slots__ = ("end", "fin", "left", "parent", "red", "right", "start")
+    __slots__ = ("buffer", "end", "fin", "left", "parent", "red", "right", "start")
 
     left: Held
     right: Held
     parent: Held
 
-    def __init__(self, start: int, end: int, *, fin: bool) -> None:
+    def __init__(self, start: int, end: int, buffer: Buffer, *, fin: bool = False) -> None:
         """Made outside of any tree."""
+        self.buffer = buffer
         self.start = start
         self.end = end
         self.fin = fin
@@ -33,7 +36,7 @@ class HeldTree:
 
     def __init__(self) -> None:
         """Start empty."""
-        self.nil = Held(0, 0, fin=False)
+        self.nil = Held(0, 0, Buffer(0, 0))
         self.nil.left = self.nil.right = self.nil.parent = self.nil
         self.nil.red = False
         self.root = self.nil

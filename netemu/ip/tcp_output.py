@@ -61,7 +61,7 @@ def tcp_transmit(  # noqa: PLR0913 - the fields of a segment
         src_port=sock.local_port,
         dst_port=sock.remote_port,
         seq=seq,
-        ack=sock.rcv_nxt if flags & Flag.ACK else 0,
+        ack=sock.queue.end if flags & Flag.ACK else 0,
         flags=flags,
         window=window,
         options=options,

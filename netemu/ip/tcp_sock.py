@@ -10,26 +10,24 @@ Kernel: net/ipv4/tcp_minisocks.c (tcp_check_req), net/ipv4/tcp_input.c, net/ipv4
 
 Theory of operation: a connection whose program a snapshot does not tell (`program` is None) takes
 what arrives, sends no data and never closes.
-
-Differs from Linux: window growth is left out; the window only follows what
-arrived, as if the program read it soon.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from enum import Enum
 
 from netemu.clock import Timer
 from netemu.ip.options_echo import EchoedOptions
 from netemu.ip.sockets import ProgramSocket
 from netemu.ip.tcp_acks import TCP_MSS_DEFAULT, Acks
-from netemu.ip.tcp_ofo import OutOfOrder
+from netemu.ip.tcp_ofo import OutOfOrder, ReceiveQueue
 from netemu.ip.tcp_program import ProgramEnd
 from netemu.ip.tcp_sender import MASK32, Sender, before
+from netemu.ip.tcp_window import ReceiveWindow
 from netemu.wire.tcp import MIN_HEADER_LEN
 
-__all__ = ["MASK32", "TcpSock", "TcpState", "before", "initial_window", "initial_window_scale"]
+__all__ = ["MASK32", "TcpSock", "TcpState", "before"]
 
 TCP_TIMEOUT_INIT_S = 1
 """First retransmission time out (RFC 6298)."""
@@ -90,16 +88,12 @@ class TcpSock:
     isn: int
     """Our first sequence number."""
     peer_isn: int
-    rcv_nxt: int
-    rcv_wup: int
-    """rcv_nxt as we last told it."""
-    window: int
-    """Receive window offered at the start, octets."""
-    window_edge: int
-    """Sequence number behind the last octet that the peer may send."""
+    rcv_nxt: InitVar[int]
+    """Next number that the peer is to send; afterwards `queue.end` counts it."""
+    rcv: ReceiveWindow
+    """Memory for what arrives, and the window that it allows."""
     mss: int
     """What we said in our SYN/ACK."""
-    window_scale: int | None
     sack: bool
     ecn: bool
     timestamps: bool
@@ -141,6 +135,10 @@ class TcpSock:
     """When a segment out of place was last answered, in jiffies."""
     acks: Acks = field(default_factory=Acks)
     """When what arrived is acknowledged."""
+    queue: ReceiveQueue = field(init=False)
+    """What arrived in order."""
+    rcv_wup: int = field(init=False)
+    """rcv_nxt as we last told it."""
     early: OutOfOrder = field(init=False)
     """What arrived ahead of the stream."""
     predicted: int | None = None
@@ -154,9 +152,15 @@ class TcpSock:
     unread: bool = False
     """Something arrived in order that no program reads."""
 
-    def __post_init__(self) -> None:
-        """Begin with nothing early."""
-        self.early = OutOfOrder(sack=self.sack)
+    def __post_init__(self, rcv_nxt: int) -> None:
+        """Begin with nothing received."""
+        self.start_at(rcv_nxt)
+        self.early = OutOfOrder(self.rcv, sack=self.sack)
+
+    def start_at(self, number: int) -> None:
+        """Expect the peer's numbers from this one on."""
+        self.queue = ReceiveQueue(number)
+        self.rcv_wup = number
 
     @property
     def owner(self) -> object:
@@ -170,7 +174,7 @@ class TcpSock:
 
     def acks_when_read(self) -> bool:
         """Return whether the program's reading sends the ACK (tcp_cleanup_rbuf)."""
-        acks, unacked = self.acks, (self.rcv_nxt - self.rcv_wup) & MASK32
+        acks, unacked = self.acks, (self.queue.end - self.rcv_wup) & MASK32
         small = acks.pushed > 1 or (acks.pushed and not acks.pingpong)
         return acks.scheduled and bool(small or unacked > acks.rcv_mss)
 
@@ -181,40 +185,43 @@ class TcpSock:
             self.timer = None
 
     def advertised_window(self) -> int:
-        """Return the window field of the next ACK, moving the right edge (tcp_select_window).
+        """Return the window field of the next ACK, which says it (tcp_select_window)."""
+        field, short = self.rcv.select(self.receive_window(), self.acks.rcv_mss)
+        self.rcv_wup = self.queue.end
+        if short:
+            self.acks.quick = 0
+        if not field:
+            self.predicted = None
+        return field
 
-        Without scaling the edge stays until a segment's worth is free again.
-        """
-        self.rcv_wup = self.rcv_nxt
-        current = (self.window_edge - self.rcv_nxt) & MASK32
-        if current > 0x7FFFFFFF:
-            current = 0
-        if self.window_scale is None:
-            if current <= self.window - self.mss:
-                current = self.window
-            self.window_edge = (self.rcv_nxt + current) & MASK32
-            return current
-        unit = 1 << self.window_scale
-        current = -(-max(current, self.window) // unit) * unit
-        self.window_edge = (self.rcv_nxt + current) & MASK32
-        return min(current >> self.window_scale, 0xFFFF)
+    def window_moves(self) -> bool:
+        """Return whether an ACK would not make the window smaller (__tcp_ack_snd_check)."""
+        window, short = self.rcv.wanted(self.acks.rcv_mss)
+        if short:
+            self.acks.quick = 0
+        return window >= self.rcv.window
 
     def in_window(self, seq: int, end_seq: int) -> bool:
         """Return whether a segment touches the receive window (tcp_in_window)."""
-        edge = (self.rcv_nxt + self.window) & MASK32
-        if seq == self.rcv_nxt:
+        edge = (self.queue.end + self.rcv.window) & MASK32
+        if seq == self.queue.end:
             return True
-        if before(self.rcv_nxt, end_seq) and before(seq, edge):
+        if before(self.queue.end, end_seq) and before(seq, edge):
             return True
         return seq == edge and seq == end_seq
 
     def accepts_rst(self, seq: int) -> bool:
         """Return whether a RST is meant: at the next octet, or behind the last one told."""
-        return seq in {self.rcv_nxt, self.early.furthest()} or self.accepts_late_rst(seq)
+        return seq in {self.queue.end, self.early.furthest()} or self.accepts_late_rst(seq)
 
     def accepts_late_rst(self, seq: int) -> bool:
         """Return whether a RST before a FIN that was taken is meant (tcp_reset_check)."""
-        return self.peer_finished and seq == (self.rcv_nxt - 1) & MASK32
+        return self.peer_finished and seq == (self.queue.end - 1) & MASK32
+
+    @property
+    def advmss(self) -> int:
+        """Return the largest payload that the peer was told (tcp_sock.advmss)."""
+        return self.mss - TIMESTAMP_LEN * self.timestamps
 
     @property
     def header_len(self) -> int:
@@ -223,37 +230,14 @@ class TcpSock:
 
     def receive_window(self) -> int:
         """Return how much the peer may send still (tcp_receive_window)."""
-        left = (self.window_edge - self.rcv_nxt) & MASK32
+        left = (self.rcv_wup + self.rcv.window - self.queue.end) & MASK32
         return 0 if left > MASK32 >> 1 else left
 
     def predict(self) -> None:
         """Expect segments in order from now on, if nothing is unusual (tcp_fast_path_check)."""
-        if not self.early and self.urgent is None and self.out is not None:
+        usual = not self.early and self.urgent is None and self.rcv.window
+        if usual and self.out is not None:
             self.predicted = self.out.window >> self.peer_scale
 
 
 _PROGRAM = ProgramSocket()
-
-
-def initial_window(rcvbuf: int, mss: int) -> int:
-    """Return the first receive window (tcp_select_initial_window).
-
-    Half of the buffer is for data; it is rounded down to whole segments.
-
-    >>> initial_window(131072, 1460), initial_window(131072, 1448)
-    (64240, 65160)
-    """
-    space = rcvbuf // 2
-    if space > mss:
-        space -= space % mss
-    return min(space, 0xFFFF)
-
-
-def initial_window_scale(rcvbuf: int, largest_rcvbuf: int) -> int:
-    """Return the window scale that lets the window grow to the largest buffer.
-
-    >>> initial_window_scale(131072, 33554432), initial_window_scale(131072, 6291456)
-    (10, 7)
-    """
-    space = max(rcvbuf // 2, largest_rcvbuf)
-    return min(max(space.bit_length() - 1 - 15, 0), 14)

@@ -72,6 +72,7 @@ def receive_frame(net: Net, device: Device, frame: bytes, *, fate: Fate) -> None
     """Take in a whole frame, without its checksum sequence, at `device`."""
     skb = Skb(frame[ETH_HLEN:], protocol=0, fate=fate, device=device)
     skb.mac_header = bytes(frame[:ETH_HLEN])
+    skb.frame_len = len(frame)
     if len(frame) < ETH_HLEN:
         kfree_skb_reason(net, skb, "PKT_TOO_SMALL", "shorter than an Ethernet header")
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from netemu.ip.tcp_ofo_tree import Held, HeldTree
+from netemu.ip.tcp_window import Buffer
 
 
 def blacks(tree: HeldTree, node: Held) -> int:
@@ -28,11 +29,11 @@ def test_it_stays_ordered_and_balanced() -> None:
         if start in held and rng.random() < 0.7:
             tree.erase(held.pop(start))
         elif start in held:
-            new = Held(start, start + 2, fin=False)
+            new = Held(start, start + 2, Buffer(832, 0))
             tree.replace(held[start], new)
             held[start] = new
         else:
-            held[start] = Held(start, start + 1, fin=False)
+            held[start] = Held(start, start + 1, Buffer(832, 0))
             parent, node = tree.nil, tree.root
             while node is not tree.nil:
                 parent, node = node, node.left if start < node.start else node.right
@@ -47,7 +48,7 @@ def test_a_black_root_after_three_in_a_row() -> None:
     tree = HeldTree()
     parent = tree.nil
     for start in (1, 2, 3):
-        node = Held(start, start + 1, fin=False)
+        node = Held(start, start + 1, Buffer(832, 0))
         tree.insert(node, parent, left=False)
         parent = node
     assert (tree.root.start, tree.root.left.start, tree.root.right.start) == (2, 1, 3)

@@ -38,9 +38,6 @@ ODD_FLAGS = (
 )
 FAR_OFF = (-1, 1, 1000, -1000, 70000, -70000, 1 << 31)
 
-SHORT = 20
-"""Octets of payload for a listener of the node, whose program reads nothing: its window stays."""
-
 
 @dataclass(slots=True, kw_only=True)
 class Side:
@@ -69,8 +66,6 @@ class Conversation:
         self._dice = dice
         self.client = client
         self.server = Side(end=Endpoint.drawn(dice))
-        self.longest = 1 << 16
-        """Most octets of payload that are sent in one segment."""
         self.turns = turns
         """How often it still is its turn."""
         self._send(client, SYN | (ECE | CWR) * dice.chance(8))
@@ -120,7 +115,6 @@ class Conversation:
             return False
         self.server.end.isn = segment.seq
         client.stamps = False  # what the node's clock says, another run could not echo
-        self.longest = SHORT
         return True
 
     @staticmethod
@@ -186,7 +180,7 @@ class Conversation:
     def _data(self, side: Side) -> None:
         dice = self._dice
         for _ in range(dice.weighted([(4, 1), (2, 2), (1, 3)])):
-            length = min(self.longest, dice.weighted([(4, 20), (3, 100), (1, 1), (2, 700)]))
+            length = dice.weighted([(4, 20), (3, 100), (1, 1), (2, 700)])
             urgent = URG * dice.chance(4)
             self._send(side, ACK | PSH * dice.chance(60) | urgent, length)
 
