@@ -33,7 +33,7 @@ def look(subject: Subject, settings: LintSettings) -> Looked:
     suppressions = subject.suppressions = read_suppressions(subject.lines)
     ordinary = [rule for rule in ran if rule.needs is not Needs.SUPPRESSIONS]
     found = [finding for rule in ordinary for finding in _findings(rule, subject, settings)]
-    kept = list(suppressed(found, suppressions))
+    kept = list(suppressed(found, suppressions, subject.file))
     subject.known = frozenset(BY_CODE)
     subject.judged = frozenset(rule.code for rule in ordinary)
     about = [

@@ -57,16 +57,17 @@ def _following(lines: list[str], number: int) -> int:
 
 
 def suppressed(
-    findings: Iterable[Finding], suppressions: Iterable[Suppression]
+    findings: Iterable[Finding], suppressions: Iterable[Suppression], file: str
 ) -> Iterator[Finding]:
-    """Yield the findings that nothing suppresses; note which suppressions were used."""
+    """Yield the findings that nothing in their file suppresses; note which was used."""
     by_line: dict[int, list[Suppression]] = {}
     for suppression in suppressions:
         if suppression.word == "ignore":
             by_line.setdefault(suppression.target, []).append(suppression)
     for finding in findings:
         meant = False
-        for suppression in by_line.get(finding.span.line if finding.span else 0, ()):
+        line = finding.span.line if finding.span is not None and finding.file == file else -1
+        for suppression in by_line.get(line, ()):
             for code in suppression.codes:
                 if fits(finding.code, code):
                     suppression.used.add(code)

@@ -56,13 +56,23 @@ def expand(text: str) -> str:
     return "\n".join([*lines, "COMMIT", ""])
 
 
+IPSETS = """\
+create services hash:ip,port
+add services 192.0.2.1,tcp:80
+create blocked6 hash:ip family inet6
+add blocked6 2001:db8::1
+create blocked hash:ip
+"""
+
+
 def findings_of(text: str, code: str = "ALL", **more: object) -> list[Finding]:
-    """Lint a text with one rule, or all."""
+    """Lint a text with one rule, or all; rules that name sets have IPSETS."""
     family = Family.IPV6 if family_of(text) == 6 else Family.IPV4
     file = TextFile(name="x.rules", text=text)
-    subject = Subject(
-        text, file.name, family=family, make_node=lambda _: bare_node(file, Changes())
-    )
+    node = bare_node(file, Changes())
+    if "-set " in text:
+        node.main.ipset = TextFile(name="sets", text=IPSETS)
+    subject = Subject(text, file.name, family=family, make_node=lambda _: node)
     settings = LintSettings(select=(code,), **more)  # type: ignore[arg-type]
     return look(subject, settings).findings
 

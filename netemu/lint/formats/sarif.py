@@ -151,8 +151,9 @@ def _flow(finding: Finding, witness: Witness, report: Report) -> Json:
     told.append((f"{witness.packet} {by}", finding.span))
     for step in witness.steps:
         span = None
-        if step.line is not None:
-            width = len(report.lines(finding.file)[step.line - 1])
+        lines = report.lines(finding.file)
+        if step.line is not None and step.line <= len(lines):
+            width = len(lines[step.line - 1])
             span = Span(line=step.line, end_line=step.line, end_column=width + 1)
         told.append((step.message, span))
     if witness.outcome:
