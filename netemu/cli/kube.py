@@ -11,6 +11,7 @@ COMMANDS = {
     "trace": "Send one packet to a Service, in one mode or several.",
     "reach": "Tell which nodes answer for a Service, and whose address it sees.",
     "run": "Let a cluster live: pods, rules and packets over time.",
+    "check": "Compare a saved node with its objects, and show by packets what differs.",
 }
 """Command -> its line in `netemu kube --help`; the module `netemu.cli.kube_NAME` holds it."""
 

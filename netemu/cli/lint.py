@@ -76,6 +76,13 @@ FORMATS = {
 )
 @click.option("--sysctl", "sysctls", multiple=True, metavar="K=V", help="Set a parameter.")
 @ipset_option
+@click.option(
+    "--objects",
+    metavar="FILE",
+    multiple=True,
+    help="Kubernetes objects that NODE's rules come from, for NE320 to NE338; repeatable.",
+)
+@click.option("--node", "node_name", metavar="NAME", default="", help="Which of their Nodes it is.")
 @color_option
 def command(
     *,
@@ -99,6 +106,8 @@ def command(
     routes: tuple[str, ...],
     sysctls: tuple[str, ...],
     ipset: str | None,
+    objects: tuple[str, ...],
+    node_name: str,
     color: str,
 ) -> int:
     """Look for faults in rule files and nodes.
@@ -142,6 +151,9 @@ def command(
         ipset=ipset,
     )
     subjects = _subjects(nodes, reading)
+    _tell_trace(subjects, reading)
+    if objects:
+        _tell_objects(subjects, objects, node_name)
     if show_diff:
         return _show_diff(subjects, settings, output, unsafe=unsafe_fixes)
     if fix or unsafe_fixes:
@@ -169,6 +181,42 @@ def _subjects(paths: Iterable[str], reading: Reading) -> list[Subject]:
     from netemu.snapshot.subjects import read_subjects
 
     return [subject for path in paths for subject in read_subjects(path, reading)]
+
+
+def _tell_trace(subjects: Iterable[Subject], reading: Reading) -> None:
+    """Let a witness's command read the node as this one did."""
+    words: list[str] = []
+    for option, value in (
+        ("--as", reading.as_kind),
+        ("--backend", reading.backend),
+        ("--ipset", reading.ipset),
+    ):
+        words += [option, value] if value is not None else []
+    for option, values in (
+        ("--addr", reading.changes.addresses),
+        ("--route", reading.changes.routes),
+        ("--sysctl", reading.changes.sysctls),
+    ):
+        words += [word for value in values for word in (option, value)]
+    for subject in subjects:
+        subject.trace_words = tuple(words)
+
+
+def _tell_objects(subjects: Iterable[Subject], paths: Iterable[str], node_name: str) -> None:
+    """Compare the rules of nodes' main namespaces with objects, before rules look at them."""
+    from netemu.cli.common import say_notes
+    from netemu.lint.kube_objects import KubeObjects
+    from netemu.snapshot.objects import object_files, read_cluster
+
+    cluster = read_cluster(file for path in paths for file in object_files(path))
+    notes = [*cluster.notes]
+    for subject in subjects:
+        if subject.loads and subject.node is not None and not subject.node.main.name:
+            told = KubeObjects(cluster=cluster, node_name=node_name)
+            subject.objects = told
+            told.compare(subject)
+            notes += told.notes
+    say_notes(list(dict.fromkeys(notes)))
 
 
 def _rendered(report: Report, chosen: str, *, colour: bool) -> str:

@@ -31,13 +31,21 @@ class KubeObjects:
     mode: str = AUTO
     version: str | None = None
     checked: Checked | None = None
+    subject: Subject | None = None
+    """The one that was compared last."""
     confirmed: list[tuple[Fault, Witness | None]] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was taken from the node, since the objects do not tell."""
+        return self.checked.notes if self.checked is not None else []
 
     def compare(self, subject: Subject) -> None:
         """Compare the objects with a subject, once."""
-        if self.checked is not None:
+        if self.subject is subject:
             return
         assert subject.node is not None
+        self.subject, self.confirmed = subject, []
         self.checked = check_node(
             subject.ruleset,
             subject.node.main,

@@ -28,14 +28,16 @@ class KubeView:
     """The Services' chains of one rule file."""
 
     def __init__(
-        self, ruleset: Ruleset, find_node: Callable[[], NodeSpec | None], file: str
+        self,
+        ruleset: Ruleset,
+        find_node: Callable[[], NodeSpec | None],
+        file: str,
+        trace_words: tuple[str, ...] = (),
     ) -> None:
         """Look at what was read of a file; its node is asked for when a packet is tried."""
         self.rules = KubeRules(ruleset)
-        self.file = file
-        """As `netemu trace` takes it."""
-        self.arguments: tuple[str, ...] = ()
-        """What `netemu trace` must be told besides the file."""
+        self._file = file
+        self._trace_words = trace_words
         self.node_ip = ""
         self.pods: tuple[str, ...] = ()
         """Addresses of pods that are known to be on this node."""
@@ -79,6 +81,7 @@ class KubeView:
         if node is not None:
             from netemu.lint.kube_probe import KubeProbe  # noqa: PLC0415 - the whole engine
 
+            self._file = node.source or self._file
             self._probe = KubeProbe(
                 node,
                 node_ip=self.node_ip,
@@ -98,7 +101,7 @@ class KubeView:
     def _witness(self, run: Run) -> Witness:
         sent = run.sent
         where = ["--local"] if sent.local else ["--in", sent.device] if sent.device else []
-        words = ["netemu", "trace", self.file, sent.packet, *where, *self.arguments]
+        words = ["netemu", "trace", self._file, sent.packet, *where, *self._trace_words]
         words += ["--outcomes"] * (run.share != 1)
         return Witness(
             packet=sent.packet,

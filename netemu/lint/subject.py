@@ -63,6 +63,8 @@ class Subject:
         """`node` is a real one, not an assumption."""
         self.path = ""
         """Where the text was read, if it may be written there."""
+        self.trace_words: tuple[str, ...] = ()
+        """What `netemu trace` must be told besides the node to read it alike."""
         self.backends: tuple[str, ...] = ()
         """Of a snapshot: the backends that hold rules."""
         self.native_tables: tuple[str, ...] = ()
@@ -91,6 +93,8 @@ class Subject:
             is_snapshot=self.is_snapshot,
         )
         other.path = self.path
+        other.trace_words = self.trace_words
+        other.objects = self.objects
         return other
 
     @functools.cached_property
@@ -113,7 +117,7 @@ class Subject:
     @functools.cached_property
     def kube(self) -> KubeView:
         """The file as Services see it."""
-        return KubeView(self.ruleset, lambda: self.node, self.file)
+        return KubeView(self.ruleset, lambda: self.node, self.file, self.trace_words)
 
     @property
     def loads(self) -> bool:

@@ -34,7 +34,9 @@ class EndpointCheck:
 
     def faults(self, chain: str, *, local: bool) -> Iterator[Fault]:
         """Compare the endpoints that a chain chooses among."""
-        if not self.saved.has("nat", chain) or not self.saved.references("nat", chain):
+        port = self.port
+        used = port.uses_local_endpoints if local else port.uses_cluster_endpoints
+        if not used or not self.saved.references("nat", chain):
             return
         wanted = dict(self._endpoints(self.wanted, chain))
         held = dict(self._endpoints(self.saved, chain))
@@ -49,7 +51,7 @@ class EndpointCheck:
             elif endpoint not in wanted and self.saved.translation(rule.jump)[0]:
                 yield self._stale_endpoint(chain, number, rule, endpoint, probes, local=local)
         kept = {self._named(name) for name in changed}
-        for endpoint in wanted.keys() - held.keys() - kept:
+        for endpoint in sorted(wanted.keys() - held.keys() - kept):
             yield self._missing_endpoint(chain, endpoint, probes, local=local)
         yield from self._affinity(chain, probes)
         yield from self._masquerade(chain)

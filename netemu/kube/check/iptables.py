@@ -15,7 +15,6 @@ from netemu.kube.check.reading import (
     ENDPOINT_CHAIN,
     SERVICE_CHAIN,
     KubeRules,
-    asks,
     comment_of,
     does,
     port_of,
@@ -135,13 +134,15 @@ class _PortCheck:
         balancing = [
             *checking.faults(chains.cluster, local=False),
             *checking.faults(chains.local, local=True),
+            *checking.faults(chains.local.replace("-SVL-", "-XLB-"), local=True),
         ]
         sends_stale = any(fault.code == "NE320" for fault in balancing)
         refused = self._refused_instead()
         if refused is not None:
             yield refused
             balancing = [fault for fault in balancing if fault.code != "NE321"]
-        yield from balancing
+        # A chain of an endpoint is led into by several chains, but is wrong only once.
+        yield from {(fault.code, fault.place, fault.message): fault for fault in balancing}.values()
         for entry in self.entries:
             skip = (refused is not None and entry.table == "nat") or (entry.refuses and sends_stale)
             if not skip:
@@ -155,7 +156,7 @@ class _PortCheck:
         yield from OutsideCheck(saved=self.saved, wanted=self.wanted, port=port).faults()
 
     def _held(self, entry: Entry) -> Entry | None:
-        return self.held.get((entry.table, entry.chain, asks(entry.rule)))
+        return self.held.get((entry.table, entry.chain, entry.question))
 
     def _missing_service(self) -> Fault:
         port = self.port
@@ -230,7 +231,10 @@ class _PortCheck:
         name = self.port.name
         code, saying = "NE328", Saying.UNTRANSLATED
         text = f"{name} has no rule for its {entry.address}"
-        if entry.refuses:
+        if entry.masquerades:
+            code, saying = "NE326", Saying.UNMASQUERADED
+            text = f"{name} is not masqueraded at {entry.address}"
+        elif entry.refuses:
             code, saying = "NE333", Saying.PASSES
             text = f"{comment_of(entry.rule)}, but nothing refuses {entry.address}"
         elif entry.chain == "KUBE-PROXY-FIREWALL":

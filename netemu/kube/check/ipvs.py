@@ -94,8 +94,17 @@ class IpvsCheck:
 
     def _is_node_port(self, key: Key) -> bool:
         """Return whether this may be a NodePort at an address that is not known."""
-        return any(
-            port.node_port == key[2] and port.protocol == key[0] for port in self.services.ports
+        return self._node_port(key) is not None
+
+    def _node_port(self, key: Key) -> ServicePortInfo | None:
+        """Return the Service port whose NodePort a virtual server has."""
+        return next(
+            (
+                port
+                for port in self.services.ports
+                if (port.protocol, port.node_port) == (key[0], key[2])
+            ),
+            None,
         )
 
     def _missing(self, key: Key) -> Fault:
@@ -119,6 +128,7 @@ class IpvsCheck:
             ),
             None,
         )
+        port = port or self._node_port(key)
         same = [port for (_, ip, _), port in self.owners.items() if ip == key[1]]
         address = f"{joined(key[1], key[2])}/{key[0]}"
         if port is not None:

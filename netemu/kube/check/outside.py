@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 from netemu.kube.check.endpoints import told_sender
 from netemu.kube.check.fault import Claim, Fault, Place, Probe, Saying, Sender
-from netemu.kube.check.reading import KubeRules, asks, meaning, source_of
+from netemu.kube.check.reading import (
+    KubeRules,
+    asks,
+    is_for_local_senders,
+    meaning,
+    source_of,
+)
 from netemu.kube.check.services import outside
 from netemu.kube.check.ways import host_of
 from netemu.kube.proxy.iptables import MARK_MASQ, PortChains
@@ -40,14 +46,18 @@ class OutsideCheck:
         held = [meaning(rule) for rule in rules]
         if not wanted or wanted == held or not held:
             return
+        if any(map(is_for_local_senders, rules)) != self.port.external_policy_local:
+            yield self._other_policy(chain)
+            return
         numbers = {item: number for number, item in enumerate(held, start=1)}
         policy = "Local" if self.port.external_policy_local else "Cluster"
         for item in held:
             if item not in wanted:
                 number = numbers[item]
                 yield self._external_extra(chain, number, rules[number - 1], item, policy)
+        led = any(not asked and done.startswith("-j KUBE-SV") for asked, done in held)
         for item in wanted:
-            if item not in held:
+            if item not in held and not (led and item[1].startswith("-j KUBE-SV") and not item[0]):
                 yield self._external_missing(chain, item, policy)
         if sorted(held) == sorted(wanted):
             yield Fault(
@@ -58,6 +68,22 @@ class OutsideCheck:
                 claim=Claim(saying=Saying.MEETS, place=Place(table="nat", chain=chain, rule=1)),
                 probes=outside(self.port),
             )
+
+    def _other_policy(self, chain: str) -> Fault:
+        """Return that the chain is one of the other policy."""
+        local = self.port.external_policy_local
+        mine, other = ("Local", "Cluster") if local else ("Cluster", "Local")
+        does = "masqueraded and sent to all endpoints" if local else "kept on this node"
+        return Fault(
+            code="NE330",
+            message=f"external traffic of {self.port.name} is {does}, as of"
+            f" externalTrafficPolicy {other}, but its policy is {mine}",
+            place=Place(table="nat", chain=chain),
+            line=self.saved.line("nat", chain),
+            claim=Claim(saying=Saying.MASQUERADED if local else Saying.UNMASQUERADED),
+            probes=outside(self.port),
+            covers=frozenset({chain}),
+        )
 
     def _external_extra(
         self, chain: str, number: int, rule: Rule, item: tuple[str, str], policy: str

@@ -58,7 +58,7 @@ def compare_sets(file: TextFile, wanted: IpvsState, services: Services) -> Itera
         have = held.get(real)
         if have is None:
             if want:
-                yield _fault(name, f"the set {real} is not there", next(iter(want)), 0, services)
+                yield _fault(name, f"the set {real} is not there", min(want), 0, services)
             continue
         for entry in sorted(want - have.keys()):
             yield _fault(name, f"{real} lacks {entry}{_owner(entry, services)}", entry, 0, services)

@@ -16,6 +16,7 @@ from netemu.kube.check.reading import (
     port_of,
     protocol_of,
 )
+from netemu.kube.proxy.iptables import MARK_MASQ
 from netemu.netfilter.xtables.model import Rule
 
 SHARED = (
@@ -70,6 +71,16 @@ class Entry:
         return f"{what} {ip}:{port}/{protocol_of(self.rule)}".strip()
 
     @property
+    def question(self) -> str:
+        """What it asks; before 1.24 a second rule asks the same and only masquerades."""
+        return f"{asks(self.rule)} (masquerade)" if self.masquerades else asks(self.rule)
+
+    @property
+    def masquerades(self) -> bool:
+        """Whether it only marks for masquerading."""
+        return self.rule.jump == MARK_MASQ
+
+    @property
     def key(self) -> tuple[str, int, str]:
         """Address, port and protocol; no address for a NodePort."""
         return destination_of(self.rule), port_of(self.rule), protocol_of(self.rule)
@@ -92,5 +103,5 @@ def entries_of(rules: KubeRules) -> dict[tuple[str, str, str], Entry]:
         for number, rule in enumerate(rules.rules(table, chain), start=1):
             entry = Entry(table, chain, number, rule)
             if port_of(rule):
-                found.setdefault((table, chain, asks(rule)), entry)
+                found.setdefault((table, chain, entry.question), entry)
     return found

@@ -63,8 +63,8 @@ def check(subject: Subject) -> Iterator[Finding]:
             if _marks_named(rules, chain, name, protocol_of(rule), endpoint):
                 continue
         message = (
-            f"{name or chain}: {ip} that meets itself at {endpoint} is not masqueraded:"
-            " its answer goes astray"
+            f"{name or chain}: endpoint {endpoint} cannot reach itself through the Service,"
+            " since its own packets are not masqueraded"
         )
         probes = from_itself(ways_into(rules, chain), ip)
         claim = Claim(saying=Saying.UNMASQUERADED, endpoint=endpoint)

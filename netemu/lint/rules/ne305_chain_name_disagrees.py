@@ -66,14 +66,22 @@ def check(subject: Subject) -> Iterator[Finding]:
 def _endpoints(subject: Subject, rules: KubeRules) -> Iterator[Finding]:
     for chain, endpoint in endpoints_of(rules):
         _, number, rule = rules.translation(chain)
-        assert rule is not None
-        name = service_of(rule)
-        protocols = [protocol_of(rule)] if protocol_of(rule) else _PROTOCOLS
-        if not name or any(is_named_by_hash(chain, name, one, endpoint) for one in protocols):
+        if rule is None or not _is_another(rules, chain):
             continue
+        name = service_of(rule)
         message = f"{chain} is not the name of {name} at {endpoint}, to which it translates"
         claim = Claim(saying=Saying.REACHES, endpoint=endpoint)
         yield from told(subject, nat(chain, number), message, claim, ways_into(rules, chain))
+
+
+def _is_another(rules: KubeRules, chain: str) -> bool:
+    """Return whether an endpoint's chain is named for another endpoint than it translates to."""
+    endpoint, _, rule = rules.translation(chain)
+    name = service_of(rule) if rule is not None else ""
+    if rule is None or not name:
+        return False
+    protocols = [protocol_of(rule)] if protocol_of(rule) else _PROTOCOLS
+    return not any(is_named_by_hash(chain, name, one, endpoint) for one in protocols)
 
 
 def _entries(subject: Subject, rules: KubeRules, chain: str) -> Iterator[Finding]:
@@ -104,7 +112,8 @@ def _inside(subject: Subject, rules: KubeRules, chain: str) -> Iterator[Finding]
             return
         _, arrow, wanted = comment_of(rule).partition(" -> ")
         held = rules.translation(rule.jump)[0] if ENDPOINT_CHAIN.fullmatch(rule.jump) else ""
-        if arrow and held and held != wanted:
+        told_there = rule.jump in subject.kube.covered or _is_another(rules, rule.jump)
+        if arrow and held and held != wanted and not told_there:
             message = f"the comment says {wanted}, but {rule.jump} translates to {held}"
             claim = Claim(saying=Saying.REACHES, endpoint=held)
             yield from told(subject, place, message, claim, ways_into(rules, chain))
