@@ -12,7 +12,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from netemu.cli import main
+from netemu.cli import cli
 from tests.lint.mutations import MUTATIONS, Mutation, Planted
 
 CLEAN = Path(__file__).parent / "clean"
@@ -89,7 +89,7 @@ def names_it(finding: Found, mutant: Mutant) -> bool:
 def lint(lines: list[str]) -> list[Found]:
     """Return the findings of a rule set, all levels."""
     text = "\n".join(lines) + "\n"
-    done = CliRunner().invoke(main, ["lint", "-", "--output-format", "json"], input=text)
+    done = CliRunner().invoke(cli, ["lint", "-", "--output-format", "json"], input=text)
     assert done.exit_code in {0, 1}, done.output
     found: list[Found] = json.loads(done.stdout)
     return found
