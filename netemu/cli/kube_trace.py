@@ -59,13 +59,13 @@ def command(
     watch: bool,
     color: str,
 ) -> int:
-    r"""Send one packet to a Service through the rules that its objects make.
+    """Send one packet to a Service through the rules that its objects make.
 
     \b
     POD is [NAMESPACE/]NAME, SERVICE is [NAMESPACE/]NAME, PORT a name or a number.
         --from default/client --to web:http
         --from 203.0.113.5 --to 192.168.0.2:30080 --mode iptables,ipvs
-    """
+    """  # noqa: D301 - \b is a character to click
     if ipv6:
         raise UsageError("packets of IPv6 are not walked; kube render -6 prints their rules")
     cluster = objects.read()

@@ -88,14 +88,14 @@ def command(
     color: str,
     **node: object,
 ) -> int:
-    r"""Send one packet through NODE and show every step.
+    """Send one packet through NODE and show every step.
 
     \b
     PACKET is one line, such as
         tcp 192.0.2.9:40000 > 10.96.0.1:443 S ttl=3
         udp A:p > B:p    icmp A > B echo id=1 seq=1    arp who-has A tell B
     or frame N of a capture, whose earlier frames are replayed first.
-    """
+    """  # noqa: D301 - \b is a character to click
     chosen = "json" if as_json else form or _format_by_name(file)
     options = TraceOptions(
         node=NodeOptions(**node),  # type: ignore[arg-type]

@@ -101,9 +101,7 @@ def inserted(lines: Lines, index: int, *new: str, about: tuple[int, ...] = ()) -
 
 def replaced(lines: Lines, index: int, new: str) -> Planted:
     """Replace a line, which then has the defect."""
-    return Planted(
-        lines=[*lines[:index], new, *lines[index + 1 :]], where=frozenset({index + 1})
-    )
+    return Planted(lines=[*lines[:index], new, *lines[index + 1 :]], where=frozenset({index + 1}))
 
 
 # --- NE0: would not load ------------------------------------------------------------------------
@@ -440,7 +438,7 @@ def no_hairpin_mark(lines: Lines, rng: random.Random) -> Planted | None:
     declared = next(i for i, line in enumerate(lines) if line.startswith(f":{place.chain} "))
     return Planted(
         lines=lines[: place.index] + lines[place.index + 1 :],
-        where=frozenset({index for index in here} | {declared + 1}),
+        where=frozenset(here | {declared + 1}),
     )
 
 
