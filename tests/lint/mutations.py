@@ -357,7 +357,7 @@ def untracked_and_translated(lines: Lines, rng: random.Random) -> Planted | None
         port = re.search(r"-p tcp -m tcp --dport (\d+).* -j DNAT", place.text)
         if port:
             raw = ["*raw", ":PREROUTING ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]",
-                   f"-A PREROUTING -p tcp -m tcp --dport {port[1]} -j NOTRACK", "COMMIT"]  # fmt: skip
+                   f"-A PREROUTING -p tcp -m tcp --dport {port[1]} -j CT --notrack", "COMMIT"]  # fmt: skip
             where = {place.index + 1, len(lines) + 4}
             return Planted(lines=[*lines, *raw], where=frozenset(where))
     return None
