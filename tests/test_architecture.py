@@ -44,6 +44,7 @@ FLOORS: list[tuple[int, str]] = [
     (11, "sim.replay"),
     (11, "sim.state"),
     (11, "sim.probe"),
+    (11, "sim.fate_class"),
     (11, "sim.lab_spec"),
     (11, "sim.clients"),
     (11, "sim.lab"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from netemu.events import FrameSent, PacketMade
+from netemu.sim.fate_class import fate_class
 from netemu.sim.node import Node
 from netemu.sim.probe import Entry, Outcome, delivered_to
 from netemu.trace.model import OutcomeShare, Passage, Recorder, place
@@ -23,6 +24,7 @@ def run_passage(node: Node, entry: Entry) -> Passage:
     fate = entry.send(node)
     told = recorder.take()
     node.set_sink(None)
+    alike = fate_class(node, entry, fate.packet_id, told)
     return Passage(
         packet_id=fate.packet_id,
         entered=entry.device,
@@ -32,6 +34,7 @@ def run_passage(node: Node, entry: Entry) -> Passage:
         delivered_to=delivered_to(fate),
         rules_visited=fate.rules_visited,
         told=told,
+        shared_by=alike.text if alike is not None else "",
     )
 
 

@@ -46,6 +46,7 @@ def passage_object(passage: Passage) -> dict[str, object]:
             for out in passage.packets_out()
         ],
         "rules_visited": passage.rules_visited,
+        "class": passage.shared_by or None,
     }
 
 

@@ -56,6 +56,8 @@ class Passage:
     delivered_to: str | None
     rules_visited: int
     told: list[Told]
+    shared_by: str = ""
+    """The class of all packets that share this one's fate, in words."""
 
     def packets_out(self) -> list[PacketOut]:
         """Return every frame that left through a port, in order."""

@@ -14,6 +14,8 @@ from netemu.wire.describe import describe_frame, describe_packet
 
 STAGE_WIDTH = 13
 MAXIMUM_PLACE_WIDTH = 30
+CLASS = "CLASS"
+"""Heads the line about all packets that fare alike."""
 MAXIMUM_MARK_WIDTH = 6
 
 _CODES = {
@@ -70,6 +72,8 @@ def render_passage(passage: Passage, *, everything: bool, paint: Paint) -> str:
         if packet_id != passage.packet_id:
             lines.append(_caused_line(packet_id, told))
         lines += _row_lines(rows_of(told, everything=everything), width, paint)
+        if packet_id == passage.packet_id and passage.shared_by:
+            lines.append(f"  {paint(f'{CLASS:<{STAGE_WIDTH}}', 'stage')}{passage.shared_by}")
     return "\n".join(lines) + "\n"
 
 
