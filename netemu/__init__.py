@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from netemu.api import Fate, Frame, Node, Ruleset, replay
+    from netemu.api import Fate, Frame, Node, Ruleset, diff, replay
     from netemu.errors import InputError, InternalError, NetemuError, UsageError
     from netemu.lab import Lab
 
@@ -26,6 +26,7 @@ _HOME = {
     "Node": "netemu.api",
     "Ruleset": "netemu.api",
     "UsageError": "netemu.errors",
+    "diff": "netemu.api",
     "replay": "netemu.api",
 }
 """Public name -> module that defines it."""
@@ -41,6 +42,7 @@ __all__ = [
     "Ruleset",
     "UsageError",
     "__version__",
+    "diff",
     "replay",
 ]
 

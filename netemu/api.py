@@ -22,6 +22,8 @@ from netemu.events import Event, Stamp
 from netemu.netfilter.conntrack.table import Form
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables import model
+from netemu.questions import diff as questions_diff
+from netemu.questions.subject import Subject
 from netemu.ruleset import parse_ruleset, print_ruleset
 from netemu.sim import node as sim_node
 from netemu.sim.probe import enter
@@ -213,3 +215,12 @@ def replay(node: Node, frames: Iterable[CapturedAt], *, until_s: float = 0) -> C
     for item in items:
         run.feed(item)
     return run.finish(node.engine.clock.now_ns + round(until_s * 1e9))
+
+
+def diff(old: str | Path, new: str | Path) -> questions_diff.DiffResult:
+    """Compare two rule files or node snapshots by what they do with packets.
+
+    `equal` of the result is True, False, or None where that could not be decided.
+    Raises InputError for what cannot be read.
+    """
+    return questions_diff.diff(*(Subject(read_node(str(path))) for path in (old, new)))

@@ -8,6 +8,7 @@
     │   ├── SetTextError      ipset text
     │   ├── SnapshotError     a node directory or archive
     │   ├── PacketTextError   a one-line packet or a Scapy expression
+    │   ├── QuestionError     a question to `netemu ask`
     │   └── KernelError       the live kernel or its tools cannot do what verify asks for
     └── InternalError         exit 4: a broken promise of netemu itself
 
@@ -134,6 +135,10 @@ class SnapshotError(InputError):
 
 class PacketTextError(InputError):
     """A one-line packet or a Scapy expression that cannot be read."""
+
+
+class QuestionError(InputError):
+    """A question that cannot be read, or that does not fit the node."""
 
 
 class KernelError(InputError):

@@ -52,6 +52,7 @@ FLOORS: list[tuple[int, str]] = [
     (12, "trace"),
     (12, "interop"),
     (12, "snapshot"),
+    (12, "questions"),
     (12, "livekernel"),
     (13, "api"),
     (13, "lab"),

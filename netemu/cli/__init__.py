@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "Explain a match or target, or say a rule of a file in words.",
     "trace": "Send one packet through a node and show every step.",
     "run": "Play a lab of several nodes, frame by frame.",
+    "diff": "Say which packets two rule sets treat differently.",
     "replay": "Send captures through a node and compare what it sends.",
     "snapshot": "Save a live Linux node, or check what was saved.",
     "kube": "Kubernetes objects as rules on nodes and as packets to Services.",

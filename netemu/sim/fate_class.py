@@ -98,7 +98,8 @@ def fate_class(
     for stamp, event in told:
         if stamp.packet_id == packet_id:
             watch.take(stamp, event)
-    return FateClass(watch.space, watch.term())
+    term = watch.term() if watch.entered is not None else None
+    return FateClass(watch.space, term) if term is not None else None
 
 
 class _Watch:
@@ -227,14 +228,19 @@ class _Watch:
         """Keep what IPVS balances alike: it looks at both ends."""
         self.pinned.update(TUPLE)
 
-    def term(self) -> dict[Axis, int]:
-        """Return the largest class around the packet that can be said in few words."""
+    def term(self) -> dict[Axis, int] | None:
+        """Return the largest class around the packet that can be said in few words.
+
+        None where the packet went another way than its rules say: what changed it was not told.
+        """
         space = self.space
         start = point(space, self.original)
         proper = self._proper()
         within = space.diagram.both(self.within, product(space.diagram, proper))
-        for axis, given in self._given(within, start).items():
-            start[axis] = given
+        left = space.diagram.both(within, product(space.diagram, start))
+        if left == EMPTY:
+            return None
+        start |= self._given(left)
         pinned = {axis_of(space, field) for field in self.pinned}
         fields = [axis for axis in axes(space) if axis not in pinned]
         order = sorted(fields, key=lambda axis: axis.name != "")
@@ -312,11 +318,8 @@ class _Watch:
         prefix = f"{format_address(route.prefix)}/{route.prefix_len}"
         return _cell(self.space, fib, Field.SOURCE, prefix)
 
-    def _given(self, within: int, start: dict[Axis, int]) -> dict[Axis, int]:
+    def _given(self, left: int) -> dict[Axis, int]:
         """Return what no packet tells, as it was for this one."""
-        left = self.space.diagram.both(within, product(self.space.diagram, start))
-        if left == EMPTY:
-            return {}
         bits = self.space.diagram.pick(left)
         given = {}
         for variable in self.space.unknowables:

@@ -317,6 +317,8 @@ class NodeSpec:
     """One sentence each: what was missing and what that disables, what was assumed."""
     source: str = ""
     """File or directory that it was read from."""
+    assumed: bool = False
+    """Devices, addresses and routes were made up, since there are rules only."""
 
     @property
     def is_lab(self) -> bool:

@@ -66,7 +66,7 @@ def bare_node(
     main.routes = [*implied_routes(main.addresses), *hosts, *_default_route(main, chosen)]
     change_routes(main, changes.routes)
     change_sysctls(main, changes.sysctls)
-    return NodeSpec(main=main, notes=_notes(main), source=file.name)
+    return NodeSpec(main=main, notes=_notes(main), source=file.name, assumed=True)
 
 
 def _set_links(space: NamespaceSpec, text: str, given: list[AddressSpec]) -> None:

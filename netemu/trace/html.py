@@ -55,5 +55,6 @@ def _passage(passage: Passage) -> dict[str, object]:
         "became": what_became(passage),
         "headline": headline(passage),
         "packet_id": passage.packet_id,
+        "shared_by": passage.shared_by,
         "rows": [(row, row.line() not in shown) for row in rows],
     }

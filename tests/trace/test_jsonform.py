@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
-from netemu.trace.jsonform import render_json
+from netemu.trace.jsonform import render_json, trace_object
 
 
 def test_the_object(trace, passage):
@@ -43,3 +44,9 @@ def test_an_answer_is_an_object_of_its_own(trace, passage):
     found = json.loads(render_json(trace))
     assert found["reply"]["verdict"] == "ACCEPT"
     assert len(found["reply"]["events"]) == len(passage.told)
+
+
+def test_the_class_is_a_key(trace, passage):
+    assert trace_object(trace)["class"] is None
+    trace.passage = dataclasses.replace(passage, shared_by="any any > any in eth0")
+    assert trace_object(trace)["class"] == "any any > any in eth0"

@@ -89,3 +89,9 @@ def test_a_packet_that_was_delivered_says_to_whom(passage):
 def test_a_packet_of_the_node_says_so(trace, passage):
     trace.passage = dataclasses.replace(passage, entered="", packet=passage.packet[14:])
     assert "\n#1 tcp 192.0.2.9:40000 > 10.96.0.10:80 S  sent by the node\n" in render_text(trace)
+
+
+def test_the_class_is_the_last_line(trace, passage):
+    trace.passage = dataclasses.replace(passage, shared_by="tcp any > 10.96.0.10:80 in eth0")
+    shown = render_text(trace)
+    assert "\n  CLASS        tcp any > 10.96.0.10:80 in eth0\n" in shown

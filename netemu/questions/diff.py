@@ -1,0 +1,281 @@
+"""Two rule sets compared by what they do: classes of packets that fare differently.
+
+Theory of operation: both rule sets are analysed in one space of packets, so that the same match at
+the same place is the same variable in both, be it a `limit` or one that is not modelled. Packets
+with the same fates before and after form a group; a group is said in few terms, and for each an
+example is sent through both engines. What these do not confirm is not claimed as a difference.
+Nothing is left of the comparison where every end has the same set of packets: then the rule sets
+are equal for all that is modelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+
+from netemu.analysis.bdd import ALL, EMPTY
+from netemu.analysis.behaviour import behaviour
+from netemu.analysis.difference import Comparison, Group, cases
+from netemu.analysis.example import Example, examples
+from netemu.analysis.reach import Reach
+from netemu.analysis.reader import Reader
+from netemu.analysis.space import Space
+from netemu.analysis.terms import Axis, Term, cover, product, simplest
+from netemu.analysis.wording import axes, axis_of, term_text
+from netemu.netfilter.xtables.space import CtState, Field
+from netemu.questions.fates import Answer, ask_engine
+from netemu.questions.subject import Subject, routes_of, shared_space
+
+TERMS = 50
+"""A group that needs more terms than these is said in part."""
+
+DETAILS = (
+    Field.CT_REPLY,
+    Field.CT_DNAT,
+    Field.CT_SNAT,
+    Field.CT_SEEN_REPLY,
+    Field.CT_ASSURED,
+    Field.CONNMARK,
+    Field.TCP_FLAGS,
+)
+"""What classes of later packets of connections do not speak of."""
+
+LATER = (CtState.ESTABLISHED, CtState.INVALID, CtState.UNTRACKED)
+"""States of packets that open no connection."""
+
+ENUMERATED = (Field.PROTOCOL, Field.CT_STATE, Field.IN_DEVICE, Field.OUT_DEVICE)
+"""Fields whose values are said one by one."""
+
+MOST_SPANS = 64
+"""Addresses in more pieces than these are said as they are."""
+
+TRIES = 8
+"""So many examples of a term are sent before it is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A class of packets that fare differently."""
+
+    packets: str
+    """The class in words."""
+    given: tuple[str, ...]
+    """What must hold that no packet tells."""
+    example: Example
+    old: Answer
+    new: Answer
+    lines: tuple[str, ...] = ()
+    """Changed lines that are responsible, as `-LINE TEXT` and `+LINE TEXT`."""
+    space: Space = field(repr=False)
+    term: Term = field(repr=False)
+    """The class itself."""
+
+
+@dataclass(slots=True, kw_only=True)
+class DiffResult:
+    """What a comparison found."""
+
+    differences: list[Difference]
+    unknown: list[str]
+    """What could not be decided, a sentence each."""
+
+    @property
+    def equal(self) -> bool | None:
+        """Whether the rule sets do the same; None where that could not be decided."""
+        if self.differences:
+            return False
+        return None if self.unknown else True
+
+
+def diff(old: Subject, new: Subject) -> DiffResult:
+    """Compare the rules of two nodes."""
+    return _Diff(old, new).run()
+
+
+class _Diff:
+    """One comparison."""
+
+    def __init__(self, old: Subject, new: Subject) -> None:
+        self.old = old
+        self.new = new
+        self.open = old.spec.assumed and new.spec.assumed
+        self.space: Space = shared_space(old, new, open_node=self.open)
+        self.reaches = (Reach(old.ruleset, self.space), Reach(new.ruleset, self.space))
+        self.result = DiffResult(differences=[], unknown=[])
+        self.unsent: list[str] = []
+        """Classes of which no example could be sent: the node would have to be another one."""
+        diagram = self.space.diagram
+        domains = [reach.path.domain for reach in self.reaches]
+        self.domain = diagram.either(*domains)
+        read = Reader(self.space, self.space.start, "", 0)
+        self.read = read
+        self.odd = diagram.both(self.domain, read.outside(martians(read)))
+        self.plain = diagram.both(self.domain, plain_packets(read))
+        self.new_ones = read.masked(Field.CT_STATE, CtState.NEW)
+        self.related = read.masked(Field.CT_STATE, CtState.RELATED)
+        self.states = [read.masked(Field.CT_STATE, state) for state in LATER]
+        self.idle = idle_devices(read)
+        self.details = [axis_of(self.space, name) for name in DETAILS]
+
+    def run(self) -> DiffResult:
+        """Find the groups, and say each in terms."""
+        sides = [
+            behaviour(reach, None if self.open else routes_of(subject, reach))
+            for subject, reach in zip((self.old, self.new), self.reaches, strict=True)
+        ]
+        for group in Comparison(self.space, *sides).groups():
+            self._say(group)
+        self.result.differences.sort(key=_order)
+        unsent = () if self.result.differences else self.unsent
+        self.result.unknown = list(dict.fromkeys([*self.result.unknown, *unsent]))
+        return self.result
+
+    def _say(self, group: Group) -> None:
+        """Say a group in terms: first packets of connections, then later ones that are not alike.
+
+        Broadcast and multicast packets are spoken of where no others fare differently.
+        """
+        diagram, both = self.space.diagram, self.space.diagram.both
+        for domain in (self.plain, self.odd):
+            wanted = both(group.packets, domain)
+            if wanted == EMPTY:
+                continue
+            said, confirmed = EMPTY, False
+            fresh = both(domain, self.new_ones)
+            for term in self._terms(both(wanted, self.new_ones), fresh ^ 1, ()):
+                said = diagram.either(said, product(diagram, term))
+                confirmed |= self._take(group, term, both(wanted, self.new_ones))
+            later = diagram.without(wanted, self.new_ones)
+            if confirmed or diagram.without(later, self.related) != EMPTY:
+                later = diagram.without(later, self.related)
+            later = diagram.forget(later, self._is_detail)
+            spare = diagram.either(both(domain, self.new_ones ^ 1) ^ 1, said)
+            spare = diagram.either(spare, self.related)
+            for term in self._terms(diagram.without(later, said), spare, self.states):
+                self._take(group, term, later, needed=not confirmed)
+            return
+
+    def _is_detail(self, variable: int) -> bool:
+        """Return whether a variable is a detail of connections that have been for a while."""
+        return any(variable in axis for axis in self.details)
+
+    def _terms(self, wanted: int, spare: int, first: Sequence[int]) -> Iterator[dict[Axis, int]]:
+        spare = self.space.diagram.either(spare, self.idle)
+        wanted = self.space.diagram.without(wanted, self.idle)
+        terms = cover(self.space.diagram, wanted, axes(self.space), spare=spare, first=first)
+        yield from islice(terms, TERMS)
+        if next(terms, None) is not None:
+            self.result.unknown.append(f"more than {TERMS} classes fare alike; these are some")
+
+    def _take(
+        self, group: Group, term: dict[Axis, int], wanted: int, *, needed: bool = True
+    ) -> bool:
+        """Confirm a term by an example; `needed` ones that cannot be are not decided."""
+        diagram = self.space.diagram
+        inside = diagram.both(product(diagram, term), wanted)
+        text = term_text(self.space, readable(self.space, term, inside))
+        state = axis_of(self.space, Field.CT_STATE)
+        states = diagram.forget(inside, partial(_outside, state))
+        packets = diagram.both(diagram.both(product(diagram, term), group.packets), states)
+        own, devices = self.old.own_addresses(), self.old.devices()
+        for example in islice(examples(self.space, packets, own, devices), TRIES):
+            old, new = ask_engine(self.old, example), ask_engine(self.new, example)
+            if old.shares != new.shares:
+                self.result.differences.append(
+                    Difference(
+                        packets=text,
+                        given=self._given(group),
+                        example=example,
+                        old=old,
+                        new=new,
+                        space=self.space,
+                        term=term,
+                    )
+                )
+                return True
+        given = self._given(group)
+        if given:
+            self.result.unknown.append(f"{text}: depends on {', '.join(given)}")
+        elif needed:
+            self.unsent.append(f"{text}: no example of it could be sent")
+        return False
+
+    def _given(self, group: Group) -> tuple[str, ...]:
+        """Return what decides beside the packet whether it fares differently."""
+        names: dict[str, None] = {}
+        every = list(cases(group.old, group.new))
+        for given, _, _ in every:
+            names |= {self.space.unknowables[variable].text: None for variable in given}
+        return tuple(names)
+
+
+_BLOCKS = ((0, 8), (127 << 24, 8), (224 << 24, 3))
+"""Addresses that no packet between hosts has, as (value, length)."""
+
+
+def martians(read: Reader) -> int:
+    """Return packets from outside with a source that no host has, or to loopback."""
+    outside = read.masked(Field.IN_DEVICE, 0) ^ 1
+    loopback = read.masked(Field.DESTINATION, 127 << 24, 255 << 24)
+    return read.both(outside, read.either(*_blocks(read, Field.SOURCE), loopback))
+
+
+def plain_packets(read: Reader) -> int:
+    """Return packets between hosts: whole, not marked, no broadcast, multicast, martian address."""
+    bad = [read.broadcast(Field.DESTINATION), read.masked(Field.FRAGMENT, 1)]
+    bad += [read.outside(read.masked(name, 0)) for name in (Field.MARK, Field.CONNMARK)]
+    for name in (Field.SOURCE, Field.DESTINATION):
+        bad += _blocks(read, name)
+    return read.outside(read.either(*bad))
+
+
+def _blocks(read: Reader, name: Field) -> list[int]:
+    return [
+        read.masked(name, value, ((1 << length) - 1) << (32 - length)) for value, length in _BLOCKS
+    ]
+
+
+def readable(space: Space, term: Term, inside: int) -> dict[Axis, int]:
+    """Say a term in few pieces; `inside` is what of it there really is.
+
+    Addresses that no host has may be among those said, and the node's own ones if none is meant.
+    """
+    read = Reader(space, space.start, "", 0)
+    diagram = space.diagram
+    shown = dict(term)
+    for name in ENUMERATED:
+        axis = axis_of(space, name)
+        if axis in shown:
+            real = diagram.forget(inside, partial(_outside, axis))
+            shown[axis] = diagram.both(shown[axis], real)
+    for name in (Field.SOURCE, Field.DESTINATION):
+        axis = axis_of(space, name)
+        if axis not in shown:
+            continue
+        spare = read.either(*_blocks(read, name))
+        if space.locals is not None:
+            own = read.local(name)
+            spare = read.either(spare, read.broadcast(name))
+            spare = spare if diagram.meet(inside, own) else read.either(spare, own)
+        few = simplest(diagram, shown[axis], spare, axis, MOST_SPANS)
+        shown[axis] = shown[axis] if few is None else few
+    return {axis: values for axis, values in shown.items() if values != ALL}
+
+
+def _outside(axis: Axis, variable: int) -> bool:
+    return variable not in axis
+
+
+def idle_devices(read: Reader) -> int:
+    """Return packets that came in and leave by no device, or by lo: there are none."""
+    nowhere = read.either(read.masked(Field.OUT_DEVICE, 0), read.device(Field.OUT_DEVICE, "lo"))
+    return read.both(read.outside(read.masked(Field.IN_DEVICE, 0)), nowhere)
+
+
+def _order(found: Difference) -> tuple[bool, bool, str, str, str]:
+    """Put first packets from outside first, of these what is let through now; then by words."""
+    opened = found.new.verdict == "ACCEPT" and found.old.verdict != "ACCEPT"
+    later = bool(found.example.first) or not found.example.device
+    return later, not opened, found.old.text, found.new.text, found.packets

@@ -1,0 +1,151 @@
+"""A node that is asked about: its rules as sets, and fresh copies of it to send packets through."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+from netemu.analysis.bdd import EMPTY
+from netemu.analysis.behaviour import Route
+from netemu.analysis.node import space_of
+from netemu.analysis.reach import Reach
+from netemu.analysis.space import Space, View
+from netemu.errors import UsageError
+from netemu.ip.fib import Fib, RouteType
+from netemu.netfilter.hook import Family
+from netemu.netfilter.ipset.core import IpSets
+from netemu.netfilter.xtables.model import Ruleset
+from netemu.netfilter.xtables.space import Field
+from netemu.ruleset import parse_ruleset
+from netemu.sim.node import Node, build_node
+from netemu.sim.spec import NodeSpec
+from netemu.snapshot.change import add_device, change_addresses, change_routes
+
+_MADE_UP_MAC = bytes((2, 0, 0, 2, 0, 1))
+
+
+class Subject:
+    """A node with its rules."""
+
+    def __init__(self, spec: NodeSpec, *, kernel: str = "6.18", seed: int = 0) -> None:
+        """Parse the rules.
+
+        Raises UsageError for a lab, and for a node that has IPv6 rules only.
+        """
+        if spec.is_lab:
+            raise UsageError("a lab has many nodes; ask about one snapshot or rule file")
+        if spec.main.rules4 is None:
+            what = "IPv6 rules only" if spec.main.rules6 is not None else "no rules"
+            raise UsageError(
+                f"{spec.source} has {what}; IPv4 rules are what can be asked about, for an answer "
+                "is sent through the engine before it is given"
+            )
+        self.spec = spec
+        self._kernel = kernel
+        self._seed = seed
+        file = spec.main.rules4
+        self.ruleset: Ruleset = parse_ruleset(
+            file.text, file.name, family=Family.IPV4, backend=spec.main.backend
+        )
+        self.lines = file.text.splitlines()
+
+    @property
+    def name(self) -> str:
+        """File or directory."""
+        return self.spec.source
+
+    def build(self, addresses: Iterable[str] = (), routes: Iterable[str] = ()) -> Node:
+        """Return a fresh node, with more addresses and routes if that is wished."""
+        spec = self.spec
+        more = list(addresses)
+        if more or routes:
+            spec = copy.deepcopy(spec)
+            for option in more:
+                add_device(spec.main, option.partition("=")[0], _MADE_UP_MAC)
+            change_addresses(spec.main, more)
+            change_routes(spec.main, routes)
+        node = build_node(spec, seed=self._seed, kernel=self._kernel, start_ns=0)
+        node.assume_neighbours()
+        return node
+
+    def own_addresses(self) -> list[bytes]:
+        """Return the IPv4 addresses of the node."""
+        return [
+            one.address
+            for one in self.spec.main.addresses
+            if len(one.address) == 4 and one.scope != "host"
+        ]
+
+    def devices(self) -> list[str]:
+        """Return the devices of the node, those that reach most hosts first."""
+        links = [link.name for link in self.spec.main.links if link.kind != "loopback"]
+        ways = [
+            way.device
+            for route in sorted(self.spec.main.routes, key=lambda route: route.prefix_len)
+            for way in route.nexthops
+        ]
+        return list(dict.fromkeys([name for name in ways if name in links] + links))
+
+
+def shared_space(*subjects: Subject, open_node: bool) -> Space:
+    """Return a space for the rules of all; `open_node` leaves addresses and routes open."""
+    first = subjects[0]
+    sets = first.build().main.net.generic(IpSets)
+    space = space_of(
+        [subject.ruleset for subject in subjects],
+        None if open_node else first.spec.main,
+        sets or None,
+    )
+    devices = [link.name for subject in subjects for link in subject.spec.main.links]
+    missing = [name for name in dict.fromkeys(devices) if name not in space.index]
+    if not missing:
+        return space
+    return Space(
+        space.family,
+        [*space.devices, *missing],
+        addresses=space.locals,
+        broadcasts=space.broadcasts,
+        sets=space.sets,
+    )
+
+
+def routes_of(subject: Subject, reach: Reach) -> Route | None:
+    """Return what ties output devices to destinations; None where policy rules decide."""
+    fib = subject.build().main.net.generic(Fib)
+    if fib.has_custom_rules:
+        return None
+    space = reach.space
+    routes = sorted(
+        (route for table in fib.tables.values() for route in table.routes()),
+        key=lambda route: -route.prefix_len,
+    )
+    out = space.base[Field.OUT_DEVICE]
+    mask = (1 << len(out)) - 1
+    made: dict[View, int] = {}
+
+    def route_set(view: View) -> int:
+        found = made.get(view)
+        if found is not None:
+            return found
+        diagram = space.diagram
+        found, taken = EMPTY, EMPTY
+        run = space.run(view, Field.DESTINATION)
+        for route in routes:
+            prefix = int.from_bytes(route.prefix, "big")
+            bits = ((1 << route.prefix_len) - 1) << (32 - route.prefix_len)
+            block = space.equal(run, prefix & bits, bits)
+            cell = diagram.without(block, taken)
+            taken = diagram.either(taken, block)
+            names = [
+                "lo" if route.kind == RouteType.LOCAL else way.device.name
+                for way in route.nexthops
+                if way.device is not None
+            ]
+            devices = space.either(
+                space.equal(out, space.index[name], mask) for name in names if name in space.index
+            )
+            found = diagram.either(found, diagram.both(cell, devices))
+        made[view] = found
+        return found
+
+    return route_set
