@@ -10,6 +10,7 @@ COMMANDS = {
     "render": "Print what kube-proxy programs on a node.",
     "trace": "Send one packet to a Service, in one mode or several.",
     "reach": "Tell which nodes answer for a Service, and whose address it sees.",
+    "cost": "Compare what a packet costs, by mode and number of Services.",
     "run": "Let a cluster live: pods, rules and packets over time.",
     "check": "Compare a saved node with its objects, and show by packets what differs.",
 }

@@ -13,11 +13,14 @@ from netemu.cli.common import KERNELS, say_notes, write_output
 from netemu.cli.kube_walk import Destination, find_destination
 from netemu.clock import NSEC_PER_SEC
 from netemu.errors import InputError, UsageError
+from netemu.kube.dns import questions
 from netemu.kube.proxy.render import MODES
 from netemu.kube.service_ports import IPV4
+from netemu.sim.clients import Client
 from netemu.sim.lab import Note
 from netemu.sim.lab_spec import ClientSpec
 from netemu.snapshot.kube_lab import KubeLab
+from netemu.snapshot.kube_outside import is_address
 from netemu.snapshot.kube_scenario import Scenario, act, read_scenario
 from netemu.snapshot.kube_shape import MomentShape, TrafficShape
 from netemu.snapshot.lab_values import duration_ns
@@ -29,19 +32,28 @@ AFTERWARDS_NS = NSEC_PER_SEC
 @click.command("run")
 @click.argument("scenario", metavar="SCENARIO")
 @click.option("--mode", type=click.Choice(MODES), help="Another mode.")
+@click.option("--proxy-version", "version", metavar="V", help="kube-proxy's version.")
 @click.option("--until", type=float, metavar="SECONDS", help="Stop the clock there.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all chance.")
 @click.option("--kernel", type=click.Choice(KERNELS), default=KERNELS[0], show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    scenario: str, mode: str | None, until: float | None, seed: int, kernel: str, *, as_json: bool
+    scenario: str,
+    mode: str | None,
+    version: str | None,
+    until: float | None,
+    seed: int,
+    kernel: str,
+    *,
+    as_json: bool,
 ) -> int:
     """Let a cluster live: pods start, fail and come back, rules follow, clients ask.
 
     SCENARIO names files of Kubernetes objects and says what happens when. Every line is a moment of
     the simulated clock: what the control plane did, and what each client got.
     """
-    player = _Player(_read(scenario), mode=mode, seed=seed, kernel=kernel, quiet=as_json)
+    read = _read(scenario)
+    player = _Player(read, mode=mode, version=version, seed=seed, kernel=kernel, quiet=as_json)
     player.run(None if until is None else round(until * NSEC_PER_SEC))
     if as_json:
         write_output(None, json.dumps(player.record(), indent=1) + "\n")
@@ -80,7 +92,14 @@ class _Player:
     """Runs a scenario and keeps what is to be told."""
 
     def __init__(
-        self, scenario: Scenario, *, mode: str | None, seed: int, kernel: str, quiet: bool
+        self,
+        scenario: Scenario,
+        *,
+        mode: str | None,
+        version: str | None,
+        seed: int,
+        kernel: str,
+        quiet: bool,
     ) -> None:
         self.scenario = scenario
         self.quiet = quiet
@@ -91,7 +110,7 @@ class _Player:
         self.lab = KubeLab(
             scenario.cluster,
             mode=mode or scenario.shape.mode,
-            version=scenario.shape.proxyVersion or None,
+            version=version or scenario.shape.proxyVersion or None,
             timing=scenario.timing(),
             tell=lambda text: self.tell("", text),
             seed=seed,
@@ -110,16 +129,24 @@ class _Player:
         """Take what a client says; connecting and closing are no news by themselves."""
         text = note.text
         self.last[note.who] = text
+        if text == "the other end closed" and self._client(note.who).ok is False:
+            text = "connected, and closed without an answer"
         if text.startswith("connected to") or text in {"the other end closed", "closed"}:
             return
         if text.startswith("received "):
-            text = f"answer of {self._body(note.who) or text.removeprefix('received ')}"
+            name, _, seen = self._body(note.who).partition("\n")
+            text = f"answer of {name or text.removeprefix('received ')}"
+            if seen:
+                text += f", which sees {seen}"
         self.tell(note.who, text)
+
+    def _client(self, who: str) -> Client:
+        """Return the latest client of a name."""
+        return next(item for item in reversed(self.lab.lab.clients) if item.spec.name == who)
 
     def _body(self, who: str) -> str:
         """Return the page that a client got: the name of the pod that answered."""
-        client = next(item for item in self.lab.lab.clients if item.spec.name == who)
-        answer: bytes = getattr(client, "answer", b"")
+        answer: bytes = getattr(self._client(who), "answer", b"")
         return answer.partition(b"\r\n\r\n")[2].decode("latin-1").strip()
 
     def run(self, until_ns: int | None) -> None:
@@ -162,7 +189,7 @@ class _Player:
     def _ask(self, when_ns: int, name: str, traffic: TrafficShape) -> None:
         try:
             kind, target = self._target(traffic)
-            space = self._namespace(traffic.pod)
+            space, local = self._client_of(traffic, target)
         except UsageError as problem:
             self.failed = True
             self.tell(name, f"cannot ask: {problem}")
@@ -172,11 +199,12 @@ class _Player:
                 name=name,
                 namespace=space,
                 kind=kind,
+                local=local,
                 remote=parse_address(target.ip),
                 port=target.port,
                 local_port=traffic.port,
                 start_ns=when_ns,
-                text=traffic.text or ("hello" if kind == "udp" else ""),
+                text=self._text(kind, traffic),
                 timeout_ns=duration_ns(traffic.timeout),
             )
         )
@@ -191,6 +219,22 @@ class _Player:
             return "ping", Destination(ip=service.ip, port=0, protocol="icmp")
         found = find_destination(cluster, text, IPV4)
         return traffic.kind or ("udp" if found.protocol == "udp" else "http"), found
+
+    def _text(self, kind: str, traffic: TrafficShape) -> str:
+        """Return what is sent; a pod's resolver asks for one name after the other."""
+        if kind == "dns":
+            namespace = traffic.pod.partition("/")[0] if "/" in traffic.pod else "default"
+            return " ".join(questions(traffic.text, namespace=namespace))
+        return traffic.text or ("hello" if kind == "udp" else "")
+
+    def _client_of(self, traffic: TrafficShape, target: Destination) -> tuple[str, bytes]:
+        """Return the namespace that a client lives in, and its address if it is chosen."""
+        if not is_address(traffic.pod):
+            return self._namespace(traffic.pod), bytes(4)
+        outside = self.lab.outside
+        space = outside.client(traffic.pod)
+        outside.lead(target.ip, target.port, target.protocol, traffic.via)
+        return space, parse_address(traffic.pod)
 
     def _namespace(self, name: str) -> str:
         spaces = self.lab.lab.node.namespaces

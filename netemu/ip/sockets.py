@@ -88,6 +88,12 @@ class Sockets:
         if listener is not None:
             self._listeners[socket.protocol, socket.address, socket.port] = listener
 
+    def bound_to(self, address: bytes) -> bool:
+        """Return whether a socket is bound to just this address."""
+        return any(
+            socket.address == address for found in self._by_port.values() for socket in found
+        )
+
     def close(self, protocol: str, address: bytes, port: int) -> bool:
         """Take a socket away; False if there is none."""
         sockets = self._by_port.get((protocol, port), [])

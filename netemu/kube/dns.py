@@ -62,18 +62,24 @@ def resolve(
     A name with fewer than five dots is tried with each part of the search path first; one with a
     dot at its end is asked as it is.
     """
-    if name.endswith("."):
-        tried = [name]
-    else:
-        searched = [f"{name}.{part}." for part in search_path(namespace)]
-        absolute = [f"{name}."]
-        tried = absolute + searched if name.count(".") >= NDOTS else searched + absolute
     answers: list[Answer] = []
-    for question in tried:
+    for question in questions(name, namespace=namespace):
         answers.append(query(cluster, question, type_))
         if answers[-1].records:
             break
     return answers
+
+
+def questions(name: str, *, namespace: str = "default") -> list[str]:
+    """Return the names that a pod's resolver asks for, until one is there.
+
+    >>> questions("web.shop")[:2]
+    ['web.shop.default.svc.cluster.local.', 'web.shop.svc.cluster.local.']
+    """
+    if name.endswith("."):
+        return [name]
+    searched = [f"{name}.{part}." for part in search_path(namespace)]
+    return [f"{name}.", *searched] if name.count(".") >= NDOTS else [*searched, f"{name}."]
 
 
 def query(cluster: Cluster, name: str, type_: str) -> Answer:

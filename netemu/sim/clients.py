@@ -15,7 +15,7 @@ from netemu.ip.sockets import Sockets
 from netemu.ip.tcp_connect import tcp_connect
 from netemu.ip.tcp_program import Connection
 from netemu.net import Net
-from netemu.sim.dns import dns_query, dns_result
+from netemu.sim.dns import NXDOMAIN, dns_query, dns_result
 from netemu.sim.lab_spec import ClientSpec
 from netemu.wire.address import format_address
 from netemu.wire.ipv4 import IPPROTO_ICMP, IPPROTO_UDP
@@ -209,20 +209,31 @@ class UdpClient(_Base):
 
 
 class DnsClient(UdpClient):
-    """Asks a DNS server for the address of a name."""
+    """Asks a DNS server for the address of a name; of several, for the next if one is not there."""
 
     def start(self) -> None:
         """Choose an identifier and ask."""
+        self.names = self.spec.text.split() or [""]
         self.identifier = self.spec.local_port or self.net.entropy.stream("dns").u16()
         super().start()
 
     def request(self) -> bytes:
         """Return the query."""
-        return dns_query(self.spec.text, self.identifier)
+        return dns_query(self.names[0], self.identifier)
 
     def shown(self, payload: bytes) -> str:
         """Return the address in the answer."""
-        return f"{self.spec.text} is {dns_result(payload)}"
+        return f"{self.names[0].rstrip('.')} is {dns_result(payload)}"
+
+    def answered(self, source: bytes, port_or_seq: int, payload: bytes) -> None:
+        """Take the answer, or ask for the next name."""
+        if dns_result(payload) != NXDOMAIN or len(self.names) == 1:
+            super().answered(source, port_or_seq, payload)
+            return
+        self.say(self.shown(payload))
+        self.names = self.names[1:]
+        self.tried = 0
+        self._try()
 
 
 class PingClient(_Base):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from netemu.ip.tcp_program import Connection, TcpProgram
 from netemu.sim.dns import dns_answer
@@ -83,9 +84,9 @@ class Http(Silent):
 class Dns(Silent):
     """Answers each query, with its length before it as TCP has it (RFC 1035 section 4.2.2)."""
 
-    def __init__(self, text: str) -> None:
-        """Answer with the addresses of `text`."""
-        self.text = text
+    def __init__(self, answer: Callable[[bytes], bytes | None]) -> None:
+        """Answer as the function says."""
+        self.answer = answer
         self.data = b""
 
     def received(self, connection: Connection, data: bytes) -> None:
@@ -95,7 +96,7 @@ class Dns(Silent):
             end = 2 + int.from_bytes(self.data[:2], "big")
             if len(self.data) < end:
                 return
-            answer = dns_answer(self.text, self.data[2:end])
+            answer = self.answer(self.data[2:end])
             self.data = self.data[end:]
             if answer is not None:
                 connection.send(len(answer).to_bytes(2, "big") + answer)
@@ -129,7 +130,7 @@ PROGRAMS = (
     Program(
         name="dns",
         help="answers address queries; the text is NAME=ADDRESS, separated by blanks",
-        accept=Dns,
+        accept=lambda text: Dns(partial(dns_answer, text)),
         answer=dns_answer,
     ),
     Program(

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from netemu.clock import NSEC_PER_SEC, Clock
 from netemu.errors import UsageError
-from netemu.ip.sockets import Sockets
+from netemu.ip.sockets import Listener, Sockets
+from netemu.ip.tcp_program import Connection, TcpProgram
 from netemu.kube.cluster import Cluster
 from netemu.kube.controllers.endpointslice import selects, target_port
 from netemu.kube.controllers.kubelet import Timing
@@ -21,7 +22,7 @@ from netemu.kube.proxy.sync import SYNC_PERIOD_S
 from netemu.kube.store import EventType, Store, WatchEvent
 from netemu.sim.lab import Lab
 from netemu.sim.lab_spec import LabSpec
-from netemu.sim.programs import Server
+from netemu.sim.programs import Http
 from netemu.sim.spec import (
     AddressSpec,
     LinkSpec,
@@ -31,12 +32,39 @@ from netemu.sim.spec import (
 )
 from netemu.snapshot.change import route_spec
 from netemu.snapshot.implied import implied_routes
+from netemu.snapshot.kube_dns import ClusterDns
 from netemu.snapshot.kube_node import BRIDGE, PodPlace, cluster_nodes
+from netemu.snapshot.kube_outside import Outside
 from netemu.snapshot.kube_proxy import KubeProxy
-from netemu.wire.address import parse_address
+from netemu.wire.address import format_address, parse_address
 
 DNS_LABEL = ("k8s-app", "kube-dns")
 POD_DEVICE = "eth0"
+
+
+class _Page(Http):
+    """Answers with the pod's name and, in a second line, the client's address that the pod sees."""
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of the client."""
+        self.body += f"\n{format_address(connection.peer[0])}"
+
+
+class PodServer:
+    """What listens in a pod."""
+
+    def __init__(self, name: str) -> None:
+        """Answer with the pod's name."""
+        self._name = name
+
+    def accept(self) -> TcpProgram:
+        """Return what takes the next TCP connection."""
+        return _Page(self._name)
+
+    def answer(self, datagram: bytes) -> bytes | None:
+        """Answer a datagram with the pod's name."""
+        del datagram
+        return self._name.encode()
 
 
 class KubeLab:
@@ -71,6 +99,7 @@ class KubeLab:
             pod_ended=self._pod_ended,
             program=self._program,
         )
+        self.outside = Outside(self.lab.node, self.store.cluster)
         self.proxies: dict[str, KubeProxy] = {}
         """kube-proxy of every node."""
         self._frozen: set[str] = set()
@@ -166,17 +195,11 @@ class KubeLab:
                         found.add((port.protocol.lower(), number))
         return {item for item in found if item[0] in {"tcp", "udp"}}
 
-    def _server(self, pod: Pod) -> Server:
+    def _server(self, pod: Pod) -> Listener:
         name, value = DNS_LABEL
         if (pod.metadata.labels or {}).get(name) == value:
-            names = (
-                f"{item.metadata.name}.{item.metadata.namespace or 'default'}.svc.cluster.local"
-                f"={item.spec.cluster_ip}"
-                for item in self.store.cluster.services
-                if item.spec.cluster_ip not in {"", "None"}
-            )
-            return Server("dns", " ".join(names))
-        return Server("http", pod.key)
+            return ClusterDns(self.store.cluster)
+        return PodServer(pod.key)
 
     def _pod_ended(self, pod: Pod) -> None:
         """Close a pod's sockets: its container is gone."""

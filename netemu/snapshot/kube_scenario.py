@@ -18,13 +18,27 @@ from netemu.sim.spec import TextFile
 from netemu.snapshot.document import BadValueError
 from netemu.snapshot.kube_lab import KubeLab
 from netemu.snapshot.kube_shape import MomentShape, ScenarioShape, TimingShape
+from netemu.snapshot.kube_show import show
 from netemu.snapshot.lab_values import duration_ns
 from netemu.snapshot.objects import read_cluster
 from netemu.snapshot.yaml_text import Path, YamlText
 
 ReadText = Callable[[str], str]
 
-ACTIONS = ("traffic", "delete", "crash", "freeze", "ready", "scale", "roll", "proxy", "apply")
+ACTIONS = (
+    "traffic",
+    "delete",
+    "crash",
+    "freeze",
+    "ready",
+    "scale",
+    "roll",
+    "proxy",
+    "rules",
+    "say",
+    "show",
+    "apply",
+)
 _STEP = re.compile(r"\.([\w-]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -188,6 +202,26 @@ def _apply(lab: KubeLab, moment: MomentShape) -> str:
     return f"{kind} {item.key} is applied"
 
 
+def _rules(lab: KubeLab, moment: MomentShape) -> str:
+    assert moment.rules is not None
+    name = moment.rules.node
+    lab.cluster.node(name)
+    file = TextFile(name=f"rules for {name}", text=moment.rules.text)
+    lab.lab.node.restore_rules(name, file)
+    count = sum(line.startswith(("-A", "-I")) for line in file.text.splitlines())
+    return f"{count} rules are added by hand on {name}"
+
+
+def _say(lab: KubeLab, moment: MomentShape) -> str:
+    del lab
+    return moment.say
+
+
+def _show(lab: KubeLab, moment: MomentShape) -> str:
+    assert moment.show is not None
+    return show(lab, moment.show)
+
+
 _ACTS: dict[str, Callable[[KubeLab, MomentShape], str]] = {
     "delete": _delete,
     "crash": _crash,
@@ -196,5 +230,8 @@ _ACTS: dict[str, Callable[[KubeLab, MomentShape], str]] = {
     "scale": _scale,
     "roll": _roll,
     "proxy": _proxy,
+    "rules": _rules,
+    "say": _say,
+    "show": _show,
     "apply": _apply,
 }

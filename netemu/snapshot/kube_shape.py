@@ -23,7 +23,10 @@ class TimingShape(Shape, kw_only=True):
 class TrafficShape(Shape, kw_only=True):
     """A client that asks a Service, once or again and again."""
 
-    pod: Annotated[str, Meta(description="[NAMESPACE/]NAME of the pod, or NAME of a node")]
+    pod: Annotated[
+        str,
+        Meta(description="[NAMESPACE/]NAME of the pod, NAME of a node, or ADDRESS of one outside"),
+    ]
     to: Annotated[str, Meta(description="SERVICE[:PORT] or IP:PORT, with /udp for UDP")]
     kind: Annotated[
         Literal["", "http", "tcp", "udp", "dns", "ping"],
@@ -33,6 +36,9 @@ class TrafficShape(Shape, kw_only=True):
     count: Annotated[int, Meta(ge=1)] = 1
     timeout: Duration = "2s"
     text: str = ""
+    via: Annotated[
+        str, Meta(description="from outside: the node that gets it; empty: the balancer's choice")
+    ] = ""
     port: Annotated[int, Meta(description="source port; 0: a new one each time")] = 0
 
 
@@ -64,6 +70,21 @@ class ImageShape(Shape, kw_only=True):
     version: str
 
 
+class RulesShape(Shape, kw_only=True):
+    """Rules that an administrator adds by hand, as `iptables-restore --noflush` takes them."""
+
+    node: str
+    text: str
+
+
+class ShowShape(Shape, kw_only=True):
+    """Something of the cluster's state."""
+
+    what: Literal["revision", "neighbours", "sockets", "ipvs", "connections"]
+    node: Annotated[str, Meta(description="for ipvs and connections")] = ""
+    address: Annotated[str, Meta(description="for neighbours, sockets and connections")] = ""
+
+
 class MomentShape(Shape, kw_only=True):
     """Something that happens; one field beside `at`."""
 
@@ -76,6 +97,9 @@ class MomentShape(Shape, kw_only=True):
     scale: ScaleShape | None = None
     roll: ImageShape | None = None
     proxy: ProxyShape | None = None
+    rules: RulesShape | None = None
+    say: Annotated[str, Meta(description="a sentence that is told then")] = ""
+    show: ShowShape | None = None
     apply: Annotated[
         dict[str, object] | None, Meta(description="a Kubernetes object, new or changed")
     ] = None

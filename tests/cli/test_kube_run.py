@@ -24,7 +24,7 @@ def run(name: str, *options: str) -> dict[str, list[dict[str, object]]]:
 def answers(found, after_s: float = 0, before_s: float = 1e9, who: str = "web:http") -> list[str]:
     """Return what clients of one target were told in a span of time."""
     return [
-        line["text"]
+        line["text"].partition(", which sees ")[0]
         for line in found["lines"]
         if who in line["who"] and after_s <= line["time_ns"] / 1e9 < before_s
     ]
