@@ -28,6 +28,7 @@ from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.helpers import nf_conntrack_helpers_init
 from netemu.netfilter.hook import Family, WaitingHookTable
 from netemu.netfilter.ipset.core import IpSets
+from netemu.netfilter.ipvs.ftp import load_module
 from netemu.netfilter.xtables.log import syslog_net_init
 from netemu.netfilter.xtables.model import Chain, Rule, Ruleset, Table
 from netemu.netfilter.xtables.table import register_table, replace_table
@@ -392,6 +393,8 @@ def _fill_namespace(space: Namespace) -> list[str]:
     if spec.ipset is not None:
         read_sets(spec.ipset.text, spec.ipset.name, net.generic(IpSets))
     notes: list[str] = []
+    for module in spec.modules:
+        load_module(net, module)
     if spec.ipvs is not None:
         notes = apply_ipvs(net, spec.ipvs.text, spec.ipvs.name)
     if spec.rules4 is not None:

@@ -296,6 +296,8 @@ class NamespaceSpec:
     """legacy or nft: which printing rules the text follows."""
     ipset: TextFile | None = None
     ipvs: TextFile | None = None
+    modules: tuple[str, ...] = ()
+    """Kernel modules that were loaded by hand and change something here: ip_vs_ftp."""
     conntrack: TextFile | None = None
     sockets: list[SocketSpec] | None = None
     """None: no `ss` file, so nothing listens and the output says so."""

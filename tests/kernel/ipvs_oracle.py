@@ -144,6 +144,7 @@ def world(case: JsonObject) -> NodeSpec:
             sysctls=sysctls,
             rules4=TextFile(name="rules", text=iptables) if iptables else None,
             ipvs=TextFile(name="ipvs", text=str(case.get("ipvs") or "")),
+            modules=("ip_vs_ftp",) if case.get("ftp") else (),
             ipset=TextFile(name="ipset", text=case["ipset"]) if "ipset" in case else None,
             sockets=[],
         )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 from netemu.hashing import jhash_3words
 from netemu.net import Net
+from netemu.netfilter.ipvs.app import App
 from netemu.netfilter.ipvs.connection import (
     IP_VS_CONN_F_HASHED,
     IP_VS_CONN_F_INACTIVE,
@@ -49,7 +50,7 @@ End = tuple[bytes, int]
 class ConnectionTable:
     """Entries by client (ip_vs_conn_tab)."""
 
-    __slots__ = ("_by_client", "_count", "_last_number", "_net", "_no_cport", "_seed")
+    __slots__ = ("_by_client", "_count", "_last_number", "_net", "_no_cport", "_seed", "apps")
 
     def __init__(self, net: Net) -> None:
         """Start empty."""
@@ -59,6 +60,8 @@ class ConnectionTable:
         self._count = 0
         self._no_cport = 0
         self._seed = net.entropy.stream("ipvs hash").u32()
+        self.apps: dict[tuple[int, int], App] = {}
+        """Applications that read along, by protocol and virtual port."""
 
     def __iter__(self) -> Iterator[IpvsConnection]:
         """Go through the entries in order of creation."""
@@ -139,6 +142,10 @@ class ConnectionTable:
         connection.timeout = NEW_TIMEOUT_S * self._net.clock.hz
         if self._net.sysctl.get("net.ipv4.vs.conntrack"):
             connection.flags |= IP_VS_CONN_F_NFCT
+        app = self.apps.get((protocol, connection.vport)) if self.apps else None
+        if app is not None and connection.forward == IP_VS_CONN_F_MASQ:
+            connection.app = app
+            connection.flags |= app.conn_flags
         self._hash(connection)
         return connection
 

@@ -38,6 +38,8 @@ class IpvsConnection:
     """An entry of the connection table (struct ip_vs_conn)."""
 
     __slots__ = (
+        "app",
+        "app_data",
         "caddr",
         "control",
         "cport",
@@ -81,6 +83,10 @@ class IpvsConnection:
         self.expires = 0
         """Jiffy at which it ends."""
         self.timer: Timer | None = None
+        self.app: object | None = None
+        """Its application's declaration (app.py)."""
+        self.app_data = 0
+        """What that remembers."""
         self.in_pkts = 0
         self.number = 0
         """Order of creation."""

@@ -11,6 +11,7 @@ from netemu.events import HeaderRewritten, IpvsConnectionFound
 from netemu.ip.icmp import icmp_send
 from netemu.net import Net, kfree_skb_reason
 from netemu.netfilter.hook import Hook, HookState, Verdict
+from netemu.netfilter.ipvs.app import read_along
 from netemu.netfilter.ipvs.connection import (
     IP_VS_CONN_F_NFCT,
     IP_VS_CONN_F_NOOUTPUT,
@@ -185,6 +186,8 @@ def _handle_response(
     """Kernel: handle_response."""
     if connection.forward == IP_VS_CONN_F_MASQ:
         change = snat_of(connection)
+        if not read_along(net, skb, connection, header.l4_offset, out=True):
+            return _drop(net, skb, "its application cannot read or change it")
         if protocol.rewrite is not None and not protocol.rewrite(skb, header.l4_offset, change):
             return _drop(net, skb, "too short to be rewritten")
         address = IPv4(skb.data)

@@ -15,6 +15,7 @@ from netemu.netfilter.conntrack.connection import (
     IPS_DYING,
     ORIGINAL,
     CtInfo,
+    SeqAdjustment,
     ctinfo_direction,
     nf_ct_get,
     nf_ct_set,
@@ -28,7 +29,7 @@ from netemu.netfilter.ipvs.connection import (
 )
 from netemu.netfilter.ipvs.service import IP_VS_CONN_F_MASQ
 from netemu.skb import Skb
-from netemu.wire.ipv4 import IPPROTO_ICMP
+from netemu.wire.ipv4 import IPPROTO_ICMP, IPPROTO_TCP
 
 
 def ip_vs_update_conntrack(skb: Skb, connection: IpvsConnection, *, outin: bool) -> None:
@@ -44,6 +45,9 @@ def ip_vs_update_conntrack(skb: Skb, connection: IpvsConnection, *, outin: bool)
         return
     if ctinfo_direction(ctinfo) != ORIGINAL:
         return
+    if connection.app is not None and entry.seqadj is None and entry.protocol == IPPROTO_TCP:
+        # Its application may change the length of payloads.
+        entry.seqadj = (SeqAdjustment(), SeqAdjustment())
     reply = entry.reply
     ports = reply.protocol != IPPROTO_ICMP
     if outin:

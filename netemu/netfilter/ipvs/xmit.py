@@ -21,6 +21,7 @@ from netemu.net import Net, kfree_skb_reason, nf_hook
 from netemu.netfilter.conntrack.connection import CtInfo, nf_ct_set
 from netemu.netfilter.conntrack.core import nf_conntrack_confirm
 from netemu.netfilter.hook import Family, Hook, Verdict
+from netemu.netfilter.ipvs.app import read_along
 from netemu.netfilter.ipvs.connection import (
     IP_VS_CONN_F_NFCT,
     IP_VS_CONN_F_NO_CPORT,
@@ -134,6 +135,8 @@ def ip_vs_nat_xmit(
     if way.local and was_input and ipv4_is_loopback(connection.daddr):
         return _drop(net, skb, "from outside to a loopback address")
     change = dnat_of(connection)
+    if not read_along(net, skb, connection, header.l4_offset, out=False):
+        return _drop(net, skb, "its application cannot read it")
     if protocol.rewrite is not None and not protocol.rewrite(skb, header.l4_offset, change):
         return _drop(net, skb, "too short to be rewritten")
     address = IPv4(skb.data)

@@ -184,7 +184,7 @@ def respond(seen, step):
     segment = packet[(packet[0] & 15) * 4 :]
     src, dst, protocol = packet[16:20], packet[12:16], packet[9]
     ports = segment[2:4] + segment[:2]
-    payload = bytes.fromhex(step.get("data", ""))
+    payload = bytes.fromhex(step.get("data", "")) + step.get("text", "").encode()
     if protocol == 6:
         made = ports + struct.pack(
             "!IIBBHHH", step["seq"], step["ack"], 0x50, step["flags"], 64240, 0, 0
@@ -302,7 +302,7 @@ class Home:
 
 HOME = Home()
 DEFAULTS = {}
-LAST = {"timeouts": None, "ipset": None}
+LAST = {"timeouts": None, "ipset": None, "ftp": False}
 NO_RULES = "".join(f"*{table}\nCOMMIT\n" for table in ("raw", "mangle", "nat", "filter"))
 
 
@@ -322,6 +322,9 @@ def reset(case, fence):
         rebuild(fence)
     # Path MTUs that a case's errors taught are forgotten.
     set_sysctl({**DEFAULTS, **case.get("sysctl", {}), "net.ipv4.route.flush": 1})
+    if case.get("ftp", False) != LAST["ftp"]:
+        LAST["ftp"] = case.get("ftp", False)
+        sh(["/run/modprobe", *(() if LAST["ftp"] else ("-r",)), "ip_vs_ftp"])
     timeouts = case.get("timeouts", (900, 120, 300))
     if timeouts != LAST["timeouts"]:
         LAST["timeouts"] = timeouts
