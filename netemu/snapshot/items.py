@@ -187,6 +187,11 @@ ITEMS: tuple[Item, ...] = (
         disables="no IPVS service exists",
     ),
     Item(
+        key="modules",
+        command="lsmod",
+        collect=False,
+    ),
+    Item(
         key="conntrack",
         command="conntrack -L -o extended",
         also=("conntrack_-L", "nf_conntrack"),

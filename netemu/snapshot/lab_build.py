@@ -8,10 +8,11 @@ which things are added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
+from netemu.netfilter.ipvs.ftp import MODULES
 from netemu.sim.lab_spec import LabSpec
 from netemu.sim.programs import PROGRAM_NAMES
 from netemu.sim.spec import (
@@ -389,6 +390,15 @@ class LabBuilder:
         """Give a host or pod its virtual servers."""
         for part in self._both(where):
             part.ipvs = file
+
+    def set_modules(self, where: str, modules: Sequence[str]) -> None:
+        """Load modules into the kernel of a host, which its pods share."""
+        for module in modules:
+            if module not in MODULES:
+                message = f"{module} changes nothing here; {', '.join(MODULES)} would"
+                raise BadValueError(message, module)
+        for part in self._both(where):
+            part.modules = tuple(modules)
 
     def remove_space(self, name: str) -> None:
         """Forget a pod or host, and the other ends of its cables."""

@@ -148,12 +148,14 @@ class _Reader:
     def _host(self, name: str, host: HostShape) -> None:
         with self._at("nodes", name):
             self.builder.add_host(name, self._sysctls(host.sysctls, ("nodes", name, "sysctls")))
+            self.builder.set_modules(name, host.modules)
         self._space_devices(name, host, ("nodes", name))
         for pod, inside in host.pods.items():
             path = ("nodes", name, "pods", pod)
             with self._at(*path):
                 sysctls = self._sysctls(inside.sysctls, (*path, "sysctls"))
                 full = self.builder.add_pod(name, pod, sysctls)
+                self.builder.set_modules(full, host.modules)
             self._space_devices(full, inside, path)
 
     def _space_devices(self, where: str, space: SpaceShape, path: Path) -> None:

@@ -100,6 +100,7 @@ class PodShape(SpaceShape):
 class HostShape(SpaceShape):
     """A node."""
 
+    modules: Annotated[list[str], Meta(description="kernel modules: ip_vs_ftp")] = []
     pods: dict[str, PodShape] = {}
 
 

@@ -178,6 +178,8 @@ def read_tree(
             notes += reader.notes
         else:
             notes.append(f"netns/{reader.name} has neither links nor addresses: it is left out")
+    for space in spaces[1:]:
+        space.modules = space.modules or spaces[0].modules  # one kernel for all
     pair_names(spaces)
     if changes:
         change_addresses(spaces[0], changes.addresses)
@@ -210,6 +212,7 @@ def _from_rules_only(
     main.sysctls = {**(said.sysctls or main.sysctls)}
     change_sysctls(main, changes.sysctls)
     main.ipset, main.ipvs, main.conntrack = said.ipset, said.ipvs, said.conntrack
+    main.modules = said.modules
     main.sockets = said.sockets
     node.notes += reader.notes
     node.source = tree.name

@@ -1,4 +1,4 @@
-"""`sysctl -a`, `ss -Htuln` and `ip netns list-id`: the files that are simple lines.
+"""`sysctl -a`, `ss -Htuln`, `lsmod` and `ip netns list-id`: the files that are simple lines.
 
 Tools: procps sysctl.c, iproute2 misc/ss.c and ip/ipnetns.c.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from netemu.netfilter.ipvs.ftp import MODULES
 from netemu.sim.spec import SocketSpec
 from netemu.snapshot.change import dotted, is_number, must_be_number
 from netemu.snapshot.document import Document
@@ -35,6 +36,12 @@ def read_sysctls(document: Document) -> dict[str, str]:
             raise document.line_error(number, message, value)
         found[key] = value
     return found
+
+
+def read_modules(document: Document) -> tuple[str, ...]:
+    """Return those of `lsmod` that have to be loaded by hand and change what the node does."""
+    loaded = {line.split()[0] for line in document.text.splitlines()[1:] if line.strip()}
+    return tuple(module for module in MODULES if module in loaded)
 
 
 def read_sockets(document: Document) -> list[SocketSpec]:

@@ -11,7 +11,12 @@ from netemu.snapshot.read_addr import device_records, read_addresses
 from netemu.snapshot.read_bridge import read_bridge_vlans, read_mdb
 from netemu.snapshot.read_link import read_bridge_links, read_links, specs_of
 from netemu.snapshot.read_neigh import read_fdb, read_neighbours, read_proxies
-from netemu.snapshot.read_plain import read_netns_ids, read_sockets, read_sysctls
+from netemu.snapshot.read_plain import (
+    read_modules,
+    read_netns_ids,
+    read_sockets,
+    read_sysctls,
+)
 from netemu.snapshot.read_route import Routes
 from netemu.snapshot.read_rules import Choice, choose, gather
 from netemu.snapshot.source import Tree
@@ -104,6 +109,8 @@ class SpaceReader:
             space.sysctls = read_sysctls(document)
         if document := self.document("sockets"):
             space.sockets = read_sockets(document)
+        if document := self.document("modules"):
+            space.modules = read_modules(document)
         if document := self.document("netns"):
             space.netns_ids = read_netns_ids(document)
         if (document := self.document("link")) and not document.is_json:

@@ -109,6 +109,9 @@ def files_of(space: NamespaceSpec) -> dict[str, str]:
     for key, file in texts.items():
         if file is not None:
             put(key, file.text)
+    if space.modules:
+        rows = "".join(f"{module:<24}{0:>8}  0\n" for module in space.modules)
+        put("modules", f"{'Module':<24}    Size  Used by\n{rows}")
     if space.sockets is not None:
         put("sockets", "".join(_socket(socket) for socket in space.sockets))
     return found

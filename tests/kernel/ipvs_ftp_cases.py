@@ -10,7 +10,6 @@ from tests.kernel.ipvs_cases import (
     CLIENT,
     EMPTY,
     SYN,
-    TRACKED,
     VIP,
     answer,
     case,
@@ -24,6 +23,17 @@ CONTROL = f"{VIP}:21"
 MASQUERADE = EMPTY.replace(
     ":POSTROUTING ACCEPT [0:0]\nCOMMIT\n*filter",
     ":POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -d 10.244.0.0/24 -j MASQUERADE\nCOMMIT\n*filter",
+)
+HELPED = EMPTY.replace(
+    "COMMIT\n*mangle",
+    "-A PREROUTING -p tcp -m tcp --dport 21 -j CT --helper ftp\nCOMMIT\n*mangle",
+).replace(
+    ":INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n",
+    ":INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"
+    + "".join(
+        f"-A {chain} -m conntrack --ctstate RELATED\n" for chain in ("INPUT", "FORWARD", "OUTPUT")
+    )
+    + "COMMIT\n",
 )
 
 
@@ -128,12 +138,12 @@ def _one_answer() -> list[Step]:
 def ftp_cases() -> list[dict[str, Any]]:
     """Return every case."""
     made = []
-    tables = {"empty": EMPTY, "state": TRACKED, "masquerade": MASQUERADE}
+    settings = (("empty", EMPTY, 0), ("masquerade", MASQUERADE, 1))
     talks = {
         "PASV": _passive("10.244.0.11"), "PASV of the other server": _passive("10.244.0.22"),
         "one answer": _one_answer(), "EPSV": _extended(), "PORT and EPRT": _active(),
     }  # fmt: skip
-    for (talk, steps), (rules, text), tracked in product(talks.items(), tables.items(), (0, 1)):
+    for (talk, steps), (rules, text, tracked) in product(talks.items(), settings):
         name = f"FTP: {talk}, rules {rules}, conntrack={tracked}"
         made.append(
             case(
@@ -144,7 +154,19 @@ def ftp_cases() -> list[dict[str, Any]]:
     steps = _passive("10.244.0.11")
     made.append(
         case(
-            "FTP: persistent", service("rr -p 60", *SERVERS, name=f"-t {CONTROL}"), steps, ftp=True
+            "FTP: persistent, conntrack looks at states",
+            service("rr -p 60", *SERVERS, name=f"-t {CONTROL}"),
+            steps,
+            ftp=True,
         )
     )
+    for talk in ("PASV of the other server", "PORT and EPRT"):
+        made += [
+            case(
+                f"FTP: {talk}, conntrack's helper reads along, module {module}",
+                service("rr", *SERVERS, name=f"-t {CONTROL}"), talks[talk],
+                iptables=HELPED, ftp=module, settings={"conntrack": 1},
+            )
+            for module in (True, False)
+        ]  # fmt: skip
     return made

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 
 from tests.kernel.ipvs_cases import all_cases
+from tests.kernel.ipvs_ftp_cases import ftp_cases
 from tests.kernel.ipvs_generator import draw_case
 from tests.kernel.ipvs_oracle import ask_kernel, difference, what_lacks
 
-CASES = int(os.environ.get("NETEMU_IPVS_CASES", "100"))
+CASES = int(os.environ.get("NETEMU_IPVS_CASES", "80"))
 FIRST = int(os.environ.get("NETEMU_IPVS_SEED", "0"))
 BATCH = 10
 
 
-MADE = all_cases()
+MADE = [*all_cases(), *ftp_cases()]
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,12 @@ def test_rules_stand_in_the_lab_or_beside_it() -> None:
     assert beside.text == rules
 
 
+def test_modules_are_those_of_a_host_and_its_pods() -> None:
+    found = lab("nodes: {a: {modules: [ip_vs_ftp], pods: {p: {}}}, b: {}}\n")
+    loaded = {space.name: space.modules for space in found.node.namespaces()}
+    assert loaded == {"a": ("ip_vs_ftp",), "a/p": ("ip_vs_ftp",), "b": ()}
+
+
 def test_labs_are_known_by_their_content() -> None:
     assert looks_like_lab(SMALL)
     assert not looks_like_lab("apiVersion: v1\nnodes: []\n")
@@ -174,6 +180,7 @@ WRONG = [
         47,
         "'a..b' is not a name",
     ),
+    ("nodes: {a: {modules: [ip_vs]}}\n", 1, 23, "ip_vs changes nothing here; ip_vs_ftp would"),
     ("nodes: {}\n", 1, 8, "nodes: expected `object` of length >= 1"),
     ("[1, 2]\n", 1, 1, "a lab is a mapping with `nodes`"),
     ("nodes: {a: [}\n", 1, 13, "YAML is needed"),

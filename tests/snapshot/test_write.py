@@ -350,3 +350,15 @@ def test_unnamed_ids_are_told_by_the_pair_of_veth_ends(tmp_path: Path) -> None:
     again = read_node(str(tmp_path))
     assert again.main.netns_ids == {3: "pod"}
     assert again.others[0].netns_ids == {0: ""}
+
+
+def test_loaded_modules_are_those_of_all_namespaces(tmp_path: Path) -> None:
+    link = LinkSpec(name="lo", ifindex=1, kind="loopback")
+    main = NamespaceSpec(links=[link], modules=("ip_vs_ftp",))
+    write_node(NodeSpec(main=main, others=[NamespaceSpec(name="pod", links=[link])]), tmp_path)
+    again = read_node(str(tmp_path))
+    assert [space.modules for space in again.namespaces()] == [("ip_vs_ftp",)] * 2
+    (tmp_path / "lsmod").write_text(
+        "Module                  Size  Used by\nip_vs_rr               12288  1\n"
+    )
+    assert read_node(str(tmp_path)).main.modules == ()

@@ -239,6 +239,9 @@ def _born_expected(net: Net, connection: Connection, expected: Expectation) -> N
     master = expected.master
     connection.status |= IPS_EXPECTED
     connection.master = master
+    if net.kernel == "6.1":
+        # An expectation names its helper there, and the connection gets that (asked of 6.1.176).
+        connection.helper = master.helper
     connection.mark = master.mark
     connection.secmark = master.secmark
     if expected.expectfn is not None:

@@ -11,12 +11,11 @@ Answers of a masqueraded server are found at FORWARD and get the virtual address
 
 `service.py` holds virtual and real servers, `control.py` changes them, `connection.py` is the
 connection table, `tcp.py udp.py sctp.py ah_esp.py` have states and checksums of their protocols,
-`schedulers/` one file per scheduler, `text.py` prints what ipvsadm does.
+`schedulers/` one file per scheduler, `ftp.py` reads FTP's dialogue where the kernel's module
+ip_vs_ftp is loaded, `text.py` prints what ipvsadm does.
 
 All figures are those of Linux 6.1 (asked of 6.1.176), in every kernel profile.
 
 Connections expire at their very jiffy. The kernel's timers fire up to an eighth of a long timeout
 late, by an amount that hangs on how long the machine has been running.
-
-Differs from Linux: FTP's payload stays as it is, as on a kernel without ip_vs_ftp.
 """

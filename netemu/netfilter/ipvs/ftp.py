@@ -286,6 +286,9 @@ FTP = App(
 
 APPS = (FTP,)
 
+MODULES = tuple(app.module for app in APPS)
+"""Kernel modules that nothing loads by itself."""
+
 
 def load_module(net: Net, module: str) -> None:
     """Let the applications of a kernel module read along from now on."""
