@@ -102,5 +102,7 @@ class Result:
     """Whether something kept the kernel from dealing with a frame at once."""
     collecting_ns: int = field(default=0, compare=False)
     """How long it took to look at all that: a timer may have fired meanwhile."""
+    waited_ns: int = field(default=0, compare=False)
+    """How much later than the case says it was looked at: something left just then."""
     uptime_ns: int = UPTIME_NS
     """How long the machine had been up when the case began: the kernel's jiffies hang on it."""

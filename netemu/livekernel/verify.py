@@ -101,8 +101,8 @@ FAILED = "netemu fails: "
 
 
 def _emulate(case: Case, kernel: Result, seed: int, number: int) -> Result:
-    if number % 2:
-        case = replace(case, until_ns=case.until_ns + kernel.collecting_ns)
+    late_ns = kernel.waited_ns + (kernel.collecting_ns if number % 2 else 0)
+    case = replace(case, until_ns=case.until_ns + late_ns)
     try:
         return emulate_case(
             case, kernel, seed=seed + number * SEED_STEP, phase_ns=number * PHASE_NS
@@ -161,5 +161,7 @@ def _without_pauses(case: Case) -> Case:
 
 def keep(outcome: Outcome, directory: Path) -> None:
     """Write a case that differs, with both results and the difference."""
-    save_case(outcome.case, directory, kernel=outcome.kernel, netemu=outcome.netemu)
+    case, kernel = outcome.case, outcome.kernel
+    case = replace(case, until_ns=case.until_ns + kernel.waited_ns)
+    save_case(case, directory, kernel=kernel, netemu=outcome.netemu)
     (directory / "difference.txt").write_text(f"{outcome.difference}\n")

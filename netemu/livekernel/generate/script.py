@@ -18,6 +18,7 @@ from netemu.livekernel.generate.dice import Dice
 from netemu.livekernel.generate.endpoint import Endpoint
 from netemu.livekernel.generate.flows import Flow, Flows
 from netemu.livekernel.generate.packets import SYN, Header
+from netemu.livekernel.generate.prober import Prober
 from netemu.livekernel.generate.world import CLIENT_PORTS, SERVICE_PORTS, VIPS, World
 from netemu.livekernel.masks import network_offset
 from netemu.wire.fields import get16
@@ -62,7 +63,7 @@ class Script:
         self.entered: list[tuple[str, bytes]] = []
         self.answers = Answers(dice, world)
         self.flows = Flows(dice, world, self.heard)
-        self.talks: list[Conversation] = []
+        self.talks: list[Conversation | Prober] = []
         self.waits = dice.between(1, MOST_WAITS) if world.hasty else 0
         self.by_mac = {host.mac: host for host in world.hosts}
         self.mtu = {link.name: link.mtu for link in world.main.links}
@@ -72,8 +73,10 @@ class Script:
         dice = self.dice
         if dice.chance(35):
             self.talks = [self._conversation() for _ in range(dice.between(1, 2))]
+        if dice.chance(15):
+            self.talks += self._probers()
         few = dice.between(1, 3) if self.talks else dice.between(3, 8)
-        waiting: list[Flow | Conversation] = [self.flows.new() for _ in range(few)]
+        waiting: list[Flow | Conversation | Prober] = [self.flows.new() for _ in range(few)]
         waiting += self.talks
         while waiting and self.sent < MOST_INPUTS:
             part = dice.pick(waiting)
@@ -81,7 +84,7 @@ class Script:
                 self._interlude()
             if self.waits and dice.chance(8):
                 self._wait()
-            if isinstance(part, Conversation):
+            if not isinstance(part, Flow):
                 self._turn(part)
                 over = part.turns <= 0
             else:
@@ -106,7 +109,20 @@ class Script:
         )
         return Conversation(self.dice, client, self.dice.between(10, 40))
 
-    def _turn(self, talk: Conversation) -> None:
+    def _probers(self) -> list[Conversation | Prober]:
+        """Draw peers of the node's listeners, if it has any."""
+        dice, main = self.dice, self.world.main
+        ports = [spec.port for spec in main.sockets or [] if spec.protocol == "tcp"]
+        found: list[Conversation | Prober] = []
+        while ports and self.world.own and len(found) < 2:
+            flow = self.flows.ends()
+            flow.target, flow.dst_port = dice.pick(self.world.own), dice.pick(ports)
+            found.append(Prober(dice, flow, self._next_hop_mac(flow), dice.between(10, 30)))
+            if dice.chance(50):
+                break
+        return found
+
+    def _turn(self, talk: Conversation | Prober) -> None:
         came = talk.turn()
         if came is not None:
             host, next_hop, packet = came

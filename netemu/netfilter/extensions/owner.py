@@ -106,9 +106,12 @@ def owner_mt(info: Owner, skb: Skb, param: XtParam) -> bool:
 
 
 def _full_sk(skb: Skb) -> object | None:
-    """Return the sending socket; a half-open connection speaks for its listener."""
-    if isinstance(skb.sk, TcpSock) and skb.sk.state == TcpState.SYN_RECV:
-        return ProgramSocket()
+    """Return the sending socket, None without a file's (sk_socket).
+
+    A half-open connection speaks for its listener; an open one has none until it is accepted.
+    """
+    if isinstance(skb.sk, TcpSock):
+        return ProgramSocket() if skb.sk.state == TcpState.SYN_RECV else None
     return skb.sk
 
 
