@@ -225,7 +225,7 @@ def _device(space: Space, field: Field, axis: Axis, values: int) -> str:
         if space.diagram.meet(values, axis.value(space.diagram, number))
     ]
     named = [name for name in inside if name]
-    others = [name for name in space.devices if name and name not in inside]
+    others = [name for name in space.devices if name not in {"", "lo", *inside}]
     if not named:
         return "local" if word == "in" else "not sent on"
     if not others:

@@ -19,6 +19,7 @@ COMMANDS = {
     "fmt": "Print a rule file as iptables-save prints it, or say where it would not load.",
     "lint": "Look for faults in rule files and nodes.",
     "explain": "Explain a match or target, or say a rule of a file in words.",
+    "ask": "Ask who reaches whom, for all packets at once.",
     "trace": "Send one packet through a node and show every step.",
     "run": "Play a lab of several nodes, frame by frame.",
     "diff": "Say which packets two rule sets treat differently.",

@@ -15,17 +15,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
-from netemu.analysis.bdd import ALL, EMPTY
+from netemu.analysis.bdd import EMPTY
 from netemu.analysis.behaviour import behaviour
 from netemu.analysis.difference import Comparison, Group, cases
 from netemu.analysis.example import Example, examples
 from netemu.analysis.reach import Reach
 from netemu.analysis.reader import Reader
 from netemu.analysis.space import Space
-from netemu.analysis.terms import Axis, Term, cover, product, simplest
+from netemu.analysis.terms import Axis, Term, cover, product
 from netemu.analysis.wording import axes, axis_of, term_text
 from netemu.netfilter.xtables.space import CtState, Field
 from netemu.questions.fates import Answer, ask_engine
+from netemu.questions.plain import idle_devices, martians, outside_of, plain_packets, readable
 from netemu.questions.subject import Subject, routes_of, shared_space
 
 TERMS = 50
@@ -44,12 +45,6 @@ DETAILS = (
 
 LATER = (CtState.ESTABLISHED, CtState.INVALID, CtState.UNTRACKED)
 """States of packets that open no connection."""
-
-ENUMERATED = (Field.PROTOCOL, Field.CT_STATE, Field.IN_DEVICE, Field.OUT_DEVICE)
-"""Fields whose values are said one by one."""
-
-MOST_SPANS = 64
-"""Addresses in more pieces than these are said as they are."""
 
 TRIES = 8
 """So many examples of a term are sent before it is given up."""
@@ -177,7 +172,7 @@ class _Diff:
         inside = diagram.both(product(diagram, term), wanted)
         text = term_text(self.space, readable(self.space, term, inside))
         state = axis_of(self.space, Field.CT_STATE)
-        states = diagram.forget(inside, partial(_outside, state))
+        states = diagram.forget(inside, partial(outside_of, state))
         packets = diagram.both(diagram.both(product(diagram, term), group.packets), states)
         own, devices = self.old.own_addresses(), self.old.devices()
         for example in islice(examples(self.space, packets, own, devices), TRIES):
@@ -209,69 +204,6 @@ class _Diff:
         for given, _, _ in every:
             names |= {self.space.unknowables[variable].text: None for variable in given}
         return tuple(names)
-
-
-_BLOCKS = ((0, 8), (127 << 24, 8), (224 << 24, 3))
-"""Addresses that no packet between hosts has, as (value, length)."""
-
-
-def martians(read: Reader) -> int:
-    """Return packets from outside with a source that no host has, or to loopback."""
-    outside = read.masked(Field.IN_DEVICE, 0) ^ 1
-    loopback = read.masked(Field.DESTINATION, 127 << 24, 255 << 24)
-    return read.both(outside, read.either(*_blocks(read, Field.SOURCE), loopback))
-
-
-def plain_packets(read: Reader) -> int:
-    """Return packets between hosts: whole, not marked, no broadcast, multicast, martian address."""
-    bad = [read.broadcast(Field.DESTINATION), read.masked(Field.FRAGMENT, 1)]
-    bad += [read.outside(read.masked(name, 0)) for name in (Field.MARK, Field.CONNMARK)]
-    for name in (Field.SOURCE, Field.DESTINATION):
-        bad += _blocks(read, name)
-    return read.outside(read.either(*bad))
-
-
-def _blocks(read: Reader, name: Field) -> list[int]:
-    return [
-        read.masked(name, value, ((1 << length) - 1) << (32 - length)) for value, length in _BLOCKS
-    ]
-
-
-def readable(space: Space, term: Term, inside: int) -> dict[Axis, int]:
-    """Say a term in few pieces; `inside` is what of it there really is.
-
-    Addresses that no host has may be among those said, and the node's own ones if none is meant.
-    """
-    read = Reader(space, space.start, "", 0)
-    diagram = space.diagram
-    shown = dict(term)
-    for name in ENUMERATED:
-        axis = axis_of(space, name)
-        if axis in shown:
-            real = diagram.forget(inside, partial(_outside, axis))
-            shown[axis] = diagram.both(shown[axis], real)
-    for name in (Field.SOURCE, Field.DESTINATION):
-        axis = axis_of(space, name)
-        if axis not in shown:
-            continue
-        spare = read.either(*_blocks(read, name))
-        if space.locals is not None:
-            own = read.local(name)
-            spare = read.either(spare, read.broadcast(name))
-            spare = spare if diagram.meet(inside, own) else read.either(spare, own)
-        few = simplest(diagram, shown[axis], spare, axis, MOST_SPANS)
-        shown[axis] = shown[axis] if few is None else few
-    return {axis: values for axis, values in shown.items() if values != ALL}
-
-
-def _outside(axis: Axis, variable: int) -> bool:
-    return variable not in axis
-
-
-def idle_devices(read: Reader) -> int:
-    """Return packets that came in and leave by no device, or by lo: there are none."""
-    nowhere = read.either(read.masked(Field.OUT_DEVICE, 0), read.device(Field.OUT_DEVICE, "lo"))
-    return read.both(read.outside(read.masked(Field.IN_DEVICE, 0)), nowhere)
 
 
 def _order(found: Difference) -> tuple[bool, bool, str, str, str]:
