@@ -6,19 +6,22 @@ Theory of operation: one node is built of the subject; every packet comes from a
 that connections do not meet, and clients' lists are emptied before each. The random choices of
 `statistic` are all run through, one after the other; IPVS, which chooses by its state, gets several
 packets of a fresh node. A claim of what may happen needs one run, a claim of what never happens
-needs them all.
+needs them all. Where there are many choices, one packet for which all miss tells what could have
+been chosen (`kube_choices`), and only the choices that matter are run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from netemu.entropy import Script
 from netemu.errors import UsageError
-from netemu.events import ChainEntered, Event, RuleVisited, Stamp
+from netemu.events import ChainEntered, ChanceDrawn, Event, RuleVisited, Stamp
 from netemu.kube.check.fault import Claim, Probe, Saying, Sender
+from netemu.kube.check.reading import KubeRules
+from netemu.lint.kube_choices import MISS, NEVER, UNEVEN, Choice, judge_choices
 from netemu.netfilter.extensions.recent import RecentTables
 from netemu.netfilter.ipvs.table import Ipvs
 from netemu.sim.node import Node, build_node
@@ -29,8 +32,9 @@ from netemu.wire.packet_text import parse_packet
 
 OUTSIDER = "203.0.113.9"
 """A client beyond the uplink: of RFC 5737's TEST-NET-3."""
-MOST_RUNS = 1500
-"""More branches than that are not run through."""
+MOST_CHOICES = 40
+"""More choices than that are not all run through."""
+_ALL_MISS = (MISS,) * 20_000
 FIRST_PORT = 40000
 
 
@@ -79,13 +83,21 @@ class _Trail(Watch):
         super().__init__()
         self.matched: set[tuple[str, str, int, str]] = set()
         self.visited: set[tuple[str, str]] = set()
+        self.choices: list[Choice] = []
+        self._chance: int | None = None
 
     def __call__(self, stamp: Stamp, event: Event) -> None:
         super().__call__(stamp, event)
         if stamp.packet_id != self.packet_id:
             return
-        if isinstance(event, RuleVisited) and event.matched:
-            self.matched.add((event.table, event.chain, event.rule, event.target))
+        if isinstance(event, ChanceDrawn):
+            self._chance = event.threshold
+        elif isinstance(event, RuleVisited):
+            if self._chance is not None:
+                self.choices.append(Choice(self._chance, event.target))
+                self._chance = None
+            if event.matched:
+                self.matched.add((event.table, event.chain, event.rule, event.target))
         elif isinstance(event, ChainEntered):
             self.visited.add((event.table, event.chain))
 
@@ -94,25 +106,79 @@ class KubeProbe:
     """Tries packets on one node."""
 
     def __init__(
-        self, spec: NodeSpec, *, node_ip: str, pods: Sequence[str] = (), local_range: str = ""
+        self,
+        spec: NodeSpec,
+        rules: KubeRules,
+        *,
+        node_ip: str,
+        pods: Sequence[str] = (),
+        local_range: str = "",
     ) -> None:
         """Keep what senders there are; the node is built when the first packet is sent.
 
         `pods` are addresses of pods on this node, `local_range` the prefix of all pods.
         """
         self.spec = spec
+        self.rules = rules
         self._own = _own_address(spec, node_ip)
         self._pods = _pod_sources(spec, pods, local_range)
         self._node: Node | None = None
         self._port = FIRST_PORT
         self._known: dict[Probe, Runs | None] = {}
+        self._wide: dict[Probe, tuple[Run, list[Choice]] | None] = {}
 
     def shown(self, claim: Claim, probes: Iterable[Probe]) -> Run | None:
         """Return what the first packet that shows a claim came to, None if none does."""
         for probe in probes:
-            found = self._runs(probe)
-            if found is not None and (run := judged(claim, found)) is not None:
+            wide = self._choices(replace(probe, known_client=False))
+            if wide is not None and len(wide[1]) > MOST_CHOICES:
+                run = self._chosen(claim, probe, *wide)
+            else:
+                found = self._runs(probe)
+                run = judged(claim, found) if found is not None else None
+            if run is not None:
                 return run
+        return None
+
+    # --- Many choices -----------------------------------------------------------------------------
+
+    def _choices(self, probe: Probe) -> tuple[Run, list[Choice]] | None:
+        """Return a run in which every chance misses, and what could have been chosen."""
+        if self.spec.main.ipvs is not None:
+            return None
+        if probe not in self._wide:
+            self._wide[probe] = None
+            played = self._play(probe, _ALL_MISS)
+            if played is not None:
+                self._wide[probe] = played.run(), played.trail.choices
+        return self._wide[probe]
+
+    def _chosen(self, claim: Claim, probe: Probe, missed: Run, choices: list[Choice]) -> Run | None:
+        """Judge a claim by the choices, and run the one that shows it."""
+        verdict = judge_choices(claim, self.rules, choices, missed.dnat)
+        if verdict.never:
+            return judged(claim, Runs([missed], complete=True))
+        for script in verdict.scripts:
+            played = self._play(probe, script)
+            run = played.run() if played is not None else None
+            if run is not None and (verdict.proved or _holds(claim, run)) and _blamed(claim, run):
+                return run
+        return None
+
+    def _play(self, probe: Probe, script: Sequence[int]) -> _Played | None:
+        """Send a packet in one course of chance, after the client's earlier one if it had one."""
+        destination = probe.destination or self._own
+        for source, device in self._sources(probe):
+            if not destination or not source:
+                continue
+            node = self._ready()
+            _forget_clients(node)
+            played = _Played(node, script)
+            try:
+                self._send(played, probe, source, device, destination)
+            except UsageError:
+                continue
+            return played
         return None
 
     # --- Running ----------------------------------------------------------------------------------
@@ -146,32 +212,33 @@ class KubeProbe:
         destination = probe.destination or self._own
         if not destination or not source:
             return None
-        local = probe.sender is Sender.NODE
         by_state = self.spec.main.ipvs is not None
         if by_state:
             self._node = None
         scripts: list[tuple[int, ...]] = [()]
         runs: list[Run] = []
         before: list[str] = []
-        most = 2 * _most_servers(self._ready()) + 2 if by_state else MOST_RUNS
+        most = 2 * _most_servers(self._ready()) + 2 if by_state else 2 * MOST_CHOICES**2
         while scripts and len(runs) < most:
             node = self._ready()
             if not by_state:
                 _forget_clients(node)
                 before = []
-            play = _Played(node, scripts.pop())
-            if probe.known_client:
-                before = [*before, self._text(probe, source, destination)]
-                play.send(enter(node, parse_packet(before[-1]), device, local=local))
-            text = self._text(probe, source, destination)
-            entry = enter(node, parse_packet(text), device, local=local)
-            play.send(entry)
-            sent = Sent(packet=text, device=entry.device, local=local, setup=tuple(before))
-            runs.append(play.run(sent))
-            before = [*before, text]
+            play = _Played(node, scripts.pop(), before)
+            self._send(play, probe, source, device, destination)
+            runs.append(play.run())
+            before = play.sent
             # Earlier choices are varied first: a known client's first connection is the earlier.
             scripts += [()] if by_state else reversed([*play.alternatives()])
         return Runs(runs, complete=by_state or not scripts)
+
+    def _send(
+        self, play: _Played, probe: Probe, source: str, device: str, destination: str
+    ) -> None:
+        for _ in range(1 + probe.known_client):
+            text = self._text(probe, source, destination)
+            local = probe.sender is Sender.NODE
+            play.send(text, enter(play.node, parse_packet(text), device, local=local), local=local)
 
     def _text(self, probe: Probe, source: str, destination: str) -> str:
         self._port = self._port + 1 if self._port < 60000 else FIRST_PORT
@@ -197,17 +264,20 @@ def _forget_clients(node: Node) -> None:
 class _Played:
     """One course of chance: packets that are sent one after the other."""
 
-    def __init__(self, node: Node, script: Sequence[int]) -> None:
+    def __init__(self, node: Node, script: Sequence[int], before: Sequence[str] = ()) -> None:
         self.node = node
         self.fixed = len(script)
         self.draws: list[tuple[int, int]] = []
         self.results: list[Result] = []
+        self.sent: list[str] = list(before)
+        self.device = ""
+        self.local = False
         self.trail = _Trail()
         play = Script(script)
         for space in node.namespaces.values():
             space.net.entropy.play("statistic", play)
 
-    def send(self, entry: Entry) -> None:
+    def send(self, text: str, entry: Entry, *, local: bool) -> None:
         """Send one more."""
         self.trail = _Trail()
         self.node.set_sink(self.trail)
@@ -215,20 +285,23 @@ class _Played:
         self.node.set_sink(None)
         self.results.append(self.trail.result(fate))
         self.draws += self.trail.draws
+        self.sent.append(text)
+        self.device, self.local = entry.device, local
 
     def alternatives(self) -> Iterator[tuple[int, ...]]:
         """Yield the scripts that let one later draw miss."""
         branch = Branch(result=self.results[-1], draws=tuple(self.draws))
         return alternatives(branch, self.fixed)
 
-    def run(self, sent: Sent) -> Run:
+    def run(self) -> Run:
         """Return what became of the last one."""
         verdict, dnat, _, masqueraded, delivered = self.results[-1]
         share = Fraction(1)
         for value, threshold in self.draws:
             share *= Fraction(threshold if value < threshold else CHANCES - threshold, CHANCES)
+        *before, last = self.sent
         return Run(
-            sent=sent,
+            sent=Sent(packet=last, device=self.device, local=self.local, setup=tuple(before)),
             share=share,
             verdict=verdict,
             dnat=dnat or "",
@@ -284,14 +357,8 @@ def _pod_sources(spec: NodeSpec, pods: Sequence[str], local_range: str) -> list[
 def judged(claim: Claim, found: Runs) -> Run | None:
     """Return a run that shows a claim; None when the runs do not."""
     runs, complete = found.runs, found.complete
-    nevers: dict[Saying, Callable[[Run], bool]] = {
-        Saying.MISSES: lambda run: run.dnat == claim.endpoint,
-        Saying.AVOIDS: lambda run: _entered(claim, run),
-        Saying.UNMATCHED: lambda run: _acted(claim, run),
-    }
-    never = nevers.get(claim.saying)
-    if never is not None:
-        if not complete or any(never(run) for run in runs):
+    if claim.saying in NEVER:
+        if not complete or any(_claimed(claim, run) for run in runs):
             return None
         reaching = [run for run in runs if run.dnat or claim.place is None or _entered(claim, run)]
         if claim.saying is Saying.MISSES and not reaching:
@@ -300,6 +367,17 @@ def judged(claim: Claim, found: Runs) -> Run | None:
     if claim.saying is Saying.UNEVEN:
         return _uneven(claim, runs) if complete else None
     return next((run for run in runs if _holds(claim, run) and _blamed(claim, run)), None)
+
+
+def _claimed(claim: Claim, run: Run) -> bool:
+    """Return whether a run does what a claim says never happens."""
+    match claim.saying:
+        case Saying.MISSES:
+            return run.dnat == claim.endpoint
+        case Saying.AVOIDS:
+            return _entered(claim, run)
+        case _:
+            return _acted(claim, run)
 
 
 def _holds(claim: Claim, run: Run) -> bool:
@@ -364,6 +442,6 @@ def _uneven(claim: Claim, runs: Sequence[Run]) -> Run | None:
         shares[run.dnat] = shares.get(run.dnat, Fraction(0)) + run.share
     even = Fraction(1, len(shares))
     for run in sorted(runs, key=lambda run: run.dnat != claim.endpoint):
-        if abs(shares[run.dnat] - even) > Fraction(1, 10000) or not run.dnat:
+        if abs(shares[run.dnat] - even) > even * UNEVEN or not run.dnat:
             return run
     return None

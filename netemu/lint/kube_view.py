@@ -84,6 +84,7 @@ class KubeView:
             self._file = node.source or self._file
             self._probe = KubeProbe(
                 node,
+                self.rules,
                 node_ip=self.node_ip,
                 pods=self.pods,
                 local_range=self.local_range or self._range(),
