@@ -12,7 +12,6 @@ from netemu.kube.check.endpoints import told_sender
 from netemu.kube.check.fault import Claim, Fault, Place, Probe, Saying, Sender
 from netemu.kube.check.reading import (
     KubeRules,
-    asks,
     is_for_local_senders,
     meaning,
     source_of,
@@ -143,9 +142,9 @@ class OutsideCheck:
         chain, name = chains.firewall, self.port.name
         if not self.saved.has("nat", chain) or not self.wanted.has("nat", chain):
             return
-        wanted = {asks(rule): rule for rule in self.wanted.rules("nat", chain) if rule.jump}
+        wanted = {meaning(rule): rule for rule in self.wanted.rules("nat", chain) if rule.jump}
         held = {
-            asks(rule): (number, rule)
+            meaning(rule): (number, rule)
             for number, rule in enumerate(self.saved.rules("nat", chain), start=1)
             if rule.jump
         }
@@ -162,14 +161,29 @@ class OutsideCheck:
                 )
         for key, rule in wanted.items():
             if key not in held:
-                yield Fault(
-                    code="NE332",
-                    message=f"{name} keeps {told_sender(rule)} out, which its source ranges let in",
-                    place=Place(table="nat", chain=chain),
-                    line=self.saved.line("nat", chain),
-                    claim=Claim(saying=Saying.STUCK),
-                    probes=self._balancer_probes(source_of(rule)),
-                )
+                yield self._firewall_missing(chain, rule)
+
+    def _firewall_missing(self, chain: str, rule: Rule) -> Fault:
+        """Return that the chain lacks a rule; before 1.25 it marks and drops, too."""
+        name, ranges = self.port.name, self.port.source_ranges
+        code, claim = "NE332", Claim(saying=Saying.UNTRANSLATED)
+        text = f"{name} keeps {told_sender(rule)} out, which its source ranges let in"
+        source = source_of(rule)
+        if rule.jump == MARK_MASQ:
+            code, claim = "NE326", Claim(saying=Saying.UNMASQUERADED)
+            text = f"{name} does not masquerade what its source ranges let in"
+            source = ranges[0] if ranges else ""
+        elif not source:
+            claim = Claim(saying=Saying.PASSES)
+            text = f"{name} does not drop what its source ranges keep out"
+        return Fault(
+            code=code,
+            message=text,
+            place=Place(table="nat", chain=chain),
+            line=self.saved.line("nat", chain),
+            claim=claim,
+            probes=self._balancer_probes(source),
+        )
 
     def _balancer_probes(self, prefix: str) -> tuple[Probe, ...]:
         """Return packets to a load balancer's addresses from a range."""

@@ -46,7 +46,7 @@ from netemu.lint.rule import LintRule
 from netemu.lint.subject import Subject
 
 _NEXT = {
-    "KUBE-SVC-": ("KUBE-SEP-",),
+    "KUBE-SVC-": ("KUBE-SEP-", "KUBE-SVC-"),
     "KUBE-SVL-": ("KUBE-SEP-",),
     "KUBE-EXT-": ("KUBE-SVC-", "KUBE-SVL-"),
     "KUBE-FW-": ("KUBE-EXT-", "KUBE-SVC-", "KUBE-XLB-"),
@@ -74,8 +74,10 @@ def check(subject: Subject) -> Iterator[Finding]:
 def _leads_on(subject: Subject, chain: str) -> bool:
     rules = subject.kube.rules
     held = rules.rules("nat", chain)
+    if any(rule.target is not None and rule.target.name == "DNAT" for rule in held):
+        return True  # an endpoint's chain; those of 1.0 were named KUBE-SVC, too
     if ENDPOINT_CHAIN.fullmatch(chain):
-        return any(rule.target is not None and rule.target.name == "DNAT" for rule in held)
+        return False
     following = next((to for prefix, to in _NEXT.items() if chain.startswith(prefix)), ("",))
     return any(rule.jump.startswith(following) for rule in held if rule.jump or following == ("",))
 

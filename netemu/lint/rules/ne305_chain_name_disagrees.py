@@ -101,7 +101,9 @@ def _entries(subject: Subject, rules: KubeRules, chain: str) -> Iterator[Finding
 
 
 def _inside(subject: Subject, rules: KubeRules, chain: str) -> Iterator[Finding]:
-    """Look at what a chain's own rules name."""
+    """Look at what a chain's own rules name; 1.0 named endpoints' chains KUBE-SVC, too."""
+    if rules.translation(chain)[0]:
+        return
     for number, rule in enumerate(rules.rules("nat", chain), start=1):
         name = service_of(rule)
         protocols = [protocol_of(rule)] if protocol_of(rule) else _PROTOCOLS

@@ -70,7 +70,8 @@ def check(subject: Subject) -> Iterator[Finding]:
             ),
             0,
         )
-        for place, rule in _deciding(rules, base, jump - 1, frozenset()):
+        before = _deciding(rules, base, jump - 1, frozenset()) if jump else ()
+        for place, rule in before:
             yield from _thief(subject, place, rule, senders)
     for chain in rules.chains("nat", "KUBE-"):
         if SERVICE_CHAIN.fullmatch(chain) or ENDPOINT_CHAIN.fullmatch(chain):

@@ -81,7 +81,11 @@ def check(subject: Subject) -> Iterator[Finding]:
         jumps += IPVS
     elif rules.has("filter", "KUBE-PROXY-FIREWALL"):
         jumps += SINCE_1_25
-    there = {table for table, base, target in jumps if _jumps(rules, table, base, target)}
+    there = {
+        table
+        for table, base, target in jumps
+        if not base.startswith("KUBE-") and _jumps(rules, table, base, target)
+    }
     for table, base, target in jumps:
         needed = table in there and rules.rules(table, target)
         if needed and not _jumps(rules, table, base, target):
