@@ -19,6 +19,7 @@ from netemu.kube.service_ports import IPV4
 from netemu.sim.clients import Client
 from netemu.sim.lab import Note
 from netemu.sim.lab_spec import ClientSpec
+from netemu.snapshot.kube_ingress import HTTP, request_for
 from netemu.snapshot.kube_lab import KubeLab
 from netemu.snapshot.kube_outside import is_address
 from netemu.snapshot.kube_scenario import Scenario, act, read_scenario
@@ -206,12 +207,16 @@ class _Player:
                 start_ns=when_ns,
                 text=self._text(kind, traffic),
                 timeout_ns=duration_ns(traffic.timeout),
+                url=traffic.to if traffic.to.startswith(HTTP) else "",
             )
         )
 
     def _target(self, traffic: TrafficShape) -> tuple[str, Destination]:
         cluster = self.lab.store.cluster
         text = traffic.to
+        if text.startswith(HTTP):
+            asked = request_for(cluster, text)
+            return "http", Destination(ip=asked.address, port=asked.port, protocol="tcp")
         if traffic.kind == "ping":
             if text.replace(".", "").isdigit():
                 return "ping", Destination(ip=text, port=0, protocol="icmp")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from netemu.clock import Timer
 from netemu.ip.datagram import Waiters, ping_sendmsg, udp_sendmsg
@@ -146,9 +147,10 @@ class HttpClient(TcpClient):
     until_closed = True
 
     def request(self) -> bytes:
-        """Return a GET of the text, a path."""
-        path = self.spec.text or "/"
-        host = format_address(self.spec.remote)
+        """Return a GET of the URL, or of the text, a path."""
+        url = urlsplit(self.spec.url)
+        path = url.path or self.spec.text or "/"
+        host = url.hostname or format_address(self.spec.remote)
         return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
 
 

@@ -23,6 +23,7 @@ from netemu.kube.store import EventType, Store, WatchEvent
 from netemu.sim.lab import Lab
 from netemu.sim.lab_spec import LabSpec
 from netemu.sim.programs import Http
+from netemu.sim.reverse_proxy import ReverseProxy
 from netemu.sim.spec import (
     AddressSpec,
     LinkSpec,
@@ -33,6 +34,7 @@ from netemu.sim.spec import (
 from netemu.snapshot.change import route_spec
 from netemu.snapshot.implied import implied_routes
 from netemu.snapshot.kube_dns import ClusterDns
+from netemu.snapshot.kube_ingress import is_controller, server_for
 from netemu.snapshot.kube_node import BRIDGE, PodPlace, cluster_nodes
 from netemu.snapshot.kube_outside import Outside
 from netemu.snapshot.kube_proxy import KubeProxy
@@ -196,9 +198,13 @@ class KubeLab:
         return {item for item in found if item[0] in {"tcp", "udp"}}
 
     def _server(self, pod: Pod) -> Listener:
+        cluster = self.store.cluster
+        if is_controller(cluster, pod):
+            net = self.lab.node.namespaces[pod.key].net
+            return ReverseProxy(net, lambda host, path: server_for(cluster, host, path))
         name, value = DNS_LABEL
         if (pod.metadata.labels or {}).get(name) == value:
-            return ClusterDns(self.store.cluster)
+            return ClusterDns(cluster)
         return PodServer(pod.key)
 
     def _pod_ended(self, pod: Pod) -> None:

@@ -27,7 +27,9 @@ class TrafficShape(Shape, kw_only=True):
         str,
         Meta(description="[NAMESPACE/]NAME of the pod, NAME of a node, or ADDRESS of one outside"),
     ]
-    to: Annotated[str, Meta(description="SERVICE[:PORT] or IP:PORT, with /udp for UDP")]
+    to: Annotated[
+        str, Meta(description="SERVICE[:PORT], IP:PORT, with /udp for UDP, or http://HOST/PATH")
+    ]
     kind: Annotated[
         Literal["", "http", "tcp", "udp", "dns", "ping"],
         Meta(description="empty: http, or udp for a UDP port"),
