@@ -207,7 +207,7 @@ class _Player:
                 start_ns=when_ns,
                 text=self._text(kind, traffic),
                 timeout_ns=duration_ns(traffic.timeout),
-                url=traffic.to if traffic.to.startswith(HTTP) else "",
+                site=traffic.to.removeprefix(HTTP) if traffic.to.startswith(HTTP) else "",
             )
         )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from netemu.clock import Timer
 from netemu.ip.datagram import Waiters, ping_sendmsg, udp_sendmsg
@@ -147,10 +146,10 @@ class HttpClient(TcpClient):
     until_closed = True
 
     def request(self) -> bytes:
-        """Return a GET of the URL, or of the text, a path."""
-        url = urlsplit(self.spec.url)
-        path = url.path or self.spec.text or "/"
-        host = url.hostname or format_address(self.spec.remote)
+        """Return a GET of the site's path, or of the text."""
+        host, slash, path = self.spec.site.partition("/")
+        path = f"{slash}{path}" or self.spec.text or "/"
+        host = host or format_address(self.spec.remote)
         return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
 
 

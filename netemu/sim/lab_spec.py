@@ -34,8 +34,8 @@ class ClientSpec:
     start_ns: int = 0
     text: str = ""
     """What it sends, or asks for."""
-    url: str = ""
-    """Of an HTTP request, for its host and path; empty: the address, and the text as path."""
+    site: str = ""
+    """HOST/PATH of an HTTP request; empty: the address, and the text as path."""
     count: int = 1
     """How many echo requests, or how many times a datagram is tried."""
     interval_ns: int = NSEC
