@@ -30,13 +30,16 @@ def test_the_controller_sends_each_request_to_its_service(mode: str):
     *before, last = found
     by_url: dict[str, set[str]] = {}
     for who, text in before:
-        by_url.setdefault(who.partition("-> ")[2], set()).add(text)
+        answer, _, seen = text.partition(", which sees ")
+        # the controller's pod, or where it asks through the userspace proxy, the proxy's node
+        assert seen in ({"10.244.2.9"} if mode == "iptables" else {"192.168.0.12", "10.244.2.1"})
+        by_url.setdefault(who.partition("-> ")[2], set()).add(answer)
     carts = {"answer of default/cart-1", "answer of default/cart-2"}
     assert by_url["http://shop.example/"] == {"answer of default/front-1"}
     assert by_url["http://shop.example/cart/health"] == {"answer of default/front-1"}
     assert by_url["http://shop.example/cart"] <= carts
     assert by_url["http://admin.example/"] <= carts
-    assert last == ("node-a -> http://shop.example/", "answer of the proxy: 502 Bad Gateway")
+    assert last == ("203.0.113.9 -> http://shop.example/", "answer of the proxy: 502 Bad Gateway")
 
 
 def scenario(tmp_path: Path, url: str, objects: str) -> Path:
