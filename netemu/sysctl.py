@@ -222,6 +222,9 @@ class Sysctl:
         text = self.values.get(key)
         if text is None and name == "forwarding":
             text = self.values.get("net.ipv4.ip_forward")
+        if text is None and (device, name) == ("all", "accept_redirects"):
+            # Turning a host into a router turns it off (inet_forward_change).
+            return int(not self.conf("all", "forwarding"))
         if text is None and device not in {"all", "default"}:
             text = self.values.get(f"net.ipv4.{group}.default.{name}")
         return int(text) if text is not None else defaults[name]
