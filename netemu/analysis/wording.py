@@ -101,6 +101,19 @@ def given_texts(space: Space, term: Term) -> list[str]:
     return found
 
 
+def field_text(space: Space, field: Field, values: int) -> str:
+    """Return the values of one field in words, without its name."""
+    axis = axis_of(space, field)
+    if field in {Field.SOURCE, Field.DESTINATION}:
+        return _listed(space, axis, values, lambda span: _networks(span, axis.width))
+    if field == Field.PROTOCOL:
+        return _listed(space, axis, values, _numbers(protocol_name))
+    if field in {Field.SOURCE_PORT, Field.DESTINATION_PORT}:
+        return _listed(space, axis, values, _numbers(str))
+    text = _other(space, field, axis, values)
+    return text.partition(" ")[2] or text
+
+
 Held = Mapping[Field, tuple[Axis, int]]
 
 

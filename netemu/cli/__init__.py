@@ -20,6 +20,7 @@ COMMANDS = {
     "lint": "Look for faults in rule files and nodes.",
     "explain": "Explain a match or target, or say a rule of a file in words.",
     "ask": "Ask who reaches whom, for all packets at once.",
+    "why": "Say why a packet was dropped, and the least that would change it.",
     "trace": "Send one packet through a node and show every step.",
     "run": "Play a lab of several nodes, frame by frame.",
     "diff": "Say which packets two rule sets treat differently.",
