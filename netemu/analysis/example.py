@@ -175,6 +175,7 @@ def _likings(read: Reader, own: Sequence[bytes], devices: Sequence[str]) -> Iter
     for text in _SOURCES:
         yield _address(read, Field.SOURCE, text)
     yield read.span(Field.SOURCE, 1 << 24, (224 << 24) - 1)
+    yield read.masked(Field.SOURCE, 9, 0xFF)
     for text in _DESTINATIONS:
         yield _address(read, Field.DESTINATION, text)
     yield read.masked(Field.DESTINATION, 2, 0xFF)

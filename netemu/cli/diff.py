@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 
 import click
 
 from netemu.cli.common import color_option, wants_colour, write_output
 from netemu.questions.diff import Difference, DiffResult, diff
-from netemu.questions.fates import Answer
+from netemu.questions.fates import Answer, Ending
 from netemu.questions.subject import Subject
 from netemu.snapshot.read import read_node
 from netemu.trace.text import Paint
@@ -120,13 +121,25 @@ def _difference_lines(found: Difference, old: str, new: str, paint: Paint) -> It
     yield paint(f"{sign} {found.packets}", tone)
     for text in found.given:
         yield f"    where it matters: {text}"
-    yield f"    {_side(found.old)}  ->  {_side(found.new)}"
+    if len(found.old.shares) == len(found.new.shares) == 1:
+        yield f"    {_side(found.old)}  ->  {_side(found.new)}"
+    else:
+        yield from _share_lines(found.old.shares, found.new.shares)
     for line in found.lines:
         yield f"    {line}"
     if found.example.first:
         answered = ", which is answered" if found.example.answered else ""
         yield f"    after: {found.example.first}{answered}"
     yield f"    try: {_try(found, new)}"
+
+
+def _share_lines(old: Mapping[Ending, Fraction], new: Mapping[Ending, Fraction]) -> Iterator[str]:
+    """Yield what chance may do, with the share of each before and after."""
+    endings = sorted({**old, **new}, key=lambda ending: (-old.get(ending, 0), ending))
+    for ending in endings:
+        before, after = old.get(ending, Fraction(0)), new.get(ending, Fraction(0))
+        changed = f"{before}" if before == after else f"{before}  ->  {after}"
+        yield f"    {ending.text}  {changed}"
 
 
 def _sign(found: Difference) -> tuple[str, str]:

@@ -43,6 +43,12 @@ DETAILS = (
 )
 """What classes of later packets of connections do not speak of."""
 
+WAYS = (Field.IN_DEVICE, Field.OUT_DEVICE, Field.DESTINATION_LOCAL, Field.SOURCE_LOCAL)
+"""What the node's own packets differ in from those of others."""
+
+GROUPS = 200
+"""So many pairs of fates are said."""
+
 LATER = (CtState.ESTABLISHED, CtState.INVALID, CtState.UNTRACKED)
 """States of packets that open no connection."""
 
@@ -112,6 +118,7 @@ class _Diff:
         self.related = read.masked(Field.CT_STATE, CtState.RELATED)
         self.states = [read.masked(Field.CT_STATE, state) for state in LATER]
         self.idle = idle_devices(read)
+        self.ways = [axis_of(self.space, name) for name in WAYS]
         self.details = [axis_of(self.space, name) for name in DETAILS]
 
     def run(self) -> DiffResult:
@@ -120,37 +127,48 @@ class _Diff:
             behaviour(reach, None if self.open else routes_of(subject, reach))
             for subject, reach in zip((self.old, self.new), self.reaches, strict=True)
         ]
-        for group in Comparison(self.space, *sides).groups():
-            self._say(group)
+        groups = Comparison(self.space, *sides).groups()
+        if len(groups) > GROUPS:
+            self.result.unknown.append(f"of {len(groups)} pairs of fates {GROUPS} are said")
+        said = EMPTY
+        for local in (False, True):
+            for later in (False, True):
+                found = [self._say(group, said, local, later) for group in groups[:GROUPS]]
+                said = self.space.either([said, *found])
+            said = self.space.diagram.forget(said, self._is_way)
         self.result.differences.sort(key=_order)
         unsent = () if self.result.differences else self.unsent
         self.result.unknown = list(dict.fromkeys([*self.result.unknown, *unsent]))
         return self.result
 
-    def _say(self, group: Group) -> None:
-        """Say a group in terms: first packets of connections, then later ones that are not alike.
+    def _say(self, group: Group, said: int, local: bool, later: bool) -> int:  # noqa: FBT001
+        """Say one kind of packets of a group in terms, but what was said before; return those.
 
+        Kinds are first packets of connections and later ones, from outside and the node's own.
         Broadcast and multicast packets are spoken of where no others fare differently.
         """
         diagram, both = self.space.diagram, self.space.diagram.both
-        for domain in (self.plain, self.odd):
-            wanted = both(group.packets, domain)
-            if wanted == EMPTY:
-                continue
-            said, confirmed = EMPTY, False
-            fresh = both(domain, self.new_ones)
-            for term in self._terms(both(wanted, self.new_ones), fresh ^ 1, ()):
-                said = diagram.either(said, product(diagram, term))
-                confirmed |= self._take(group, term, both(wanted, self.new_ones))
-            later = diagram.without(wanted, self.new_ones)
-            if confirmed or diagram.without(later, self.related) != EMPTY:
-                later = diagram.without(later, self.related)
-            later = diagram.forget(later, self._is_detail)
-            spare = diagram.either(both(domain, self.new_ones ^ 1) ^ 1, said)
-            spare = diagram.either(spare, self.related)
-            for term in self._terms(diagram.without(later, said), spare, self.states):
-                self._take(group, term, later, needed=not confirmed)
-            return
+        own = self.read.masked(Field.IN_DEVICE, 0)
+        kind = both(own if local else own ^ 1, self.new_ones ^ later)
+        domain = self.plain if diagram.meet(group.packets, self.plain) else self.odd
+        wanted = both(group.packets, domain)
+        domain = both(domain, kind)
+        packets = both(wanted, kind)
+        if later:
+            if wanted != both(wanted, self.related):
+                packets = diagram.without(packets, self.related)
+            packets = diagram.forget(packets, self._is_detail)
+        spare = self.space.either([domain ^ 1, said, self.related if later else EMPTY])
+        found = EMPTY
+        first = self.states if later else ()
+        for term in self._terms(diagram.without(packets, said), spare, first):
+            if self._take(group, term, packets):
+                found = diagram.either(found, product(diagram, term))
+        return found
+
+    def _is_way(self, variable: int) -> bool:
+        """Return whether a variable says how a packet comes and goes."""
+        return any(variable in axis for axis in self.ways)
 
     def _is_detail(self, variable: int) -> bool:
         """Return whether a variable is a detail of connections that have been for a while."""
@@ -164,15 +182,16 @@ class _Diff:
         if next(terms, None) is not None:
             self.result.unknown.append(f"more than {TERMS} classes fare alike; these are some")
 
-    def _take(
-        self, group: Group, term: dict[Axis, int], wanted: int, *, needed: bool = True
-    ) -> bool:
-        """Confirm a term by an example; `needed` ones that cannot be are not decided."""
+    def _take(self, group: Group, term: dict[Axis, int], wanted: int) -> bool:
+        """Confirm a term by an example."""
         diagram = self.space.diagram
         inside = diagram.both(product(diagram, term), wanted)
         text = term_text(self.space, readable(self.space, term, inside))
         state = axis_of(self.space, Field.CT_STATE)
         states = diagram.forget(inside, partial(outside_of, state))
+        own_ones = self.read.masked(Field.IN_DEVICE, 0)
+        side = own_ones if diagram.within(inside, own_ones) else own_ones ^ 1
+        states = diagram.both(states, side)
         packets = diagram.both(diagram.both(product(diagram, term), group.packets), states)
         own, devices = self.old.own_addresses(), self.old.devices()
         for example in islice(examples(self.space, packets, own, devices), TRIES):
@@ -193,7 +212,7 @@ class _Diff:
         given = self._given(group)
         if given:
             self.result.unknown.append(f"{text}: depends on {', '.join(given)}")
-        elif needed:
+        else:
             self.unsent.append(f"{text}: no example of it could be sent")
         return False
 

@@ -28,8 +28,8 @@ def test_a_difference_exits_with_1_and_says_what(netemu, tmp_path):
     new.write_text(RULES.replace("--dport 22", "--dport 2222"))
     done = netemu("diff", str(old), str(new), "--bisect")
     assert done.code == 1
-    assert "+ tcp any > any:2222 in any to the node\n    DROP (filter/INPUT:2)" in done.out
-    assert "- tcp any > any:22 in any to the node\n" in done.out
+    assert "+ tcp any > any:2222 to the node\n    DROP (filter/INPUT:2)" in done.out
+    assert "- tcp any > any:22 to the node\n" in done.out
     assert "    -4  -A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n" in done.out
     assert netemu("diff", str(old), str(new), "--quiet").out == ""
 
