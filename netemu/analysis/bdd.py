@@ -203,12 +203,76 @@ class Diagram:
 
         What is left does not test them (existential quantification).
         """
-        return self._rebuild(
-            of,
-            lambda variable, low, high: (
-                self.either(low, high) if gone(variable) else self.node(variable, low, high)
-            ),
-        )
+        return self.drop(of, {one for one in self.support(of) if gone(one)})
+
+    def drop(self, of: int, gone: Collection[int]) -> int:
+        """Do as `forget` with variables that are listed."""
+        if not gone:
+            return of
+        last = max(gone)
+        variables, lows, highs = self._variable, self._low, self._high
+        memo: dict[int, int] = {}
+        stack = [of]
+        while stack:
+            top = stack[-1]
+            index, flip = top >> 1, top & 1
+            variable = variables[index]
+            if top in memo or variable > last:
+                stack.pop()
+                continue
+            low, high = lows[index] ^ flip, highs[index] ^ flip
+            new_high = memo.get(high) if variables[high >> 1] <= last else high
+            new_low = memo.get(low) if variables[low >> 1] <= last else low
+            if new_low is None or new_high is None:
+                if new_high is None:
+                    stack.append(high)
+                if new_low is None:
+                    stack.append(low)
+                continue
+            stack.pop()
+            memo[top] = (
+                self.either(new_low, new_high)
+                if variable in gone
+                else self.node(variable, new_low, new_high)
+            )
+        return memo.get(of, of)
+
+    def restrict(self, of: int, care: int) -> int:
+        """Return a set, small if may be, that has the same members as `of` within `care`."""
+        memo: dict[tuple[int, int], int] = {}
+        stack = [(of, care)]
+        while stack:
+            a, c = key = stack[-1]
+            if key in memo:
+                stack.pop()
+                continue
+            if a < 2 or c < 2 or a >> 1 == c >> 1:
+                memo[key] = a if a >> 1 != c >> 1 or a < 2 else a ^ c
+                continue
+            u, v = self._variable[a >> 1], self._variable[c >> 1]
+            _, c0, c1 = self.branches(c)
+            if v < u:
+                below = [(a, self.either(c0, c1))]
+            else:
+                _, a0, a1 = self.branches(a)
+                if u < v:
+                    c0 = c1 = c
+                below = [(a0, c0), (a1, c1)]
+                if c0 == EMPTY:
+                    below = below[1:]
+                elif c1 == EMPTY:
+                    below = below[:1]
+            missing = [pair for pair in below if pair not in memo]
+            if missing:
+                stack.extend(missing)
+                continue
+            values = [memo[pair] for pair in below]
+            memo[key] = values[0] if len(values) == 1 else self.node(u, values[0], values[1])
+        return memo[of, care]
+
+    def keep(self, of: int, kept: Collection[int]) -> int:
+        """Return what a set says of the variables `kept`; all others are forgotten."""
+        return self.drop(of, {one for one in self.support(of) if one not in kept})
 
     def rename(self, of: int, names: dict[int, int]) -> int:
         """Return the set with variables renamed; no new name may be in use there."""

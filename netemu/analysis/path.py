@@ -18,16 +18,16 @@ have any destination.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from netemu.analysis.bdd import ALL, EMPTY
+from netemu.analysis.bdd import EMPTY
 from netemu.analysis.program import Program
 from netemu.analysis.reader import Reader
 from netemu.analysis.rewrite import Rewriter, tidy, variables
 from netemu.analysis.space import CLEAR, SET, TWIN, Run, Space, View
-from netemu.analysis.walk import Summary, Walker
+from netemu.analysis.walk import Summary, Walker, accepted, flood
 from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.netfilter.xtables.space import CtState, Field
 from netemu.wire.ipv4 import IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP
@@ -77,6 +77,8 @@ class Arrival(NamedTuple):
     view: View
     packets: int
     summary: Summary
+    came: dict[Summary, dict[View, int]]
+    """What of them comes to each chain, as far as it matters to the table; callers first."""
 
 
 @dataclass(slots=True, eq=False)
@@ -109,19 +111,18 @@ class Path:
         """What the tables let through, by way: in, forward, local, loop."""
         self.domain = self._domain()
         """All packets that there can be."""
-        self._start = self._diagram.forget(self.domain, self._unheeded())
+        self._start = self._diagram.keep(self.domain, self._of_interest())
         self._incoming()
         self._outgoing()
 
-    def _unheeded(self) -> Callable[[int], bool]:
-        """Return which variables belong to fields that neither a rule nor the way depends on."""
-        heeded = {
+    def _of_interest(self) -> set[int]:
+        """Return the variables of the fields that a rule or the way depends on."""
+        return {
             literal >> 1
             for name, run in self.space.base.items()
             if self._heeded >> name & 1 or name in _ALWAYS
             for literal in run
         }
-        return lambda one: one not in heeded
 
     def _incoming(self) -> None:
         space = self.space
@@ -199,24 +200,39 @@ class Path:
         if walker is None or hook.name not in self._programs[table].chains:
             return crowd
         arrivals: list[Arrival] = []
-        accepted: dict[View, int] = {}
+        found: dict[View, int] = {}
         drawn = set(crowd.drawn)
         for view, packets in crowd.parts.items():
             if packets == EMPTY:
                 continue
             summary = walker.summary(hook.name, view, crowd.drawn)
-            arrivals.append(Arrival(view, packets, summary))
+            if not summary.chain.rules and summary.chain.policy == Verdict.ACCEPT:
+                arrivals.append(Arrival(view, packets, summary, {summary: {view: packets}}))
+                found[view] = self._diagram.either(found.get(view, EMPTY), packets)
+                continue
+            some = self._diagram.keep(packets, self._matters(summary))
+            came = flood(self.space, summary, view, some)
+            arrivals.append(Arrival(view, packets, summary, came))
             drawn |= summary.drawn
-            for (verdict, changes), taken in summary.ends.items():
-                left = self._diagram.both(packets, taken)
-                if verdict != Verdict.ACCEPT or left == EMPTY:
-                    continue
-                after = self.space.view({**view.runs, **dict(changes)}) if changes else view
-                after, left = self._settle(after, left) if changes else (after, left)
-                accepted[after] = self._diagram.either(accepted.get(after, EMPTY), left)
+            for after, taken in accepted(self.space, came, view, Verdict.ACCEPT).items():
+                left = self._diagram.both(packets, self._diagram.restrict(taken, some))
+                if left != EMPTY:
+                    at, left = self._settle(after, left) if after is not view else (after, left)
+                    found[at] = self._diagram.either(found.get(at, EMPTY), left)
         if note:
             self.stations.append(Station(way, hook, table, arrivals))
-        return Crowd(accepted, frozenset(drawn))
+        return Crowd(found, frozenset(drawn))
+
+    def _matters(self, root: Summary) -> frozenset[int]:
+        """Return the variables that the sets of a built-in chain and those below may test."""
+        variables = {
+            literal >> 1
+            for name in root.chain.fields
+            for literal in self.space.run(root.entry, name)
+            if literal >= 0
+        }
+        shared = {one for one, what in self.space.unknowables.items() if what.kind != "free"}
+        return frozenset(variables | root.drawn | shared)
 
     def _nat(self, way: str, hook: Hook, crowd: Crowd) -> Crowd:
         """Ask the nat table for first packets; send later ones where it would send those."""
@@ -280,7 +296,7 @@ class Path:
         rewriter = Rewriter(self.space, view, packets, view, self._read)
         rewriter.forget(Field.DESTINATION)
         rewriter.forget(Field.DESTINATION_PORT)
-        return self._settle(rewriter.view, rewriter.packets)
+        return self._settle(*rewriter.done()[-1])
 
     def _rerouted(self, crowd: Crowd) -> Crowd:
         """Let packets with a new destination leave by any device that fits."""
@@ -290,8 +306,8 @@ class Path:
             if Field.DESTINATION in view.runs:
                 rewriter = Rewriter(self.space, view, packets, view, self._read)
                 rewriter.forget(Field.OUT_DEVICE)
-                after = rewriter.view
-                left = self._diagram.both(rewriter.packets, self._routed(after))
+                after, left = rewriter.done()[-1]
+                left = self._diagram.both(left, self._routed(after))
                 after, left = self._settle(after, left)
             found[after] = self._diagram.either(found.get(after, EMPTY), left)
         return Crowd(found, crowd.drawn)
@@ -301,30 +317,26 @@ class Path:
         found: dict[View, int] = {}
         for view, packets in crowd.parts.items():
             old = self.space.run(view, Field.TTL)
-            rewriter = Rewriter(self.space, view, packets, view, self._read)
             left = self._diagram.both(packets, self.space.between(old, 2, 255))
-            rewriter.packets = left
-            rewriter.view, _ = self._fresh(view, Field.TTL)
-            new = self.space.run(rewriter.view, Field.TTL)
+            rewriter = Rewriter(self.space, view, left, view, self._read)
+            rewriter.forget(Field.TTL)
+            aged, left = rewriter.done()[-1]
+            new = self.space.run(aged, Field.TTL)
             step = EMPTY
             for ttl in range(2, 256):
                 pair = self._diagram.both(
                     self.space.equal(old, ttl, 0xFF), self.space.equal(new, ttl - 1, 0xFF)
                 )
                 step = self._diagram.either(step, pair)
-            after, left = self._settle(rewriter.view, self._diagram.both(left, step))
+            after, left = self._settle(aged, self._diagram.both(left, step))
             found[after] = self._diagram.either(found.get(after, EMPTY), left)
         return Crowd(found, crowd.drawn)
-
-    def _fresh(self, view: View, name: Field) -> tuple[View, int]:
-        rewriter = Rewriter(self.space, view, ALL, view, self._read)
-        rewriter.forget(name)
-        return rewriter.view, rewriter.packets
 
     def _settle(self, view: View, packets: int) -> tuple[View, int]:
         """Forget what packets were between the tables, and number what they are from 1."""
         live = variables(view)
-        packets = self._diagram.forget(packets, lambda one: one >= TWIN and one not in live)
+        dead = {one for one in self._diagram.support(packets) if one >= TWIN and one not in live}
+        packets = self._diagram.drop(packets, dead)
         return tidy(self.space, view, packets, self.space.start)
 
     def _split(self, crowd: Crowd, chosen: object) -> Crowd:

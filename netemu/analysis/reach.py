@@ -101,7 +101,7 @@ class Fate:
 class Reach:
     """The analysis of one rule set."""
 
-    __slots__ = ("_came", "_relevant", "_stations", "path", "programs", "ruleset", "space")
+    __slots__ = ("_visited", "path", "programs", "ruleset", "space")
 
     def __init__(self, ruleset: Ruleset, space: Space) -> None:
         """Analyse; rule sets of one `space` can be compared."""
@@ -109,13 +109,13 @@ class Reach:
         self.space = space
         self.programs = {table.name: Program(space, table) for table in ruleset.tables}
         self.path = Path(space, self.programs)
-        self._came: dict[tuple[int, int, int], dict[Summary, int]] = {}
-        self._relevant: dict[Summary, frozenset[int]] = {}
-        self._stations: dict[str, list[tuple[Station, Arrival, list[Summary]]]] = {}
+        self._visited: dict[tuple[str, str], list[tuple[Station, Arrival, Summary]]] = {}
         for station in self.path.stations:
             for arrival in station.arrivals:
-                order = _below(arrival.summary)
-                self._stations.setdefault(station.table, []).append((station, arrival, order))
+                for summary, state in arrival.came.items():
+                    if state:
+                        place = (station.table, summary.chain.name)
+                        self._visited.setdefault(place, []).append((station, arrival, summary))
 
     def rules(self, *, policies: bool = False) -> Iterator[RuleReach]:
         """Return every rule in the order of the file, and with `policies` these as well."""
@@ -132,20 +132,19 @@ class Reach:
 
     def visits(self, table: str, chain: str, number: int) -> Iterator[Visit]:
         """Return where packets may come by a rule."""
-        for station, arrival, summaries in self._stations.get(table, ()):
-            for summary in summaries:
-                if summary.chain.name == chain and number <= len(summary.rules):
-                    for passed in summary.rules[number - 1]:
-                        yield Visit(station, arrival, summary, passed)
+        for station, arrival, summary in self._visited.get((table, chain), ()):
+            if number <= len(summary.rules):
+                for passed in summary.rules[number - 1]:
+                    yield Visit(station, arrival, summary, passed)
 
     def comes(self, visit: Visit, local: int) -> bool:
         """Return whether any of the packets that a summary speaks of really comes by."""
-        came = self._came_to(visit.station, visit.arrival)[visit.summary]
-        return self.space.diagram.meet(came, local)
+        meet = self.space.diagram.meet
+        return any(meet(came, local) for came in visit.arrival.came[visit.summary].values())
 
     def whole(self, visit: Visit, local: int) -> int:
         """Return the packets that really come by, with all that became of them."""
-        came = self._came_to(visit.station, visit.arrival)[visit.summary]
+        came = self.space.either(visit.arrival.came[visit.summary].values())
         both = self.space.diagram.both
         return both(both(came, local), visit.arrival.packets)
 
@@ -199,71 +198,9 @@ class Reach:
                 if chain.policy is not None:
                     yield table, chain, None
 
-    def _came_to(self, station: Station, arrival: Arrival) -> dict[Summary, int]:
-        """Return what comes to each chain, as far as it matters to the table."""
-        place = (id(station), id(arrival.summary), arrival.packets)
-        found = self._came.get(place)
-        if found is not None:
-            return found
-        order = next(
-            order
-            for at, here, order in self._stations[station.table]
-            if at is station and here is arrival
-        )
-        diagram = self.space.diagram
-        relevant = self._matters(station.table, arrival)
-        root = diagram.forget(arrival.packets, lambda one: one not in relevant)
-        found = self._came[place] = dict.fromkeys(order, EMPTY)
-        found[arrival.summary] = root
-        for summary in order:
-            came = found[summary]
-            if came == EMPTY:
-                continue
-            for _, taken, below in summary.calls:
-                found[below] = diagram.either(found[below], diagram.both(came, taken))
-        return found
-
-    def _matters(self, table: str, arrival: Arrival) -> frozenset[int]:
-        """Return the variables that the sets of a table's chains may test."""
-        found = self._relevant.get(arrival.summary)
-        if found is None:
-            chain = arrival.summary.chain
-            entry = arrival.summary.entry
-            variables = {
-                literal >> 1
-                for name in chain.fields
-                for literal in self.space.run(entry, name)
-                if literal >= 0
-            }
-            variables |= arrival.summary.drawn
-            variables |= {
-                one for one, what in self.space.unknowables.items() if what.kind != "free"
-            }
-            found = self._relevant[arrival.summary] = frozenset(variables)
-        return found
-
 
 _ENDINGS = {
     int(Verdict.DROP): "DROP",
     int(Verdict.QUEUE): "QUEUE",
     int(Verdict.STOLEN): "STOLEN",
 }
-
-
-def _below(root: Summary) -> list[Summary]:
-    """Return a summary and all below it, each after its callers."""
-    done: list[Summary] = []
-    seen: set[Summary] = set()
-    stack: list[tuple[Summary, bool]] = [(root, False)]
-    while stack:
-        summary, spent = stack.pop()
-        if spent:
-            done.append(summary)
-            continue
-        if summary in seen:
-            continue
-        seen.add(summary)
-        stack.append((summary, True))
-        stack.extend((below, False) for _, _, below in summary.calls if below not in seen)
-    done.reverse()
-    return done

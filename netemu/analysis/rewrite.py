@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from netemu.analysis.bdd import EMPTY
+from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.reader import Reader
 from netemu.analysis.space import (
     CLEAR,
@@ -33,7 +33,7 @@ from netemu.netfilter.xtables.space import Field, PacketSpace
 class Rewriter:
     """Changes the packets of one set, all read by one view."""
 
-    __slots__ = ("_entry", "_reader", "family", "packets", "space", "spared", "view")
+    __slots__ = ("_entry", "_reader", "_values", "family", "packets", "space", "spared", "view")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Rewriter:
         self.family: Family = space.family
         self.view = view
         self.packets = packets
+        self._values = ALL
         self.spared: list[tuple[View, int]] = []
         """Packets that stay as they are."""
         self._entry = entry
@@ -65,7 +66,7 @@ class Rewriter:
         width = len(run)
         chosen = (1 << width) - 1 if mask is None else mask
         wanted = self.space.equal(run, value & chosen, chosen)
-        self.packets = self.space.diagram.both(self.packets, wanted)
+        self._narrow(wanted)
         self._relocate(field)
 
     def flip(self, field: Field, mask: int) -> None:
@@ -87,8 +88,7 @@ class Rewriter:
     def among(self, field: Field, low: int, high: int) -> None:
         """Set to one of several values."""
         run = self._write(field, None)
-        wanted = self.space.between(run, low, high)
-        self.packets = self.space.diagram.both(self.packets, wanted)
+        self._narrow(self.space.between(run, low, high))
         self._relocate(field)
 
     def forget(self, field: Field) -> None:
@@ -98,6 +98,7 @@ class Rewriter:
 
     def only(self, packets: Callable[[PacketSpace], int]) -> None:
         """Spare the others from what follows."""
+        self._flush()
         chosen = packets(self._reader(self.view))
         spared = self.space.diagram.without(self.packets, chosen)
         if spared != EMPTY:
@@ -106,7 +107,17 @@ class Rewriter:
 
     def done(self) -> list[tuple[View, int]]:
         """Return what the packets have become."""
+        self._flush()
         return [*self.spared, (self.view, self.packets)]
+
+    def _narrow(self, values: int) -> None:
+        """Note which values new variables have; all that is noted is said at once."""
+        self._values = self.space.diagram.both(self._values, values)
+
+    def _flush(self) -> None:
+        if self._values != ALL:
+            self.packets = self.space.diagram.both(self.packets, self._values)
+            self._values = ALL
 
     def _where_local(self, field: Field, value: int) -> int:
         """Return the packets whose address is, or is not, one of the node's known ones."""
@@ -125,7 +136,8 @@ class Rewriter:
         loopback = _loopback(self.space, self.space.run(self.view, field))
         here = self.space.literal(self.space.run(self.view, local)[0])
         diagram = self.space.diagram
-        self.packets = diagram.both(self.packets, diagram.either(loopback ^ 1, here))
+        if diagram.meet(self._values, loopback):
+            self._narrow(diagram.either(loopback ^ 1, here))
 
     def _write(self, field: Field, mask: int | None) -> Run:
         """Give new variables to the bits under the mask, and return how the field is read now."""
@@ -156,8 +168,9 @@ class Rewriter:
         live = variables(self.view) | variables(self._entry)
         dead = {variable for variable in variables(before) if variable not in live}
         if dead:
-            self.packets = self.space.diagram.forget(self.packets, dead.__contains__)
-        self.view, self.packets = tidy(self.space, self.view, self.packets, self._entry)
+            self._flush()
+            self.packets = self.space.diagram.drop(self.packets, dead)
+            self.view, self.packets = tidy(self.space, self.view, self.packets, self._entry)
 
 
 FEW = 8
@@ -208,7 +221,7 @@ def join(
     for at, old in enumerate((first, second)):
         dead = variables(old) - live
         if dead:
-            sets[at] = space.diagram.forget(sets[at], dead.__contains__)
+            sets[at] = space.diagram.drop(sets[at], dead)
     return tidy(space, view, space.diagram.either(*sets), entry)
 
 

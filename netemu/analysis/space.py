@@ -242,7 +242,8 @@ class Space:
 
     def entered(self, of: int) -> int:
         """Return the packets of a set as they entered: what became of them is forgotten."""
-        return self.diagram.forget(of, _is_twin)
+        diagram = self.diagram
+        return diagram.drop(of, {one for one in diagram.support(of) if one >= TWIN})
 
     def exact(self, of: int) -> bool:
         """Return whether a set depends on nothing that is unknown."""
@@ -252,10 +253,6 @@ class Space:
         """Return what is not known that a set depends on."""
         found = [self.unknowables.get(variable) for variable in self.diagram.support(of)]
         return [one.text for one in found if one is not None and one.kind == "unknown"]
-
-
-def _is_twin(variable: int) -> bool:
-    return variable >= TWIN
 
 
 def twin(variable: int, number: int) -> int:

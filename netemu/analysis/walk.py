@@ -11,7 +11,7 @@ sends packets that may have been there before and so would draw again, gets a wa
 
 For each rule a summary has the packets that come to it and those that it takes; for the chain it
 has those that get a verdict in it and those that return. Which of them really come from a hook is
-for `reach.py` to say.
+then found from the top down (`flood`), each chain after its callers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import NamedTuple
 from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.program import GOES_ON, Key, Program, ReadyChain, ReadyRule
 from netemu.analysis.rewrite import join, tidy, variables
-from netemu.analysis.space import Run, Space, View
+from netemu.analysis.space import TWIN, Run, Space, View
 from netemu.netfilter.xtables.model import RETURN
 from netemu.netfilter.xtables.space import Field
 
@@ -50,12 +50,12 @@ class Summary:
     entry: View
     rules: list[tuple[Passed, ...]] = field(default_factory=list)
     """By number, from 0; behind the rules of a built-in chain its policy."""
-    ends: dict[tuple[int, Changes], int] = field(default_factory=dict)
-    """(verdict, changes) -> packets."""
+    ends: list[tuple[int, View, int]] = field(default_factory=list)
+    """(verdict, how they are read then, packets) of the rules of this chain alone."""
     returns: dict[Changes, int] = field(default_factory=dict)
     """Packets that come back to the caller, by what was changed of them."""
-    calls: list[tuple[int, int, Summary]] = field(default_factory=list)
-    """(place in `rules`, packets that jump, the chain below)."""
+    calls: list[tuple[View, int, Summary]] = field(default_factory=list)
+    """(how they are read, packets that jump, the chain below)."""
     drawn: set[int] = field(default_factory=set)
     """Variables that rules of this chain and those below draw."""
 
@@ -112,7 +112,6 @@ class _Walk:
         self._entry = entry
         self._generation = generation
         self._summary = Summary(chain, entry)
-        self._ends: dict[int, State] = {}
         self._returns: State = {}
         self._following: State = {}
         """Packets that go on to the next rule."""
@@ -152,9 +151,6 @@ class _Walk:
                 self._end(policy, view, packets)
             summary.rules.append(tuple(passed))
             self._returns = {}
-        for verdict, ended in self._ends.items():
-            for view, packets in ended.items():
-                summary.ends[verdict, self._changes(view)] = packets
         for view, packets in self._returns.items():
             summary.returns[self._changes(view)] = packets
 
@@ -188,9 +184,7 @@ class _Walk:
         summary = self._summary
         below = self._walker.summary(ready.jump, view, summary.drawn, self._generation)
         summary.drawn |= below.drawn
-        summary.calls.append((len(summary.rules), taken, below))
-        for (verdict, changes), packets in below.ends.items():
-            self._end(verdict, *self._after(view, changes, taken, packets))
+        summary.calls.append((view, taken, below))
         into = self._returns if ready.goto else self._following
         for changes, packets in below.returns.items():
             self._add(into, *self._after(view, changes, taken, packets))
@@ -204,27 +198,15 @@ class _Walk:
         live = variables(after) | variables(self._entry)
         dead = variables(view) - live
         if dead:
-            left = self._diagram.forget(left, dead.__contains__)
+            left = self._diagram.drop(left, dead)
         return tidy(self._space, after, left, self._entry)
 
     def _add(self, state: State, view: View, packets: int) -> None:
-        """Add packets to a state, where possible to such as are read nearly the same."""
-        if packets == EMPTY:
-            return
-        there = state.get(view)
-        if there is not None:
-            state[view] = self._diagram.either(there, packets)
-            return
-        for old in state:
-            joined = join(self._space, self._entry, (old, state[old]), (view, packets))
-            if joined is not None:
-                del state[old]
-                self._add(state, *joined)
-                return
-        state[view] = packets
+        add(self._space, self._entry, state, view, packets)
 
     def _end(self, verdict: int, view: View, packets: int) -> None:
-        self._add(self._ends.setdefault(verdict, {}), view, packets)
+        if packets != EMPTY:
+            self._summary.ends.append((verdict, view, packets))
 
     def _changes(self, view: View) -> Changes:
         """Return the fields that are read differently than at the entry."""
@@ -237,3 +219,92 @@ class _Walk:
             for field in sorted(fields)
             if view.runs.get(field) != entry.runs.get(field)
         )
+
+
+def below(root: Summary) -> list[Summary]:
+    """Return a summary and all below it, each after its callers."""
+    done: list[Summary] = []
+    seen: set[Summary] = set()
+    stack: list[tuple[Summary, bool]] = [(root, False)]
+    while stack:
+        summary, spent = stack.pop()
+        if spent:
+            done.append(summary)
+            continue
+        if summary in seen:
+            continue
+        seen.add(summary)
+        stack.append((summary, True))
+        stack.extend((called, False) for _, _, called in summary.calls if called not in seen)
+    done.reverse()
+    return done
+
+
+def flood(space: Space, root: Summary, view: View, packets: int) -> dict[Summary, State]:
+    """Return what comes to each chain, callers first, of packets that come to a built-in one."""
+    diagram = space.diagram
+    came: dict[Summary, State] = {summary: {} for summary in below(root)}
+    came[root][view] = packets
+    for summary, state in came.items():
+        for whole, there in state.items():
+            for local, taken, called in summary.calls:
+                sent = diagram.both(there, taken)
+                if sent != EMPTY:
+                    into = came[called]
+                    at = read_at(space, whole, summary.entry, local)
+                    into[at] = diagram.either(into.get(at, EMPTY), sent)
+        diagram.rest()
+    return came
+
+
+def accepted(space: Space, came: dict[Summary, State], root: View, verdict: int) -> State:
+    """Return what gets a verdict in any chain, of what came to each."""
+    diagram = space.diagram
+    found: State = {}
+    for summary, state in came.items():
+        for whole, there in state.items():
+            for said, local, taken in summary.ends:
+                if said != verdict:
+                    continue
+                left = diagram.both(there, taken)
+                if left == EMPTY:
+                    continue
+                at = read_at(space, whole, summary.entry, local)
+                if at is not root:
+                    live = variables(at) | variables(root)
+                    dead = diagram.support(left)
+                    dead = {one for one in dead if one >= TWIN and one not in live}
+                    if dead:
+                        left = diagram.drop(left, dead)
+                    at, left = tidy(space, at, left, root)
+                add(space, root, found, at, left)
+        diagram.rest()
+    return found
+
+
+def read_at(space: Space, whole: View, entry: View, local: View) -> View:
+    """Return how packets are read that a chain, which was told of `entry` only, reads `local`ly."""
+    if local is entry:
+        return whole
+    runs = dict(whole.runs)
+    for name in dict.fromkeys((*entry.runs, *local.runs)):
+        if local.runs.get(name) != entry.runs.get(name):
+            runs[name] = local.runs.get(name, space.base[name])
+    return space.view(runs)
+
+
+def add(space: Space, entry: View, state: State, view: View, packets: int) -> None:
+    """Add packets to a state, where possible to such as are read nearly the same."""
+    if packets == EMPTY:
+        return
+    there = state.get(view)
+    if there is not None:
+        state[view] = space.diagram.either(there, packets)
+        return
+    for old in state:
+        joined = join(space, entry, (old, state[old]), (view, packets))
+        if joined is not None:
+            del state[old]
+            add(space, entry, state, *joined)
+            return
+    state[view] = packets
