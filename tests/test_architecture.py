@@ -20,6 +20,8 @@ FLOORS: list[tuple[int, str]] = [
     (0, "sysctl"),
     (0, "sim.spec"),  # plain values, usable from everywhere above
     (1, "wire"),
+    (1, "snapshot.implied"),  # changes of such values, likewise
+    (1, "snapshot.change"),
     (2, "skb"),
     (2, "netfilter.hook"),
     (2, "events"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from netemu.errors import RulesetError
 from netemu.lint.finding import Finding, Fix, Related, Span, Witness
@@ -20,6 +20,10 @@ from netemu.netfilter.xtables.model import Chain, Rule, Ruleset, Table
 from netemu.ruleset.reader import parse_ruleset
 from netemu.ruleset.words import Word, placed_words
 from netemu.sim.spec import NodeSpec
+
+if TYPE_CHECKING:
+    from netemu.lint.dead import Dead
+    from netemu.lint.witness import Prover
 
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"?|\S+')
 
@@ -118,6 +122,20 @@ class Subject:
     def kube(self) -> KubeView:
         """The file as Services see it."""
         return KubeView(self.ruleset, lambda: self.node, self.file, self.trace_words)
+
+    @functools.cached_property
+    def prover(self) -> Prover:
+        """The analysis of all packets, and the engine to try examples on."""
+        from netemu.lint.witness import Prover  # noqa: PLC0415 - the analysis and the engine
+
+        return Prover(self.ruleset, self.file, lambda: self.node, bare=not self.is_snapshot)
+
+    @functools.cached_property
+    def dead(self) -> list[Dead]:
+        """The rules that no packet can match."""
+        from netemu.lint.dead import dead_rules  # noqa: PLC0415 - as above
+
+        return list(dead_rules(self.prover.reach))
 
     @property
     def loads(self) -> bool:

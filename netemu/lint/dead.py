@@ -1,0 +1,211 @@
+"""Rules that no packet can match, and why: taken by earlier ones, cut off, or asking too much.
+
+Kernel: none.
+
+Theory of operation: a rule is dead if of the packets that come to its chain none is left that it
+asks for. If some that it asks for come to the chain, earlier rules take them: one of them alone
+where there is such a one, else several together. If none comes, the rule asks for what those who
+jump to its chain (or conntrack, or the hook) keep out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from netemu.analysis.bdd import ALL, EMPTY
+from netemu.analysis.program import GOES_ON
+from netemu.analysis.reach import Reach, RuleReach, Visit
+from netemu.analysis.walk import below
+from netemu.lint.finding import Edit, Finding, Fix, Related, Span, Witness
+from netemu.lint.subject import Site, Subject
+from netemu.lint.witness import Place, Prover, Seen
+
+
+class Why(Enum):
+    """Why no packet matches a rule."""
+
+    SHADOWED = auto()
+    """Earlier rules of its chain take all packets that it asks for."""
+    CUT_OFF = auto()
+    """An earlier rule of its chain takes all packets whatsoever."""
+    IMPOSSIBLE = auto()
+    """No packet that it asks for comes to its chain."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Dead:
+    """A rule that no packet can match."""
+
+    rule: RuleReach
+    why: Why
+    by: tuple[RuleReach, ...]
+    """The rules that take its packets."""
+
+
+def dead_rules(reach: Reach) -> Iterator[Dead]:
+    """Yield the dead rules of chains that packets come to."""
+    for rule in reach.rules():
+        visits = [visit for visit in rule.visits() if visit.passed.reached != EMPTY]
+        if any(reach.comes(visit, visit.passed.taken) for visit in visits):
+            continue
+        first = reach.rule(rule.table.name, rule.chain.name, 1)
+        if not first.is_reached:
+            continue
+        wall = None if visits and rule.is_reached else _wall(reach, rule)
+        if wall is not None:
+            yield Dead(rule=rule, why=Why.CUT_OFF, by=(wall,))
+            continue
+        by = _takers(reach, rule)
+        yield Dead(rule=rule, why=Why.SHADOWED if by else Why.IMPOSSIBLE, by=by)
+
+
+def place_of(rule: RuleReach) -> Place:
+    """Return where a rule stands."""
+    return rule.table.name, rule.chain.name, rule.number
+
+
+def asked_at_entry(reach: Reach, rule: RuleReach) -> list[tuple[Visit, int]]:
+    """Return what a rule asks for of packets that come to its chain, by the chain's first rule."""
+    first = reach.rule(rule.table.name, rule.chain.name, 1)
+    program = reach.programs[rule.table.name]
+    ready = program.chains[rule.chain.name].rules[rule.number - 1]
+    found = []
+    for visit in first.visits():
+        asked, _ = program.takes(ready, visit.passed.view, 0)
+        found.append((visit, asked))
+    return found
+
+
+def _wall(reach: Reach, rule: RuleReach) -> RuleReach | None:
+    """Return the rule before this one that all packets match and none passes."""
+    for number in range(1, rule.number):
+        here = reach.rule(rule.table.name, rule.chain.name, number)
+        following = reach.rule(rule.table.name, rule.chain.name, number + 1)
+        if here.is_reached and not following.is_reached:
+            asks = all(visit.passed.asked == ALL for visit in here.visits())
+            return here if asks else None
+    return None
+
+
+def _takers(reach: Reach, rule: RuleReach) -> tuple[RuleReach, ...]:
+    """Return the one earlier rule that takes all, or those that do so together."""
+    entry = [
+        (visit, asked) for visit, asked in asked_at_entry(reach, rule) if reach.comes(visit, asked)
+    ]
+    if not entry:
+        return ()
+    diagram = reach.space.diagram
+    together: list[RuleReach] = []
+    for number in range(1, rule.number):
+        earlier = reach.rule(rule.table.name, rule.chain.name, number)
+        if not _keeps(reach, earlier):
+            continue
+        asked_here = asked_at_entry(reach, earlier)
+        pairs = list(zip(entry, asked_here, strict=False))
+        if len(asked_here) == len(entry) and all(
+            diagram.within(asked, taken) for (_, asked), (_, taken) in pairs
+        ):
+            return (earlier,)
+        if any(
+            diagram.meet(visit.passed.taken, asked)
+            for visit in earlier.visits()
+            for _, asked in entry
+        ):
+            together.append(earlier)
+    return tuple(together)
+
+
+def _keeps(reach: Reach, rule: RuleReach) -> bool:
+    """Return whether packets that match a rule may go no further in its chain."""
+    ready = reach.programs[rule.table.name].chains[rule.chain.name].rules[rule.number - 1]
+    if not ready.jump:
+        return ready.decides != GOES_ON
+    return ready.goto or any(
+        one.ends
+        for visit in rule.visits()
+        for _, _, called in visit.summary.calls
+        if called.chain.name == ready.jump
+        for one in below(called)
+    )
+
+
+def witness_of(prover: Prover, dead: Dead) -> Witness | None:
+    """Return a packet that shows that a rule is dead."""
+    reach = prover.reach
+    place = place_of(dead.rule)
+    if dead.why is Why.IMPOSSIBLE:
+        return prover.shown_of(
+            _passers_by(reach, dead.rule), lambda seen: place not in seen.matched
+        )
+    by = {place_of(one) for one in dead.by}
+
+    def taken(seen: Seen) -> bool:
+        return place not in seen.matched and bool(by & seen.matched)
+
+    sets = (
+        reach.space.entered(reach.whole(visit, asked))
+        for visit, asked in asked_at_entry(reach, dead.rule)
+        if reach.comes(visit, asked)
+    )
+    return prover.shown_of(sets, taken)
+
+
+def _passers_by(reach: Reach, rule: RuleReach) -> Iterator[int]:
+    """Yield packets that the rule asks for, then such as come to it."""
+    for visit, asked in asked_at_entry(reach, rule):
+        packets = reach.space.diagram.both(visit.arrival.packets, asked)
+        if packets != EMPTY:
+            yield reach.space.entered(packets)
+    for visit in rule.visits():
+        if reach.comes(visit, visit.passed.reached):
+            yield reach.space.entered(reach.whole(visit, visit.passed.reached))
+
+
+def finding_of(subject: Subject, dead: Dead, message: str) -> Finding | None:
+    """Return the finding about a dead rule; None where no packet shows it."""
+    witness = witness_of(subject.prover, dead)
+    if witness is None and subject.prover.walks:
+        return None
+    rule = dead.rule
+    assert rule.rule is not None
+    site = Site(rule.table, rule.chain, rule.number, rule.rule)
+    related: tuple[Related, ...] = ()
+    for one in dead.by[:MOST_RELATED]:
+        if one.rule is not None:
+            related += subject.related(one.rule, "takes its packets")
+    return subject.about(
+        site,
+        message,
+        witness=witness,
+        related=related,
+        fix=deletion(rule.line, "no packet matches it"),
+    )
+
+
+MOST_RELATED = 5
+
+
+def deletion(line: int | None, why: str) -> Fix | None:
+    """Return the fix that deletes a line."""
+    if line is None:
+        return None
+    span = Span(line=line, column=1, end_line=line + 1, end_column=1)
+    return Fix(message=f"delete line {line}: {why}", edits=(Edit(span=span, text=""),), safe=True)
+
+
+def lines_text(rules: tuple[RuleReach, ...]) -> str:
+    """Name rules by their lines.
+
+    >>> lines_text(())
+    'earlier rules'
+    """
+    lines = [str(rule.line) for rule in rules if rule.line is not None]
+    if not lines:
+        return "earlier rules"
+    if len(lines) == 1:
+        return f"line {lines[0]}"
+    if len(lines) > MOST_RELATED:
+        return f"lines {', '.join(lines[:MOST_RELATED])} and {len(lines) - MOST_RELATED} more"
+    return f"lines {', '.join(lines[:-1])} and {lines[-1]}"

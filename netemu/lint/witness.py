@@ -1,0 +1,224 @@
+"""A packet of a set, sent through the engine: what a finding about reach stands on.
+
+Kernel: none.
+
+The analysis says which packets there are; `examples` writes one of them down; the engine is given
+it on a fresh copy of the node, as `netemu trace` would, and what it says is what the finding shows.
+A set of which no example does what the analysis claims makes no finding; `unconfirmed` counts such.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from netemu.analysis.bdd import EMPTY
+from netemu.analysis.example import Example, examples
+from netemu.analysis.node import space_of
+from netemu.analysis.reach import Reach
+from netemu.errors import NetemuError
+from netemu.events import Event, RuleVisited, Stamp
+from netemu.lint.finding import Step, Witness
+from netemu.netfilter.hook import Family
+from netemu.netfilter.ipset.core import IpSets
+from netemu.netfilter.xtables.model import Ruleset
+from netemu.sim.node import Node, build_node
+from netemu.sim.probe import enter
+from netemu.sim.spec import NodeSpec
+from netemu.skb import Fate
+from netemu.snapshot.change import add_device, change_addresses, change_routes
+from netemu.wire.answer import answer_to
+from netemu.wire.packet_text import parse_packet
+
+TRIES = 8
+"""So many examples of a set are sent before it is given up."""
+
+_MADE_UP_MAC = bytes((2, 0, 0, 2, 0, 1))
+
+Place = tuple[str, str, int]
+"""Table, chain and number of a rule."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Seen:
+    """What became of one packet."""
+
+    fate: Fate
+    visited: set[Place] = field(default_factory=set)
+    """Rules that it was tried on."""
+    matched: set[Place] = field(default_factory=set)
+    steps: list[Step] = field(default_factory=list)
+    lines: dict[Place, int | None] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> str:
+        """As a witness has it: `DROP at line 37`."""
+        place = self.fate.decided_by
+        where = "" if place is None or place.line is None else f" at line {place.line}"
+        return f"{self.fate.verdict}{where}"
+
+
+Claim = Callable[[Seen], bool]
+
+
+class Prover:
+    """The analysis of one rule file, and the engine to ask about it."""
+
+    def __init__(
+        self, ruleset: Ruleset, file: str, find_node: Callable[[], NodeSpec | None], *, bare: bool
+    ) -> None:
+        """`bare`: the node is assumed, so its addresses and routes are open."""
+        self.ruleset = ruleset
+        self.file = file
+        self.bare = bare
+        self.unconfirmed = 0
+        """Sets of which the engine confirmed no example."""
+        self._find_node = find_node
+
+    @functools.cached_property
+    def node(self) -> NodeSpec | None:
+        """The node, if anybody can make one."""
+        return self._find_node()
+
+    @functools.cached_property
+    def reach(self) -> Reach:
+        """Which packets reach which rule."""
+        node = None if self.bare or self.node is None else self.node.main
+        sets = None
+        if self.node is not None and self.node.main.ipset is not None:
+            sets = build_node(self.node).main.net.generic(IpSets)
+        return Reach(self.ruleset, space_of([self.ruleset], node, sets))
+
+    @property
+    def walks(self) -> bool:
+        """Whether the engine walks such packets: it does those of IPv4."""
+        return self.ruleset.family == Family.IPV4 and self.node is not None
+
+    def shown(self, packets: int, claim: Claim) -> Witness | None:
+        """Return a packet of a set of which the engine says what is claimed."""
+        node = self.node
+        if node is None or packets == EMPTY or not self.walks:
+            return None
+        tried = examples(self.reach.space, packets, self._own_addresses(node), self._devices(node))
+        for example in islice(tried, TRIES):
+            try:
+                seen = self._send(node, example)
+            except NetemuError:
+                continue
+            if claim(seen):
+                return self._witness(example, seen)
+        self.unconfirmed += 1
+        return None
+
+    def shown_of(self, sets: Iterable[int], claim: Claim) -> Witness | None:
+        """Return a packet of the first set that has one which shows what is claimed."""
+        for packets in sets:
+            found = self.shown(packets, claim)
+            if found is not None:
+                return found
+        return None
+
+    def _send(self, node: NodeSpec, example: Example) -> Seen:
+        built = self._build(node, example)
+        if example.first:
+            _open(built, example)
+        entry = enter(built, parse_packet(example.text), example.device, local=not example.device)
+        watch = _Watch()
+        built.set_sink(watch)
+        fate = entry.send(built)
+        return Seen(
+            fate=fate,
+            visited=watch.visited,
+            matched=watch.matched,
+            steps=watch.steps,
+            lines=watch.lines,
+        )
+
+    @staticmethod
+    def _build(node: NodeSpec, example: Example) -> Node:
+        if example.options:
+            node = copy.deepcopy(node)
+            for option in example.addresses:
+                add_device(node.main, option.partition("=")[0], _MADE_UP_MAC)
+            change_addresses(node.main, example.addresses)
+            change_routes(node.main, example.routes)
+        built = build_node(node)
+        built.assume_neighbours()
+        return built
+
+    @staticmethod
+    def _own_addresses(node: NodeSpec) -> list[bytes]:
+        return [
+            one.address
+            for one in node.main.addresses
+            if len(one.address) == 4 and one.scope != "host"
+        ]
+
+    @staticmethod
+    def _devices(node: NodeSpec) -> list[str]:
+        """Return the node's devices, those that reach most hosts first."""
+        links = [link.name for link in node.main.links if link.kind != "loopback"]
+        ways = [
+            way.device
+            for route in sorted(node.main.routes, key=lambda route: route.prefix_len)
+            for way in route.nexthops
+        ]
+        return list(dict.fromkeys([name for name in ways if name in links] + links))
+
+    def _witness(self, example: Example, seen: Seen) -> Witness:
+        where = ["--in", example.device] if example.device else ["--local"]
+        words = ["netemu", "trace", self.file, example.text, *where, *example.options]
+        return Witness(
+            packet=example.text,
+            device=example.device,
+            local=not example.device,
+            setup=(example.first,) if example.first else (),
+            command=shlex.join(words),
+            outcome=seen.outcome,
+            steps=tuple(seen.steps),
+        )
+
+
+def _open(node: Node, example: Example) -> None:
+    """Send the first packet of a connection, and let the other end answer."""
+    local = not example.first_device
+    fate = enter(node, parse_packet(example.first), example.first_device, local=local).send(node)
+    if not example.answered:
+        return
+    for sent in list(fate.frames):
+        answer = answer_to(sent.frame)
+        if answer is not None:
+            node.receive(sent.device, answer)
+            node.settle()
+
+
+class _Watch:
+    """A sink that notes which rules one packet met."""
+
+    def __init__(self) -> None:
+        self.visited: set[Place] = set()
+        self.matched: set[Place] = set()
+        self.steps: list[Step] = []
+        self.lines: dict[Place, int | None] = {}
+        self._packet = 0
+
+    def __call__(self, stamp: Stamp, event: Event) -> None:
+        """Take one event."""
+        self._packet = self._packet or stamp.packet_id
+        if stamp.packet_id != self._packet or not isinstance(event, RuleVisited):
+            return
+        place = (event.table, event.chain, event.rule)
+        self.visited.add(place)
+        self.lines[place] = event.line
+        if event.matched:
+            self.matched.add(place)
+            self.steps.append(
+                Step(
+                    message=f"{event.table}/{event.chain} rule {event.rule} matches",
+                    line=event.line,
+                )
+            )

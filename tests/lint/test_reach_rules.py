@@ -1,0 +1,105 @@
+"""NE1xx: rules and chains that do nothing, near misses first."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from netemu.netfilter.hook import Family
+from tests.lint.cases import catches, check, expand, findings_of, passes
+
+SSH = "-p tcp -m tcp --dport 22"
+
+CASES = [
+    # NE101: taken by one rule, or by several
+    passes("NE101", "-A INPUT -s 10.0.0.0/9 -j DROP; -A INPUT -s 10.0.0.0/8 -j ACCEPT"),
+    passes("NE101", f"-A INPUT -p udp -j DROP; -A INPUT {SSH} -j ACCEPT"),
+    passes("NE101", "-A INPUT -s 10.0.0.0/8 -j LOG; -A INPUT -s 10.1.0.0/16 -j DROP", "LOG goes on"),
+    passes("NE101", "-A INPUT -m limit --limit 1/s -j ACCEPT; -A INPUT -s 10.1.0.0/16 -j DROP"),
+    passes("NE101", ":web; -A INPUT -p tcp -j web; -A web -s 10.0.0.0/8 -j RETURN; -A web -j DROP;"
+           " -A INPUT -p tcp -s 10.0.0.0/8 -j ACCEPT"),
+    passes("NE101", "-A INPUT -i eth0 -j DROP; -A INPUT -i eth+ -j ACCEPT"),
+    passes("NE101", "-A INPUT -j MARK --set-xmark 0x1/0x1; -A INPUT -m mark --mark 0x1/0x1 -j DROP"),
+    passes("NE101", "-A INPUT ! -s 10.0.0.0/8 -j DROP; -A INPUT -s 10.1.1.1 -j ACCEPT"),
+    catches("NE101", "-A INPUT -s 10.0.0.0/8 -j DROP; -A INPUT -s 10.1.0.0/16 -j ACCEPT", 3),
+    catches("NE101", f"-A INPUT -p tcp -j DROP; -A INPUT {SSH} -j ACCEPT", 3),
+    catches("NE101", "-A INPUT -s 10.0.0.0/9 -j DROP; -A INPUT -s 10.128.0.0/9 -j DROP;"
+            f" -A INPUT -s 10.9.9.9 {SSH} -j ACCEPT", 4),
+    catches("NE101", "-A INPUT -p tcp -m tcp --dport 1:30000 -j DROP;"
+            " -A INPUT -p tcp -m tcp --dport 20000:65535 -j DROP;"
+            " -A INPUT -p tcp -m multiport --dports 22,443 -j ACCEPT", 4),
+    catches("NE101", ":web; -A INPUT -p tcp -j web; -A web -j DROP; -A INPUT -p tcp -j ACCEPT", 5),
+    catches("NE101", "-A INPUT ! -s 10.0.0.0/8 -j DROP; -A INPUT -s 192.168.0.1 -j ACCEPT", 3),
+    catches("NE101", "-A FORWARD -i eth0 -j DROP; -A FORWARD -i eth0 -o eth1 -j ACCEPT", 3),
+    catches("NE101", "-A INPUT -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT;"
+            f" -A INPUT {SSH} -m state --state NEW -j DROP", 3),
+    catches("NE101", "*nat; -A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.1;"
+            " -A PREROUTING -d 192.0.2.1 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2", 3),
+    # NE102: behind a rule that takes all
+    passes("NE102", "-A INPUT -j LOG; -A INPUT -s 10.0.0.1 -j ACCEPT"),
+    passes("NE102", ":web; -A INPUT -j web; -A web -p tcp -j DROP; -A INPUT -s 10.0.0.1 -j ACCEPT"),
+    passes("NE102", "-A INPUT -m limit --limit 1/s -j ACCEPT; -A INPUT -s 10.1.0.0/16 -j DROP"),
+    catches("NE102", f"-A INPUT -j DROP; -A INPUT {SSH} -j ACCEPT", 3),
+    catches("NE102", ":web; -A INPUT -j web; -A web -j DROP; -A INPUT -s 10.0.0.1 -j ACCEPT", 5),
+    catches("NE102", ":web; -A INPUT -g web; -A web -p tcp -j DROP; -A INPUT -s 10.0.0.1 -j ACCEPT", 5),
+    catches("NE102", ":web; -A INPUT -p tcp -j web; -A web -j RETURN; -A web -j DROP", 5),
+    # NE103
+    passes("NE103", ":web; -A INPUT -j web; -A web -j DROP"),
+    passes("NE103", ":web; :www; -A INPUT -j web; -A web -g www; -A www -j DROP"),
+    passes("NE103", ":KUBE-NODEPORTS; -A KUBE-NODEPORTS -j DROP", "kube-proxy makes it"),
+    catches("NE103", ":web; -A web -j DROP", 2),
+    catches("NE103", ":web; :www; -A web -j www; -A www -j DROP", 3),
+    catches("NE103", ":web; -A INPUT -j ACCEPT", 2),
+    # NE105
+    passes("NE105", ":INPUT ACCEPT; -A INPUT -s 10.0.0.1 -j ACCEPT; -A INPUT -s 10.0.0.0/8 -j DROP"),
+    passes("NE105", ":INPUT DROP; -A INPUT -s 10.0.0.1 -j ACCEPT; -A INPUT -j LOG;"
+           " -A INPUT -s 10.0.0.0/8 -j ACCEPT", "it spares the log a line"),
+    passes("NE105", ":INPUT ACCEPT; -A INPUT -s 10.0.0.0/8 -j ACCEPT; -A INPUT -j DROP"),
+    passes("NE105", ":INPUT DROP; -A INPUT -s 10.0.0.1 -j REJECT; -A INPUT -s 10.0.0.0/8 -j DROP"),
+    catches("NE105", ":INPUT DROP; -A INPUT -s 10.0.0.1 -j ACCEPT; -A INPUT -s 10.0.0.0/8 -j ACCEPT", 3),
+    catches("NE105", ":INPUT DROP; -A INPUT -p tcp -j ACCEPT; -A INPUT -s 10.0.0.1 -j DROP", 4),
+    catches("NE105", ":INPUT ACCEPT; -A INPUT -s 10.0.0.0/8 -j ACCEPT; -A INPUT -s 10.0.0.0/9 -j ACCEPT;"
+            " -A INPUT -s 10.128.0.0/9 -j ACCEPT; -A INPUT -j DROP", 3),
+    catches("NE105", ":web; -A INPUT -j web; -A web -s 10.0.0.1 -j RETURN", 4),
+    # NE106
+    passes("NE106", ":web; -A INPUT -p tcp -j web; -A web -p tcp -m tcp --dport 22 -j ACCEPT"),
+    passes("NE106", "-A INPUT -p tcp -m multiport --dports 22,80 -m tcp --dport 22 -j ACCEPT"),
+    passes("NE106", "-A INPUT -s 10.0.0.0/8 -m iprange --src-range 10.1.0.0-11.0.0.0 -j ACCEPT"),
+    catches("NE106", ":web; -A INPUT ! -p tcp -j web; -A web -p tcp -m tcp --dport 22 -j ACCEPT", 4),
+    catches("NE106", "-A INPUT -p tcp -m multiport --dports 22,80 -m tcp --dport 443 -j ACCEPT", 2),
+    catches("NE106", "-A INPUT -s 10.0.0.0/8 -m iprange --src-range 11.1.0.0-12.0.0.0 -j ACCEPT", 2),
+    catches("NE106", "-A INPUT -m conntrack --ctstate NEW -m conntrack --ctstate ESTABLISHED -j ACCEPT", 2),
+    # NE107
+    passes("NE107", ":web; -A INPUT -j web; -A web -j RETURN"),
+    passes("NE107", ":web; -A web -j ACCEPT"),
+    passes("NE107", ":DOCKER-ISOLATION-STAGE-2; -A FORWARD -j DOCKER-ISOLATION-STAGE-2", "docker's"),
+    catches("NE107", ":web; -A INPUT -j web", 2),
+    catches("NE107", ":web; -A INPUT -p tcp -g web", 2),
+    catches("NE107", ":f2; -A INPUT -p tcp -j f2; -A INPUT -j ACCEPT", 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.code} {case.text}"[:90])
+def test_a_one_liner(case):
+    check(case)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.found], ids=lambda case: f"{case.code} {case.text}"[:90]
+)
+def test_a_finding_of_a_rule_has_a_packet_that_shows_it(case):
+    for found in findings_of(expand(case.text), case.code):
+        if case.code == "NE103" and "-A web" not in case.text:
+            continue
+        assert found.witness is not None
+        words = shlex.split(found.witness.command)
+        assert words[:3] == ["netemu", "trace", "x.rules"]
+        assert words[3] == found.witness.packet
+
+
+def test_ipv6_rules_are_looked_at_without_a_packet():
+    text = expand("-A INPUT -s 2001:db8::/32 -j DROP; -A INPUT -s 2001:db8::1 -j ACCEPT")
+    found = findings_of(text, "NE101")
+    assert [one.span.line for one in found] == [3]
+    assert Family.IPV6  # the engine walks IPv4 packets only
