@@ -169,9 +169,9 @@ def _likings(read: Reader, own: Sequence[bytes], devices: Sequence[str]) -> Iter
     here = read.local(Field.DESTINATION)
     for address in own:
         number = int.from_bytes(address, "big")
-        yield read.either(
-            read.outside(here), read.both(here, read.masked(Field.DESTINATION, number))
-        )
+        it = read.masked(Field.DESTINATION, number)
+        yield read.outside(read.both(it, read.outside(here)))
+        yield read.either(read.outside(here), read.both(here, it))
     for text in _SOURCES:
         yield _address(read, Field.SOURCE, text)
     yield read.span(Field.SOURCE, 1 << 24, (224 << 24) - 1)

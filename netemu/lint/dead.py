@@ -18,8 +18,7 @@ from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.program import GOES_ON
 from netemu.analysis.reach import Reach, RuleReach, Visit
 from netemu.analysis.walk import below
-from netemu.lint.finding import Edit, Finding, Fix, Related, Span, Witness
-from netemu.lint.subject import Site, Subject
+from netemu.lint.finding import Witness
 from netemu.lint.witness import Place, Prover, Seen
 
 
@@ -161,51 +160,3 @@ def _passers_by(reach: Reach, rule: RuleReach) -> Iterator[int]:
     for visit in rule.visits():
         if reach.comes(visit, visit.passed.reached):
             yield reach.space.entered(reach.whole(visit, visit.passed.reached))
-
-
-def finding_of(subject: Subject, dead: Dead, message: str) -> Finding | None:
-    """Return the finding about a dead rule; None where no packet shows it."""
-    witness = witness_of(subject.prover, dead)
-    if witness is None and subject.prover.walks:
-        return None
-    rule = dead.rule
-    assert rule.rule is not None
-    site = Site(rule.table, rule.chain, rule.number, rule.rule)
-    related: tuple[Related, ...] = ()
-    for one in dead.by[:MOST_RELATED]:
-        if one.rule is not None:
-            related += subject.related(one.rule, "takes its packets")
-    return subject.about(
-        site,
-        message,
-        witness=witness,
-        related=related,
-        fix=deletion(rule.line, "no packet matches it"),
-    )
-
-
-MOST_RELATED = 5
-
-
-def deletion(line: int | None, why: str) -> Fix | None:
-    """Return the fix that deletes a line."""
-    if line is None:
-        return None
-    span = Span(line=line, column=1, end_line=line + 1, end_column=1)
-    return Fix(message=f"delete line {line}: {why}", edits=(Edit(span=span, text=""),), safe=True)
-
-
-def lines_text(rules: tuple[RuleReach, ...]) -> str:
-    """Name rules by their lines.
-
-    >>> lines_text(())
-    'earlier rules'
-    """
-    lines = [str(rule.line) for rule in rules if rule.line is not None]
-    if not lines:
-        return "earlier rules"
-    if len(lines) == 1:
-        return f"line {lines[0]}"
-    if len(lines) > MOST_RELATED:
-        return f"lines {', '.join(lines[:MOST_RELATED])} and {len(lines) - MOST_RELATED} more"
-    return f"lines {', '.join(lines[:-1])} and {lines[-1]}"

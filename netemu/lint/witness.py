@@ -28,7 +28,7 @@ from netemu.netfilter.ipset.core import IpSets
 from netemu.netfilter.xtables.model import Ruleset
 from netemu.sim.node import Node, build_node
 from netemu.sim.probe import enter
-from netemu.sim.spec import NodeSpec
+from netemu.sim.spec import NamespaceSpec, NodeSpec
 from netemu.skb import Fate
 from netemu.snapshot.change import add_device, change_addresses, change_routes
 from netemu.wire.answer import answer_to
@@ -90,7 +90,8 @@ class Prover:
         node = None if self.bare or self.node is None else self.node.main
         sets = None
         if self.node is not None and self.node.main.ipset is not None:
-            sets = build_node(self.node).main.net.generic(IpSets)
+            without = NodeSpec(main=NamespaceSpec(ipset=self.node.main.ipset))
+            sets = build_node(without).main.net.generic(IpSets)
         return Reach(self.ruleset, space_of([self.ruleset], node, sets))
 
     @property

@@ -33,8 +33,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netemu.lint.dead import Why, finding_of, lines_text
+from netemu.lint.dead import Why
 from netemu.lint.finding import Finding, Level
+from netemu.lint.reach_findings import finding_of, lines_text
 from netemu.lint.rule import LintRule
 from netemu.lint.subject import Subject
 

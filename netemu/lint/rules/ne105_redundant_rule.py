@@ -33,8 +33,9 @@ from collections.abc import Iterator
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.program import ReadyChain, ReadyRule
 from netemu.analysis.reach import Reach, RuleReach
-from netemu.lint.dead import MOST_RELATED, deletion, lines_text, place_of
+from netemu.lint.dead import place_of
 from netemu.lint.finding import Finding, Level, Related
+from netemu.lint.reach_findings import MOST_RELATED, deletion, lines_text
 from netemu.lint.rule import LintRule
 from netemu.lint.subject import Site, Subject
 from netemu.lint.witness import Seen
