@@ -109,9 +109,12 @@ class Path:
         self.stations: list[Station] = []
         self.delivered: list[tuple[str, Crowd]] = []
         """What the tables let through, by way: in, forward, local, loop."""
-        self.domain = self._domain()
+        packets = self._domain()
+        self._start = self._diagram.keep(packets, self._of_interest())
+        """That conntrack takes some packets for no opening is left out here: rules against such
+        packets are not held to be needless for it."""
+        self.domain = self._diagram.both(packets, self._openings())
         """All packets that there can be."""
-        self._start = self._diagram.keep(self.domain, self._of_interest())
         self._incoming()
         self._outgoing()
 
@@ -445,12 +448,6 @@ class Path:
         state = {one: read.masked(Field.CT_STATE, one) for one in CtState}
         icmp = read.masked(Field.PROTOCOL, IPPROTO_ICMPV6 if v6 else IPPROTO_ICMP)
         tcp = read.masked(Field.PROTOCOL, IPPROTO_TCP)
-        opening = read.either(
-            *(
-                read.span(Field.DESTINATION_PORT, kind << 8, kind << 8 | 0xFF)
-                for kind in (NEW_ICMPV6 if v6 else NEW_ICMP)
-            )
-        )
         seen = [CtState.NEW, CtState.ESTABLISHED, CtState.RELATED, CtState.INVALID]
         if "raw" not in self._programs:
             seen.append(CtState.UNTRACKED)
@@ -458,8 +455,6 @@ class Path:
         network = (1 << 128) - 1 if v6 else 0xFF000000
         implied = [
             (state[CtState.NEW], read.masked(Field.CT_REPLY, 0)),
-            (read.both(state[CtState.NEW], tcp), self._new_tcp(read)),
-            (read.both(state[CtState.NEW], icmp), opening),
             (
                 read.either(*(state[one] for one in CtState if one not in _HAVE_CONNECTION)),
                 read.both(
@@ -501,6 +496,24 @@ class Path:
         for cause, effect in implied:
             found = read.both(found, read.either(cause ^ 1, effect))
         return found
+
+    def _openings(self) -> int:
+        """Return the packets that are NEW only if they may open a connection."""
+        read = self._read(self.space.start)
+        v6 = self.space.family == Family.IPV6
+        new = read.masked(Field.CT_STATE, CtState.NEW)
+        icmp = read.masked(Field.PROTOCOL, IPPROTO_ICMPV6 if v6 else IPPROTO_ICMP)
+        tcp = read.masked(Field.PROTOCOL, IPPROTO_TCP)
+        opening = read.either(
+            *(
+                read.span(Field.DESTINATION_PORT, kind << 8, kind << 8 | 0xFF)
+                for kind in (NEW_ICMPV6 if v6 else NEW_ICMP)
+            )
+        )
+        return read.both(
+            read.either(read.both(new, tcp) ^ 1, self._new_tcp(read)),
+            read.either(read.both(new, icmp) ^ 1, opening),
+        )
 
     def _new_tcp(self, read: Reader) -> int:
         """Return the segments that may open a connection: SYN, or ACK picked up midway.

@@ -143,12 +143,28 @@ def witness_of(prover: Prover, dead: Dead) -> Witness | None:
     def taken(seen: Seen) -> bool:
         return place not in seen.matched and bool(by & seen.matched)
 
-    sets = (
-        reach.space.entered(reach.whole(visit, asked))
-        for visit, asked in asked_at_entry(reach, dead.rule)
-        if reach.comes(visit, asked)
+    found = prover.shown_of(_taken_before(reach, dead), taken)
+    if found is not None:
+        return found
+    # What it asks for is taken by others yet, before those get to see it.
+    asked = (
+        reach.space.entered(reach.whole(visit, packets))
+        for visit, packets in asked_at_entry(reach, dead.rule)
+        if reach.comes(visit, packets)
     )
-    return prover.shown_of(sets, taken)
+    return prover.shown_of(asked, lambda seen: place not in seen.matched)
+
+
+def _taken_before(reach: Reach, dead: Dead) -> Iterator[int]:
+    """Yield packets that a rule asks for and that those which shadow it take."""
+    program = reach.programs[dead.rule.table.name]
+    ready = program.chains[dead.rule.chain.name].rules[dead.rule.number - 1]
+    for one in dead.by:
+        for visit in one.visits():
+            asked, _ = program.takes(ready, visit.passed.view, 0)
+            packets = reach.space.diagram.both(visit.passed.taken, asked)
+            if reach.comes(visit, packets):
+                yield reach.space.entered(reach.whole(visit, packets))
 
 
 def _passers_by(reach: Reach, rule: RuleReach) -> Iterator[int]:

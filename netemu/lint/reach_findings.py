@@ -12,7 +12,13 @@ from netemu.lint.subject import Site, Subject
 
 
 def finding_of(subject: Subject, dead: Dead, message: str) -> Finding | None:
-    """Return the finding about a dead rule; None where no packet shows it."""
+    """Return the finding about a dead rule; None where no packet shows it.
+
+    In a chain that a program owns it is a fault only if another verdict takes its packets: programs
+    write rules that say again what was said.
+    """
+    if subject.owner(dead.rule.chain.name) and not _contradicts(dead):
+        return None
     witness = witness_of(subject.prover, dead)
     if witness is None and subject.prover.walks:
         return None
@@ -30,6 +36,15 @@ def finding_of(subject: Subject, dead: Dead, message: str) -> Finding | None:
         related=related,
         fix=deletion(rule.line, "no packet matches it"),
     )
+
+
+def _contradicts(dead: Dead) -> bool:
+    """Return whether one rule takes the packets of a dead one, and does something else."""
+    rules = [one.rule for one in (dead.rule, *dead.by)]
+    if len(dead.by) != 1 or rules[0] is None or rules[1] is None:
+        return False
+    words = [rule.jump or (rule.target.text if rule.target else "") for rule in rules if rule]
+    return words[0] != words[1]
 
 
 MOST_RELATED = 5

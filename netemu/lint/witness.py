@@ -5,6 +5,18 @@ Kernel: none.
 The analysis says which packets there are; `examples` writes one of them down; the engine is given
 it on a fresh copy of the node, as `netemu trace` would, and what it says is what the finding shows.
 A set of which no example does what the analysis claims makes no finding; `unconfirmed` counts such.
+
+Any rule about reach, NAT or exposure can ask for a packet: the sets of `RuleReach` are of packets
+as they entered, so what two rules of different tables take can be intersected, and the claim looks
+at what the engine saw. A packet that a nat rule takes and FORWARD drops afterwards:
+
+    reach = subject.prover.reach
+    translated = reach.rule("nat", "PREROUTING", 1).taken
+    dropped = reach.rule("filter", "FORWARD", 7).taken
+    witness = subject.prover.shown(
+        reach.space.diagram.both(translated, dropped),
+        lambda seen: ("nat", "PREROUTING", 1) in seen.matched and seen.fate.verdict == "DROP",
+    )
 """
 
 from __future__ import annotations

@@ -35,6 +35,11 @@ CASES = [
             f" -A INPUT {SSH} -m state --state NEW -j DROP", 3),
     catches("NE101", "*nat; -A PREROUTING -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.1;"
             " -A PREROUTING -d 192.0.2.1 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.2", 3),
+    passes("NE101", "-A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT;"
+           " -A INPUT -m state --state INVALID -j DROP; -A INPUT -p icmp -m icmp --icmp-type 3 -j ACCEPT;"
+           " *raw; -A PREROUTING -p udp -j LOG", "that conntrack never takes it for NEW is beside the point"),
+    passes("NE101", ":DOCKER; -A FORWARD -j DOCKER; -A DOCKER -i eth0 -j DROP; -A DOCKER -i eth0 -j DROP", "docker's"),
+    catches("NE101", ":DOCKER; -A FORWARD -j DOCKER; -A DOCKER -i eth0 -j DROP; -A DOCKER -i eth0 -j ACCEPT", 5),
     # NE102: behind a rule that takes all
     passes("NE102", "-A INPUT -j LOG; -A INPUT -s 10.0.0.1 -j ACCEPT"),
     passes("NE102", ":web; -A INPUT -j web; -A web -p tcp -j DROP; -A INPUT -s 10.0.0.1 -j ACCEPT"),
@@ -43,6 +48,8 @@ CASES = [
     catches("NE102", ":web; -A INPUT -j web; -A web -j DROP; -A INPUT -s 10.0.0.1 -j ACCEPT", 5),
     catches("NE102", ":web; -A INPUT -g web; -A web -p tcp -j DROP; -A INPUT -s 10.0.0.1 -j ACCEPT", 5),
     catches("NE102", ":web; -A INPUT -p tcp -j web; -A web -j RETURN; -A web -j DROP", 5),
+    catches("NE102", ":INPUT DROP; -A INPUT -p tcp -j REJECT; -A INPUT -j DROP;"
+            " -A INPUT -p tcp -m tcp --dport 7250 -j DROP", 5),
     # NE103
     passes("NE103", ":web; -A INPUT -j web; -A web -j DROP"),
     passes("NE103", ":web; :www; -A INPUT -j web; -A web -g www; -A www -j DROP"),
