@@ -212,9 +212,13 @@ class UdpClient(_Base):
 class DnsClient(UdpClient):
     """Asks a DNS server for the address of a name; of several, for the next if one is not there."""
 
+    def __init__(self, net: Net, spec: ClientSpec, tell: Tell) -> None:
+        """Ask for each of the names in `spec.text`."""
+        super().__init__(net, spec, tell)
+        self.names = spec.text.split() or [""]
+
     def start(self) -> None:
         """Choose an identifier and ask."""
-        self.names = self.spec.text.split() or [""]
         self.identifier = self.spec.local_port or self.net.entropy.stream("dns").u16()
         super().start()
 
