@@ -200,13 +200,13 @@ class KubeProbe:
     def _sources(self, probe: Probe) -> Iterator[tuple[str, str]]:
         """Yield addresses of such a sender, and devices where a certain one is known."""
         if probe.source:
-            yield probe.source, ""
+            yield probe.source, probe.device
         elif probe.sender is Sender.NODE:
             yield self._own, ""
         elif probe.sender is Sender.OUTSIDE:
-            yield OUTSIDER, ""
+            yield OUTSIDER, probe.device
         else:
-            yield from ((pod, "") for pod in self._pods if pod != probe.destination)
+            yield from ((pod, probe.device) for pod in self._pods if pod != probe.destination)
 
     def _run_all(self, probe: Probe, source: str, device: str) -> Runs | None:
         destination = probe.destination or self._own
@@ -390,7 +390,8 @@ def _holds(claim: Claim, run: Run) -> bool:
         case Saying.TRANSLATED:
             return bool(run.dnat)
         case Saying.UNMASQUERADED:
-            return to_wanted and not run.masqueraded
+            marked = claim.place is None or _acted(claim, run)
+            return to_wanted and marked and not run.masqueraded
         case Saying.MASQUERADED:
             return to_wanted and run.masqueraded
         case Saying.STUCK:

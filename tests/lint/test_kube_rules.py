@@ -40,6 +40,7 @@ PLANTED = [
     ("NE303", f"-A {STICKY_1} -s 10.244.1.5/32", "", f"-A {STICKY_1} -p"),
     ("NE304", CHOICE_1, "", f":{WEB_1} "),
     ("NE304", f"-j {WEB}", "", f":{WEB} "),
+    ("NE304", "0.33333333349 -j KUBE-SEP-HW5BSW6HZ6OI3FUP", "", ":KUBE-SEP-HW5BSW6HZ6OI3FUP "),
     ("NE304", "-j KUBE-FW-QB46YULHEBLQKAPY", "", ":KUBE-FW-QB46YULHEBLQKAPY "),
     ("NE305", f'-A {WEB_1} -p tcp -m comment --comment "default/web:http" -m tcp -j DNAT'
      " --to-destination 10.244.1.5:8080",
@@ -151,6 +152,30 @@ def test_the_clients_of_a_sticky_node_port() -> None:
     assert found[0].witness is not None
     assert len(found[0].witness.setup) == 1
     assert findings_of(clean(), "NE310") == []
+
+
+def test_a_mark_behind_a_device() -> None:
+    """A packet that comes in by the device shows what the rule does to it."""
+    rule = "-A PREROUTING -i eth1 -p udp -m udp --dport 26538 -j MARK --set-xmark 0x4001/0xffff"
+    text = clean().replace("COMMIT", f"{rule}\nCOMMIT", 1)
+    found = findings_of(text, "NE307")
+    assert [one.span.line for one in found if one.span] == [line_of(text, rule)]
+    assert found[0].witness is not None
+    assert found[0].witness.device == "eth1"
+
+
+def test_a_mark_that_is_cleared_must_have_been_set() -> None:
+    """Clearing the mark of packets that kube-proxy does not masquerade harms nobody."""
+    rule = "-A FORWARD {0} -j MARK --set-xmark 0x0/0xffffffff"
+    clients = clean().replace("COMMIT", f"{rule.format('-s 203.0.113.0/24')}\nCOMMIT", 1)
+    others = clean().replace("COMMIT", f"{rule.format('-d 198.18.0.0/15')}\nCOMMIT", 1)
+    assert len(findings_of(clients, "NE307")) == 1
+    assert findings_of(others, "NE307") == []
+
+
+def test_forward_is_closed_in_any_table() -> None:
+    text = clean().replace(":FORWARD ACCEPT", ":FORWARD DROP", 1)
+    assert [(one.table, one.chain) for one in findings_of(text, "NE309")] == [("mangle", "FORWARD")]
 
 
 def test_a_set_that_is_missing_keeps_packets_from_being_tried() -> None:

@@ -78,6 +78,8 @@ class Probe:
     port: int
     source: str = ""
     """A certain address; empty: any of such a sender."""
+    device: str = ""
+    """Where it enters; empty: as the route to its source says."""
     known_client: bool = False
     """The client has had a connection to the same destination before."""
 
@@ -90,6 +92,7 @@ class Claim:
     endpoint: str = ""
     """`IP:port`."""
     place: Place | None = None
+    """Of a packet that keeps its address: a chain of which a rule must have matched, too."""
     action: str = ""
     """Target or chain that a rule jumps to; empty: any."""
     by: Place | None = None

@@ -3,7 +3,8 @@
 Kernel: none.
 
 What it does: Finds chains of Services (KUBE-SVC, KUBE-SVL, KUBE-EXT, KUBE-FW) and endpoints
-(KUBE-SEP) that no rule jumps to.
+(KUBE-SEP) that no rule jumps to, and endpoints of this node (KUBE-SVL) that the chain of all of the
+Service's endpoints (KUBE-SVC) leaves out.
 
 Why it matters: What should come there goes elsewhere or nowhere: the Service is cut off from
 clients, or the endpoint gets no connection. A chain whose Service is gone is left behind only for a
@@ -37,7 +38,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netemu.kube.check.fault import Claim, Probe, Saying
-from netemu.kube.check.reading import ENDPOINT_CHAIN, SERVICE_CHAIN, KubeRules, protocol_of
+from netemu.kube.check.reading import (
+    ENDPOINT_CHAIN,
+    SERVICE_CHAIN,
+    KubeRules,
+    protocol_of,
+    recent_of,
+)
 from netemu.kube.check.ways import all_ways, to_endpoint, ways_into
 from netemu.lint.finding import Finding, Level
 from netemu.lint.kube_findings import nat, told
@@ -64,6 +71,25 @@ def check(subject: Subject) -> Iterator[Finding]:
             message = f"nothing leads to {chain}: endpoint {endpoint}{of} gets no connection"
         claim = Claim(saying=Saying.AVOIDS, place=nat(chain))
         yield from told(subject, nat(chain), message, claim, probes or tuple(all_ways(rules)))
+    for chain in rules.chains("nat", "KUBE-SVL-"):
+        yield from _only_local(subject, rules, chain)
+
+
+def _only_local(subject: Subject, rules: KubeRules, local: str) -> Iterator[Finding]:
+    """Tell endpoints of this node that the chain of all endpoints does not choose among."""
+    whole = local.replace("-SVL-", "-SVC-", 1)
+    chosen = {rule.jump for rule in rules.rules("nat", whole) if recent_of(rule) is None}
+    if not rules.references("nat", whole):
+        return
+    for rule in rules.rules("nat", local):
+        endpoint = rules.translation(rule.jump)[0]
+        if recent_of(rule) is not None or not endpoint or rule.jump in chosen:
+            continue
+        name = rules.service_name(local) or whole
+        message = f"nothing of {whole} leads to {rule.jump}: endpoint {endpoint} of {name} gets"
+        message += " only what stays on the node"
+        claim = Claim(saying=Saying.MISSES, endpoint=endpoint, place=nat(whole))
+        yield from told(subject, nat(rule.jump), message, claim, ways_into(rules, whole))
 
 
 def _is_left_behind(rules: KubeRules, chain: str) -> bool:

@@ -36,6 +36,7 @@ net/netfilter/xt_mark.c.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from netemu.kube.check.fault import NODE, Claim, Place, Probe, Saying, Sender
 from netemu.kube.check.reading import (
@@ -52,6 +53,7 @@ from netemu.lint.kube_findings import told
 from netemu.lint.owners import owner_of
 from netemu.lint.rule import LintRule
 from netemu.lint.subject import Site, Subject
+from netemu.netfilter.xtables.model import Invert, Rule
 
 DROP_BIT = 0x8000
 _BEFORE = {("raw", "PREROUTING"), ("raw", "OUTPUT"), ("mangle", "PREROUTING"), ("mangle", "OUTPUT")}
@@ -86,7 +88,8 @@ def check(subject: Subject) -> Iterator[Finding]:
             yield from told(subject, place, message, claim, _probes(subject, site))
         elif clears and not _only_before(subject, site):
             message = f"this rule{who} clears {bit:#x}, by which kube-proxy masquerades"
-            claim = Claim(saying=Saying.UNMASQUERADED, by=place)
+            mark = Place(table="nat", chain="KUBE-MARK-MASQ")
+            claim = Claim(saying=Saying.UNMASQUERADED, place=mark, by=place)
             yield from told(subject, place, message, claim, _probes(subject, site))
         elif drops and marked.value & DROP_BIT:
             message = f"this rule{who} sets {DROP_BIT:#x}, by which kubelet's KUBE-FIREWALL drops"
@@ -118,6 +121,8 @@ def _probes(subject: Subject, site: Site) -> list[Probe]:
     rule = site.rule
     ports = ports_of(rule)
     source = source_of(rule)
+    device = _device(subject, rule)
+    senders = (Sender.OUTSIDE, Sender.POD) if device else tuple(Sender)
     own = [
         Probe(
             sender=sender,
@@ -125,11 +130,28 @@ def _probes(subject: Subject, site: Site) -> list[Probe]:
             destination=ip,
             port=ports[0] if ports else 80,
             source=host_of(source) if source and sender is not Sender.NODE else "",
+            device=device,
         )
-        for ip in (destination_of(rule) or NODE, "198.51.100.7")
-        for sender in (Sender.OUTSIDE, Sender.POD, Sender.NODE)
+        for ip in (destination_of(rule) or "198.51.100.7", NODE)
+        for sender in senders
     ]
-    return [*own, *list(all_ways(subject.kube.rules))[:_MOST_PROBES]]
+    ways = list(all_ways(subject.kube.rules))[:_MOST_PROBES]
+    if device:
+        ways = [replace(way, device=device) for way in ways if way.sender is not Sender.NODE]
+    return [*own, *ways]
+
+
+def _device(subject: Subject, rule: Rule) -> str:
+    """Return a device that -i asks for, or one that `! -i` does not except; empty for any."""
+    wanted = rule.generic.in_device
+    if not wanted or wanted == "+" or subject.node is None:
+        return ""
+    inverted = bool(rule.generic.invert & Invert.VIA_IN)
+    for link in subject.node.main.links:
+        fits = link.name.startswith(wanted[:-1]) if wanted[-1] == "+" else link.name == wanted
+        if link.kind != "loopback" and fits is not inverted:
+            return link.name
+    return ""
 
 
 RULE = LintRule(

@@ -49,29 +49,35 @@ from netemu.lint.kube_findings import told
 from netemu.lint.rule import LintRule
 from netemu.lint.subject import Subject
 from netemu.netfilter.hook import Verdict
-from netemu.netfilter.xtables.model import Invert, Rule
+from netemu.netfilter.xtables.model import Chain, Invert, Rule
 from netemu.wire.address import in_prefix, parse_address
 
 _MOST_ENDPOINTS = 8
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Look at the end of FORWARD, then for an accept."""
+    """Look at the end of each table's FORWARD, then for an accept."""
     rules = subject.kube.rules
-    table = rules.tables.get("filter")
-    if table is None or not rules.has("nat", "KUBE-SERVICES"):
+    if not rules.has("nat", "KUBE-SERVICES"):
         return
-    chain = table.chains["FORWARD"]
+    for name, table in rules.tables.items():
+        if "FORWARD" in table.chains:
+            yield from _forward(subject, rules, name, table.chains["FORWARD"])
+
+
+def _forward(subject: Subject, rules: KubeRules, table: str, chain: Chain) -> Iterator[Finding]:
     number = _last_drop(chain.rules)
     if not number and chain.policy is not Verdict.DROP:
         return
     endpoints = list(endpoints_of(rules))[:_MOST_ENDPOINTS]
     ips = [split_endpoint(endpoint)[0] for _, endpoint in endpoints]
     before = number - 1 if number else None
-    if not ips or _accepts(rules, "FORWARD", before, ips, frozenset()):
+    if not ips or _accepts(rules, table, "FORWARD", before, ips, frozenset()):
         return
     how = f"rule {number} of FORWARD" if number else "the policy of FORWARD"
-    message = f"{how} drops new connections to pods ({', '.join(ips[:3])}): nothing accepts them"
+    how += f" in table {table}" * (table != "filter")
+    some = ", ".join(list(dict.fromkeys(ips))[:3])
+    message = f"{how} drops new connections to pods ({some}): nothing accepts them"
     probes = [
         Probe(
             sender=sender,
@@ -83,7 +89,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         for rule in (rules.translation(chain_name)[2],)
         for sender in (Sender.POD, Sender.OUTSIDE)
     ]
-    place = Place(table="filter", chain="FORWARD", rule=number)
+    place = Place(table=table, chain="FORWARD", rule=number)
     claim = Claim(saying=Saying.STUCK, by=place if number else None)
     yield from told(subject, place, message, claim, probes)
 
@@ -97,16 +103,20 @@ def _last_drop(rules: list[Rule]) -> int:
 
 
 def _accepts(
-    rules: KubeRules, chain: str, most: int | None, ips: list[str], above: frozenset[str]
+    rules: KubeRules,
+    table: str,
+    chain: str,
+    most: int | None,
+    ips: list[str],
+    above: frozenset[str],
 ) -> bool:
     """Return whether a rule may accept a new connection to or from a pod."""
-    for rule in rules.rules("filter", chain)[:most]:
+    for rule in rules.rules(table, chain)[:most]:
         if not _is_for_pods(rule, ips):
             continue
         if rule.jump:
-            if rule.jump not in above and _accepts(
-                rules, rule.jump, None, ips, above | {chain, rule.jump}
-            ):
+            below = above | {chain, rule.jump}
+            if rule.jump not in above and _accepts(rules, table, rule.jump, None, ips, below):
                 return True
         elif rule.target is not None and rule.target.standard is Verdict.ACCEPT:
             return True
