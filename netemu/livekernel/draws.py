@@ -22,18 +22,21 @@ from netemu.livekernel.masks import (
     network_offset,
 )
 from netemu.wire.checksum import csum_replace2
+from netemu.wire.crc32c import crc32c
 from netemu.wire.fields import get16, set16
+from netemu.wire.ipv4 import IPPROTO_SCTP
 
 CHECKSUM_AT = {PROTO_TCP: 16, PROTO_UDP: 6, PROTO_ICMP: 2}
+SCTP_CRC_AT, SCTP_HEADER_LEN = 8, 12
 REQUESTS = frozenset({8, 13, 15, 17})
 ECHO_TYPES = frozenset({0, 8, 13, 14, 15, 16, 17, 18})
 
 
-_NAMES = {PROTO_TCP: "TCP", PROTO_UDP: "UDP"}
-_PROTOCOLS = {"tcp": PROTO_TCP, "udp": PROTO_UDP, "icmp": PROTO_ICMP}
+_NAMES = {PROTO_TCP: "TCP", PROTO_UDP: "UDP", IPPROTO_SCTP: "SCTP"}
+_PROTOCOLS = {"tcp": PROTO_TCP, "udp": PROTO_UDP, "icmp": PROTO_ICMP, "sctp": IPPROTO_SCTP}
 _DRAWN = re.compile(r"(?<=port=|. id=)(\d+)")
 _DRAWN_IN_LOG = re.compile(r"(?<=SPT=|DPT=)(\d+)|(?<=CODE=\d ID=)(\d+)")
-_LOG_PROTOCOL = re.compile(r"PROTO=(TCP|UDP|ICMP) (?!.*PROTO=)")
+_LOG_PROTOCOL = re.compile(r"PROTO=(TCP|UDP|SCTP|ICMP) (?!.*PROTO=)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,9 @@ def _places(frame: bytes) -> list[_Place]:
 
 
 def _of_segment(frame: bytes, protocol: int, segment: int, outer: tuple[int, ...]) -> list[_Place]:
+    if protocol == IPPROTO_SCTP and len(frame) >= segment + 8:
+        # Its CRC is computed anew when all is translated.
+        return [_Place(protocol, at, outer) for at in (segment, segment + 2)]
     if protocol not in CHECKSUM_AT or len(frame) < segment + 8:
         return []
     check = segment + CHECKSUM_AT[protocol]
@@ -166,6 +172,8 @@ class Draws:
                 continue
             set16(data, place.offset, new)
             self._fix(data, place, old, new)
+        if data != frame:
+            _fix_crc(data)
         return bytes(data)
 
     @staticmethod
@@ -193,3 +201,17 @@ class Draws:
                 names = rf"(PROTO={name} SPT|PROTO={name} SPT=\x00?\d+ DPT)"
             line = re.sub(rf"{names}={one}\b", f"\\1=\x00{other}", line)
         return line.replace("\x00", "")
+
+
+def _fix_crc(data: bytearray) -> None:
+    """Compute the CRC of an SCTP packet; a quoted one is left alone, as it may be cut."""
+    start = network_offset(data)
+    if start is None or data[start + 9] != IPPROTO_SCTP or get16(data, start + 6) & 0x3FFF:
+        return
+    segment = start + (data[start] & 15) * 4
+    end = start + get16(data, start + 2)
+    if end < segment + SCTP_HEADER_LEN:
+        return
+    crc = slice(segment + SCTP_CRC_AT, segment + SCTP_CRC_AT + 4)
+    data[crc] = bytes(4)
+    data[crc] = crc32c(data[segment:end]).to_bytes(4, "little")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from netemu.livekernel.draws import Draws
 from netemu.wire.address import parse_address
 from netemu.wire.checksum import internet_checksum, l4_checksum
+from netemu.wire.crc32c import crc32c
 from netemu.wire.icmp import build_icmp
 from netemu.wire.ipv4 import build_ipv4
 from netemu.wire.udp import build_udp
@@ -76,3 +77,20 @@ def test_what_lies_behind_a_packet_is_no_number() -> None:
     cut = bytearray(error_about(datagram(1111, 53)))
     cut[16:18] = (47).to_bytes(2, "big")
     assert draws.translate(bytes(cut)) == bytes(cut)
+
+
+def association(src_port: int, dst_port: int) -> bytes:
+    """Return an INIT whose CRC is right."""
+    ports = src_port.to_bytes(2, "big") + dst_port.to_bytes(2, "big")
+    chunk = bytes.fromhex("0100001400000007000010000001000100000001")
+    crc = crc32c(ports + bytes(8) + chunk).to_bytes(4, "little")
+    body = ports + bytes(4) + crc + chunk
+    return HEADER + bytes(build_ipv4(src=A, dst=B, protocol=132, payload=body))
+
+
+def test_a_drawn_sctp_port_is_translated_with_its_crc() -> None:
+    draws = Draws([association(40000, 500)])
+    draws.learn(association(1111, 500), association(2222, 500))
+    assert draws.translate(association(1111, 500)) == association(2222, 500)
+    assert draws.translate(association(500, 1111)) == association(500, 2222)
+    assert draws.text("sctp 132 9 sport=500 dport=1111 x") == "sctp 132 9 sport=500 dport=2222 x"
