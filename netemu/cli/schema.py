@@ -7,9 +7,10 @@ import json
 import click
 
 from netemu.cli.common import write_output
+from netemu.snapshot.kube_shape import scenario_schema
 from netemu.snapshot.lab_shape import lab_schema
 
-SCHEMAS = {"lab": lab_schema}
+SCHEMAS = {"lab": lab_schema, "scenario": scenario_schema}
 """By kind of file."""
 
 

@@ -53,8 +53,8 @@ class Listener(Protocol):
     def accept(self) -> TcpProgram:
         """Return what takes the next TCP connection."""
 
-    def answer(self, datagram: bytes) -> bytes | None:
-        """Return the answer to a UDP datagram, None for none."""
+    def answer(self, datagram: bytes, client: tuple[bytes, int]) -> bytes | None:
+        """Return the answer to a UDP datagram of a client, None for none now."""
 
 
 LOCAL_PORTS = (32768, 60999)

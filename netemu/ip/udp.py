@@ -82,7 +82,7 @@ def _give_to_program(net: Net, protocol: str, skb: Skb, datagram: UDP) -> None:
     payload = bytes(skb.data[datagram.offset + HEADER_LEN :])
 
     def run() -> None:
-        answer = program.answer(payload)
+        answer = program.answer(payload, (source, source_port))
         if answer is not None:
             udp_sendmsg(net, answer, remote=source, port=source_port, local=bound, local_port=port)
 

@@ -167,6 +167,7 @@ class Server:
         """Return what takes the next TCP connection."""
         return self._program.accept(self._text)
 
-    def answer(self, datagram: bytes) -> bytes | None:
-        """Return the answer to a datagram, None for none."""
+    def answer(self, datagram: bytes, client: tuple[bytes, int] | None = None) -> bytes | None:
+        """Return the answer to a datagram, None for none; it is the same for every client."""
+        del client
         return self._program.answer(self._text, datagram)

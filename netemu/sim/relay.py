@@ -5,7 +5,7 @@ Source: pkg/proxy/userspace/proxysocket.go, roundrobin.go (Kubernetes 1.20).
 Theory of operation: endpoints stand in a shuffled order and are taken one after the other. A
 client with affinity stays with its endpoint. An endpoint that does not answer within 250 ms is
 given up for the next one, which gets 500 ms, then 1 s, then 2 s; after four the client's connection
-is closed.
+is closed. Each client of UDP has a socket of the proxy's own, until it is silent for 250 ms.
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from netemu.clock import NSEC_PER_SEC, Timer
+from netemu.ip.datagram import Waiters, udp_sendmsg
+from netemu.ip.sockets import Sockets
 from netemu.ip.tcp_connect import tcp_connect
 from netemu.ip.tcp_program import Connection, TcpProgram
 from netemu.net import Net
+from netemu.wire.ipv4 import IPPROTO_UDP
 
 DIAL_TIMEOUTS_S = (0.25, 0.5, 1.0, 2.0)
 """endpointDialTimeouts."""
+
+UDP_IDLE_TIMEOUT_S = 0.25
+"""--udp-timeout: a client of UDP that is silent for so long gets a new socket and endpoint."""
 
 Endpoint = tuple[bytes, int]
 
@@ -69,19 +75,82 @@ class Balancer:
 class ProxyListener:
     """The proxy's listening socket of one Service port."""
 
-    def __init__(self, net: Net, balancer: Balancer) -> None:
-        """Serve connections of a namespace."""
+    def __init__(self, net: Net, balancer: Balancer, port: int) -> None:
+        """Serve connections of a namespace at a port."""
         self.net = net
         self.balancer = balancer
+        self.port = port
+        self.clients: dict[Endpoint, _Datagrams] = {}
+        """The socket that speaks for a client of UDP (clientCache)."""
 
     def accept(self) -> TcpProgram:
         """Return what serves the next connection."""
         return _Inbound(self.net, self.balancer)
 
-    def answer(self, datagram: bytes) -> bytes | None:
-        """Take a datagram; nothing comes back at once."""
-        del datagram
+    def answer(self, datagram: bytes, client: Endpoint) -> bytes | None:
+        """Hand a datagram on; what comes back is sent later."""
+        speaker = self.clients.get(client)
+        if speaker is None:
+            endpoint = self.balancer.pick(client[0], reset_affinity=False)
+            if endpoint is None:
+                return None
+            speaker = self.clients[client] = _Datagrams(self, client, endpoint)
+        speaker.hand_on(datagram)
         return None
+
+
+class _Datagrams:
+    """A socket of the proxy's own, connected to an endpoint, for one client of UDP."""
+
+    def __init__(self, listener: ProxyListener, client: Endpoint, endpoint: Endpoint) -> None:
+        self.listener = listener
+        self.client = client
+        self.peer: Endpoint | None = endpoint
+        self.endpoint = endpoint
+        self.timer: Timer | None = None
+        net = listener.net
+        self.port = net.generic(Sockets).ephemeral_port(net, IPPROTO_UDP)
+        net.generic(Waiters).add(IPPROTO_UDP, self.port, self)
+
+    def hand_on(self, datagram: bytes) -> None:
+        """Send a client's datagram to the endpoint."""
+        self._stay()
+        address, port = self.endpoint
+        udp_sendmsg(self.listener.net, datagram, remote=address, port=port, local_port=self.port)
+
+    def answered(self, source: bytes, port_or_seq: int, payload: bytes) -> None:
+        """Send the endpoint's datagram to the client."""
+        del source, port_or_seq
+        self._stay()
+        address, port = self.client
+        udp_sendmsg(
+            self.listener.net,
+            payload,
+            remote=address,
+            port=port,
+            local_port=self.listener.port,
+        )
+
+    def failed(self, errno: str) -> None:
+        """End at an ICMP error: reading fails, and the client gets a new socket next time."""
+        del errno
+        self._close()
+
+    def _stay(self) -> None:
+        """Go on for another while (SetDeadline)."""
+        if self.timer is not None:
+            self.timer.cancel()
+        idle_ns = round(UDP_IDLE_TIMEOUT_S * NSEC_PER_SEC)
+        self.timer = self.listener.net.clock.call_later(idle_ns, self._close)
+
+    def _close(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.listener.clients.get(self.client) is self:
+            del self.listener.clients[self.client]
+            net = self.listener.net
+            net.generic(Waiters).remove(IPPROTO_UDP, self.port)
+            net.generic(Sockets).release_port(IPPROTO_UDP, self.port)
 
 
 class _Inbound:

@@ -20,10 +20,14 @@ class ClusterDns:
 
     def accept(self) -> TcpProgram:
         """Return what takes the next TCP connection."""
-        return Dns(self.answer)
+        return Dns(self._answer)
 
-    def answer(self, datagram: bytes) -> bytes | None:
+    def answer(self, datagram: bytes, client: tuple[bytes, int]) -> bytes | None:
         """Return the answer to a query, None for what is none."""
+        del client
+        return self._answer(datagram)
+
+    def _answer(self, datagram: bytes) -> bytes | None:
         name = question_of(datagram)
         if name is None:
             return None

@@ -63,9 +63,9 @@ class PodServer:
         """Return what takes the next TCP connection."""
         return _Page(self._name)
 
-    def answer(self, datagram: bytes) -> bytes | None:
+    def answer(self, datagram: bytes, client: tuple[bytes, int]) -> bytes | None:
         """Answer a datagram with the pod's name."""
-        del datagram
+        del datagram, client
         return self._name.encode()
 
 

@@ -1,7 +1,4 @@
-"""kube-proxy at work on a node that runs: what it keeps from sync to sync, in each mode.
-
-Differs from Linux: the userspace proxy takes datagrams and hands none on.
-"""
+"""kube-proxy at work on a node that runs: what it keeps from sync to sync, in each mode."""
 
 from __future__ import annotations
 
@@ -229,6 +226,7 @@ class _Userspace:
     def __init__(self, node: Node, space: Namespace) -> None:
         self._node, self._space = node, space
         self._balancers: dict[tuple[str, str], Balancer] = {}
+        self._listeners: dict[tuple[str, str, int], ProxyListener] = {}
         self._text = ""
 
     def recheck(self) -> str:
@@ -236,6 +234,7 @@ class _Userspace:
 
     def restarted(self) -> None:
         self._balancers.clear()
+        self._listeners.clear()
 
     def sync(self, settings: ProxySettings, view: ProxyView, before: Before) -> str:
         del before
@@ -256,9 +255,12 @@ class _Userspace:
         balancer = self._balancers.setdefault(key, Balancer(net, proxy.affinity_s))
         balancer.set_endpoints([(parse_address(item.ip), item.port) for item in proxy.endpoints])
         sockets = net.generic(Sockets)
+        listener = self._listeners.get((*key, proxy.port))
+        if listener is None:
+            listener = self._listeners[*key, proxy.port] = ProxyListener(net, balancer, proxy.port)
         sockets.close(proxy.protocol, bytes(4), proxy.port)
         socket = SocketSpec(protocol=proxy.protocol, address=bytes(4), port=proxy.port)
-        sockets.listen(socket, ProxyListener(net, balancer))
+        sockets.listen(socket, listener)
 
 
 PROGRAMMERS: dict[str, Callable[[Node, Namespace], Programmer]] = {

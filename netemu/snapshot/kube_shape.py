@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -103,7 +103,7 @@ class MomentShape(Shape, kw_only=True):
     say: Annotated[str, Meta(description="a sentence that is told then")] = ""
     show: ShowShape | None = None
     apply: Annotated[
-        dict[str, object] | None, Meta(description="a Kubernetes object, new or changed")
+        dict[str, Any] | None, Meta(description="a Kubernetes object, new or changed")
     ] = None
 
 
@@ -117,3 +117,8 @@ class ScenarioShape(Shape, kw_only=True):
     timing: TimingShape = msgspec.field(default_factory=TimingShape)
     timeline: list[MomentShape] = msgspec.field(default_factory=list)
     until: Duration | None = None
+
+
+def scenario_schema() -> dict[str, object]:
+    """Return the JSON schema of a scenario."""
+    return msgspec.json.schema(ScenarioShape)

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from netemu.cli.kube_run import command
+from netemu.cli.schema import command as schema
 from netemu.errors import SnapshotError
 
 KUBE = Path(__file__).resolve().parents[2] / "rulesets" / "kube"
@@ -116,3 +117,10 @@ def test_faults_have_a_place(tmp_path, text: str, message: str):
     result = CliRunner().invoke(command, [str(path)], standalone_mode=False)
     assert isinstance(result.exception, SnapshotError)
     assert message in str(result.exception)
+
+
+def test_the_schema_of_a_scenario_is_published():
+    result = CliRunner().invoke(schema, ["scenario"], standalone_mode=False)
+    found = json.loads(result.stdout)
+    moment = found["$defs"]["MomentShape"]["properties"]
+    assert {"at", "traffic", "rules", "show", "apply"} <= moment.keys()

@@ -65,9 +65,10 @@ def test_an_external_ip_at_any_node(mode: str):
     assert second[1] in {"192.168.0.12", "10.244.2.1"}
 
 
-def test_names():
+@pytest.mark.parametrize("mode", MODES)
+def test_names(mode: str):
     """The search path is walked (ndots 5); unready pods leave the headless name."""
-    found = run("names")
+    found = run("names", "--mode", mode)
     dns = told(found, "kube-dns")
     headless = "answer from 10.96.0.10:53, web-headless.default.svc.cluster.local is"
     assert dns == [
@@ -122,6 +123,17 @@ def test_no_endpoints(mode: str, expected: str):
 )
 def test_ping_to_a_cluster_ip(options: list[str], expected: list[str]):
     assert told(run("ping", *options), "10.96.0.20") == expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_client_of_udp_follows_its_pod(mode: str):
+    """It asks from one port every second, so that its connection would never end by itself."""
+    found = run("udp-moves", "--mode", mode)
+    assert [client["ok"] for client in found["clients"]] == [True] * 3 + [False] + [True] * 4
+    forgotten = [
+        line["time_ns"] / 1e9 for line in found["lines"] if "1 stale UDP conn" in line["text"]
+    ]
+    assert forgotten == ([] if mode == "userspace" else [4.02])
 
 
 def test_a_weighted_split_by_hand():
