@@ -31,9 +31,9 @@ class ReverseProxy:
         """Return what serves the next connection."""
         return _Front(self.net, self.route)
 
-    def answer(self, datagram: bytes) -> bytes | None:
+    def answer(self, datagram: bytes, client: tuple[bytes, int]) -> bytes | None:
         """Take a datagram and answer nothing."""
-        del datagram
+        del datagram, client
         return None
 
 
