@@ -12,7 +12,7 @@ import click
 from netemu.cli.common import color_option, wants_colour, write_output
 from netemu.questions.diff import Difference, DiffResult, diff
 from netemu.questions.fates import Answer, Ending
-from netemu.questions.subject import Subject
+from netemu.questions.subject import Subject, on_one_node
 from netemu.snapshot.read import read_node
 from netemu.trace.text import Paint
 
@@ -34,7 +34,7 @@ def command(
     example that went through both. Exit 0 if the rules do the same, 1 if not, or if it could not
     be decided.
     """
-    subjects = [Subject(read_node(path, ipset=ipset)) for path in (old, new)]
+    subjects = on_one_node(*(Subject(read_node(path, ipset=ipset)) for path in (old, new)))
     result = diff(*subjects)
     if bisect:
         from netemu.questions.bisect import blame
@@ -102,7 +102,7 @@ def report(result: DiffResult, old: str, new: str, paint: Paint) -> Iterator[str
     """Yield the result for eyes."""
     count = len(result.differences)
     if result.equal:
-        yield f"equal: {old} and {new} do the same with every packet"
+        yield f"equal: {old} and {new} do the same with every packet (verdict, NAT, marks, TOS)"
     elif count:
         classes = "one class of packets fares" if count == 1 else f"{count} classes of packets fare"
         yield f"{classes} differently"

@@ -9,7 +9,6 @@ fares as in the new rules. What is left is needed, each line of it.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -125,10 +124,13 @@ class _Search:
             if (at in wanted) != bool(line.old) or (line.old and line.new)
         )
         try:
-            answer = ask_engine(with_rules(self.old, text), self.found.example)
+            answer = ask_engine(self.old.with_rules(self._file(text)), self.found.example)
         except InputError:
             return False
         return answer.shares == self.found.new.shares
+
+    def _file(self, text: str) -> TextFile:
+        return TextFile(name=self.old.ruleset.file, text=text)
 
     def _reduced(self, chosen: list[int]) -> list[int]:
         """Take out what is not needed: halves first, then single changes."""
@@ -144,16 +146,3 @@ class _Search:
             if size == 1:
                 return chosen
             size //= 2
-
-
-def with_rules(subject: Subject, text: str) -> Subject:
-    """Return the same node with other rules.
-
-    Raises RulesetError where they would not load.
-    """
-    spec = copy.copy(subject.spec)
-    main = copy.copy(spec.main)
-    assert main.rules4 is not None
-    main.rules4 = TextFile(name=main.rules4.name, text=text)
-    spec.main = main
-    return Subject(spec)

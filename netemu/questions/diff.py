@@ -27,7 +27,7 @@ from netemu.analysis.wording import axes, axis_of, term_text
 from netemu.netfilter.xtables.space import CtState, Field
 from netemu.questions.fates import Answer, ask_engine
 from netemu.questions.plain import idle_devices, martians, outside_of, plain_packets, readable
-from netemu.questions.subject import Subject, routes_of, shared_space
+from netemu.questions.subject import Subject, on_one_node, routes_of, shared_space
 
 TERMS = 50
 """A group that needs more terms than these is said in part."""
@@ -91,8 +91,14 @@ class DiffResult:
 
 
 def diff(old: Subject, new: Subject) -> DiffResult:
-    """Compare the rules of two nodes."""
-    return _Diff(old, new).run()
+    """Compare the rules of two nodes; rules without a node are put onto the other's."""
+    old, new = on_one_node(old, new)
+    result = _Diff(old, new).run()
+    one, other = old.spec.main, new.spec.main
+    nodes = ((one.addresses, one.routes), (other.addresses, other.routes))
+    if not old.spec.assumed and nodes[0] != nodes[1]:
+        result.unknown.append("addresses or routes differ; rules were compared at those of OLD")
+    return result
 
 
 class _Diff:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.behaviour import Route
@@ -18,7 +19,7 @@ from netemu.netfilter.xtables.model import Ruleset
 from netemu.netfilter.xtables.space import Field
 from netemu.ruleset import parse_ruleset
 from netemu.sim.node import Node, build_node
-from netemu.sim.spec import NodeSpec
+from netemu.sim.spec import NodeSpec, TextFile
 from netemu.snapshot.change import add_device, change_addresses, change_routes
 
 _MADE_UP_MAC = bytes((2, 0, 0, 2, 0, 1))
@@ -68,6 +69,17 @@ class Subject:
         node.assume_neighbours()
         return node
 
+    def with_rules(self, file: TextFile, backend: str = "") -> Subject:
+        """Return the same node with other rules.
+
+        Raises RulesetError where they would not load.
+        """
+        main = copy.copy(self.spec.main)
+        main.rules4 = file
+        main.backend = backend or main.backend
+        spec = replace(self.spec, main=main)
+        return Subject(spec, kernel=self._kernel, seed=self._seed)
+
     def own_addresses(self) -> list[bytes]:
         """Return the IPv4 addresses of the node."""
         return [
@@ -85,6 +97,18 @@ class Subject:
             for way in route.nexthops
         ]
         return list(dict.fromkeys([name for name in ways if name in links] + links))
+
+
+def on_one_node(old: Subject, new: Subject) -> tuple[Subject, Subject]:
+    """Put rules that came without a node onto the node of the other ones, if those have one."""
+    one, other = old.spec, new.spec
+    assert one.main.rules4 is not None
+    assert other.main.rules4 is not None
+    if other.assumed and not one.assumed:
+        return old, old.with_rules(other.main.rules4, other.main.backend)
+    if one.assumed and not other.assumed:
+        return new.with_rules(one.main.rules4, one.main.backend), new
+    return old, new
 
 
 def shared_space(*subjects: Subject, open_node: bool) -> Space:

@@ -28,11 +28,11 @@ from netemu.netfilter.xtables.model import Rule
 from netemu.netfilter.xtables.names import protocol_name
 from netemu.netfilter.xtables.space import CtState, Field
 from netemu.questions.ask import Known
-from netemu.questions.bisect import with_rules
 from netemu.questions.fates import Answer, ask_engine
 from netemu.questions.plain import outside_of, readable
 from netemu.questions.subject import Subject
 from netemu.sim.probe import Entry, enter
+from netemu.sim.spec import TextFile
 from netemu.trace.model import Recorder
 from netemu.wire.address import format_address
 from netemu.wire.ipv4 import Protocol
@@ -358,7 +358,8 @@ class _Why:
     def _proved(self, text: str, lines: list[str]) -> Iterator[RuleChange]:
         """Yield a change of the rules if the packet fares the other way then."""
         try:
-            changed = with_rules(self.subject, "".join(f"{line}\n" for line in lines))
+            text_of = "".join(f"{line}\n" for line in lines)
+            changed = self.subject.with_rules(TextFile(name=self.subject.name, text=text_of))
         except InputError:
             return
         answer = ask_engine(changed, self.example)

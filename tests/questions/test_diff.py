@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -255,3 +256,9 @@ def test_the_library_compares_files(tmp_path):
     new.write_text(HOST.replace("--dport 22", "--dport 2222"))
     assert netemu.diff(old, old).equal is True
     assert netemu.diff(old, str(new)).equal is False
+
+
+def test_a_rule_file_is_put_onto_the_node_of_the_other_side():
+    node = Path(__file__).parents[2] / "rulesets" / "docker"
+    assert netemu.diff(node, node / "iptables-legacy-save_-c").equal is True
+    assert netemu.diff(node.parent / "docker-blocked.rules", node).equal is False
