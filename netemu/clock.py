@@ -55,7 +55,17 @@ class Timer:
 class Clock:
     """The one simulated clock of a run; many namespaces and nodes share it."""
 
-    __slots__ = ("_heap", "_order", "_soon", "_wheel", "hz", "now_ns", "start_ns", "uptime_ns")
+    __slots__ = (
+        "_heap",
+        "_order",
+        "_soon",
+        "_wheel",
+        "hz",
+        "idle",
+        "now_ns",
+        "start_ns",
+        "uptime_ns",
+    )
 
     def __init__(self, now_ns: int = 0, hz: int = 250) -> None:
         """Start at `now_ns` (since 1970) with `hz` jiffies a second."""
@@ -63,6 +73,8 @@ class Clock:
         self.start_ns = now_ns
         self.hz = hz
         self.uptime_ns = UPTIME_NS
+        self.idle = False
+        """Another processor runs what is not pinned, and does so first (timer migration)."""
         self._wheel = False
         self._heap: list[Timer] = []
         self._soon: deque[Callable[[], None]] = deque()
@@ -120,7 +132,7 @@ class Clock:
         bucket = ((expires >> shift) + 1) << shift
         when_ns = (bucket - INITIAL_JIFFIES) * NSEC_PER_SEC // self.hz
         self._order += 1
-        order = LVL_DEPTH * (2 - pinned) - level, -self._order
+        order = LVL_DEPTH * (2 - (pinned != self.idle)) - level, -self._order
         timer = Timer(when_ns - self.uptime_ns + self.start_ns, order, function)
         heapq.heappush(self._heap, timer)
         return timer

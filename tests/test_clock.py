@@ -55,6 +55,18 @@ def test_the_last_of_a_bucket_fires_first() -> None:
     assert fired == ["pinned", "second", "first"]
 
 
+def test_an_idle_processors_timers_come_first() -> None:
+    """Another one runs them; pinned ones wait for the processor itself."""
+    clock = Clock()
+    clock.booted(0)
+    clock.idle = True
+    fired: list[str] = []
+    clock.add_timer(250 * JIFFY_NS, lambda: fired.append("pinned"), pinned=True)
+    clock.add_timer(250 * JIFFY_NS, lambda: fired.append("migrated"))
+    clock.run_until(2 * NSEC_PER_SEC)
+    assert fired == ["migrated", "pinned"]
+
+
 def test_without_an_uptime_timers_fire_when_due() -> None:
     clock = Clock()
     fired: list[int] = []

@@ -99,9 +99,12 @@ def emulate_case(
     *,
     seed: int = 0,
     phase_ns: int = 0,
+    idle: bool = False,
     kernel: str = "6.18",
 ) -> Result:
     """Run a case through netemu, `phase_ns` late: where in a jiffy the kernel began is unknown.
+
+    So is whether its processor was `idle` when timers came up.
 
     `expected` is what the kernel did in the run that the frames were recorded from: where it drew
     numbers at random, frames that answer them are made to answer netemu's draws instead, but for
@@ -111,6 +114,7 @@ def emulate_case(
     emulated = EmulatedNode(case.node, seed=seed, kernel=kernel, first_numbers=numbers)
     if expected is not None:
         emulated.node.clock.booted(expected.uptime_ns)
+    emulated.node.clock.idle = idle
     follower = Follower(case, expected)
     for item in case.inputs:
         emulated.run_until(phase_ns + item.time_ns)

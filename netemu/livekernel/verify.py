@@ -105,7 +105,11 @@ def _emulate(case: Case, kernel: Result, seed: int, number: int) -> Result:
     case = replace(case, until_ns=case.until_ns + late_ns)
     try:
         return emulate_case(
-            case, kernel, seed=seed + number * SEED_STEP, phase_ns=number * PHASE_NS
+            case,
+            kernel,
+            seed=seed + number * SEED_STEP,
+            phase_ns=number * PHASE_NS,
+            idle=number >= DRAWS // 2,
         )
     except Exception as error:  # noqa: BLE001 - a failure of netemu is what is looked for
         kind = "" if isinstance(error, NetemuError) else f"{type(error).__name__}: "
