@@ -23,6 +23,7 @@ from netemu.sim.spec import NodeSpec
 
 if TYPE_CHECKING:
     from netemu.lint.dead import Dead
+    from netemu.lint.entering import Entering
     from netemu.lint.witness import Prover
 
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"?|\S+')
@@ -129,6 +130,13 @@ class Subject:
         from netemu.lint.witness import Prover  # noqa: PLC0415 - the analysis and the engine
 
         return Prover(self.ruleset, self.file, lambda: self.node, bare=not self.is_snapshot)
+
+    @functools.cached_property
+    def entering(self) -> Entering:
+        """Sets of packets as they enter."""
+        from netemu.lint.entering import Entering  # noqa: PLC0415 - as above
+
+        return Entering(self)
 
     @functools.cached_property
     def dead(self) -> list[Dead]:
