@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection
 
-from netemu.analysis.bdd import EMPTY
+from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.program import rule_packets
 from netemu.analysis.reader import Reader
 from netemu.analysis.space import Space
@@ -19,6 +19,14 @@ from netemu.netfilter.xtables.model import Rule
 from netemu.netfilter.xtables.space import CtState, Field
 
 WAYS = ("in", "forward", "local", "loop")
+OF_CONNECTIONS = (
+    Field.CT_STATE,
+    Field.CT_REPLY,
+    Field.CT_DNAT,
+    Field.CT_SNAT,
+    Field.CT_SEEN_REPLY,
+    Field.CT_ASSURED,
+)
 STRANGER = bytes((198, 51, 100, 7))
 """An address that is nobody's (RFC 5737)."""
 
@@ -59,6 +67,11 @@ class Entering:
     def asked(self, rule: Rule) -> int:
         """Return what a rule would take if packets came to it as they enter."""
         return rule_packets(Reader(self.space, self.space.start, "", 0), rule)
+
+    def whatever_state(self, of: int) -> int:
+        """Return a set whatever conntrack makes of its packets."""
+        gone = {literal >> 1 for field in OF_CONNECTIONS for literal in self.space.base[field]}
+        return self.space.diagram.drop(of, gone)
 
     def fresh(self) -> int:
         """Return the first packets of connections."""
@@ -122,7 +135,26 @@ class Entering:
                 and (not verdicts or seen.fate.verdict in verdicts)
             )
 
-        return self.subject.prover.shown(self.both(packets, self.any), claim)
+        packets = self.both(packets, self.any)
+        at_home = self.both(packets, self._own_are_local)
+        return self.subject.prover.shown(at_home if at_home != EMPTY else packets, claim)
+
+    @functools.cached_property
+    def _own_are_local(self) -> int:
+        """All packets but those to an address of the node that are thought to go elsewhere."""
+        node = self.subject.node
+        if node is None or self.space.locals is not None:
+            return ALL
+        local = self.read.local(Field.DESTINATION)
+        return self.both(
+            *(
+                self.either(
+                    self.read.outside(self.prefix(Field.DESTINATION, one.address, 32)), local
+                )
+                for one in node.main.addresses
+                if len(one.address) == 4
+            )
+        )
 
 
 def place_of(site: Site) -> Place:

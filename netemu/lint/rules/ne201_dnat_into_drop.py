@@ -52,7 +52,9 @@ def check(subject: Subject) -> Iterator[Finding]:
     """Yield a finding for each translation that leads nowhere."""
     for site in nat_sites(subject, "DNAT", "REDIRECT"):
         entering = subject.entering
-        taken = entering.taken(site)
+        taken = entering.both(entering.taken(site), entering.fresh())
+        forwarded = entering.both(taken, entering.from_outside())
+        taken = taken if forwarded == EMPTY else forwarded
         if taken == EMPTY or entering.meet(taken, entering.accepted(*_ways(subject, site))):
             continue
         witness = entering.shown(taken, matched=[place_of(site)], verdicts={"DROP", "REJECT"})
@@ -63,8 +65,10 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def _ways(subject: Subject, site: Site) -> tuple[str, ...]:
-    """Return the ways that translated packets may take; of a mere rule file what DNAT names is
-    not the node."""
+    """Return the ways that translated packets may take.
+
+    Of a mere rule file nobody knows the node's addresses: what DNAT names is another host.
+    """
     to = translated(site)
     if subject.is_snapshot or to is None or to.low[0] == LOOPBACK:
         return WAYS

@@ -48,9 +48,9 @@ def check(subject: Subject) -> Iterator[Finding]:
     tracked = Reach(
         Ruleset(family=subject.family, tables=tables, file=subject.file), entering.space
     )
-    sets = [(site, entering.taken(site)) for site in untracking]
+    sets = [(site, entering.whatever_state(entering.taken(site))) for site in untracking]
     for site in translating:
-        asked = tracked.rule("nat", site.chain.name, site.number).taken
+        asked = entering.whatever_state(tracked.rule("nat", site.chain.name, site.number).taken)
         untracked = entering.either(*(taken for _, taken in sets))
         if asked == EMPTY or entering.without(asked, untracked) != EMPTY:
             continue

@@ -125,6 +125,8 @@ def _answer(entering: Entering) -> int:
     return entering.both(
         entering.read.masked(Field.CT_STATE, CtState.ESTABLISHED),
         entering.read.masked(Field.CT_REPLY, 1),
+        entering.read.masked(Field.CT_SNAT, 0),
+        entering.read.masked(Field.CT_DNAT, 0),
         entering.to_port(Protocol.TCP, *EPHEMERAL),
         entering.read.masked(Field.SOURCE_PORT, 443),
         entering.read.masked(Field.TCP_FLAGS, SYN_ACK),
