@@ -7,10 +7,13 @@ The public API is this one screen. Names are loaded on first use (PEP 562), so t
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from netemu.api import Fate, Frame, Node, Ruleset, diff, replay
+    from netemu.api import Fate, Frame, Node, Ruleset, diff, lint, replay
     from netemu.errors import InputError, InternalError, NetemuError, UsageError
     from netemu.lab import Lab
 
@@ -27,6 +30,7 @@ _HOME = {
     "Ruleset": "netemu.api",
     "UsageError": "netemu.errors",
     "diff": "netemu.api",
+    "lint": "netemu.api",
     "replay": "netemu.api",
 }
 """Public name -> module that defines it."""
@@ -43,6 +47,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "diff",
+    "lint",
     "replay",
 ]
 
@@ -60,3 +65,20 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     """List the public names, loaded or not."""
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """Lets the function `netemu.lint` go before the package of the same name."""
+
+    @property
+    def lint(self) -> Callable[..., object]:
+        """Look for faults in a rule file or node."""
+        function: Callable[..., object] = importlib.import_module("netemu.api").lint
+        return function
+
+    @lint.setter
+    def lint(self, package: object) -> None:
+        """Take the package once it is imported; it is found in sys.modules."""
+
+
+sys.modules[__name__].__class__ = _Package

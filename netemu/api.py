@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING
 
 from netemu.errors import UsageError
 from netemu.events import Event, Stamp
+from netemu.lint.engine import look
+from netemu.lint.finding import Finding
+from netemu.lint.settings import LintSettings
 from netemu.netfilter.conntrack.table import Form
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables import model
@@ -33,6 +36,7 @@ from netemu.sim.state import state_files
 from netemu.snapshot.bare import bare_node
 from netemu.snapshot.change import Changes
 from netemu.snapshot.read import read_node
+from netemu.snapshot.subjects import Reading, read_subjects
 from netemu.trace.model import Recorder
 from netemu.wire.composed import ComposedPacket
 from netemu.wire.packet_text import parse_packet
@@ -224,3 +228,32 @@ def diff(old: str | Path, new: str | Path) -> questions_diff.DiffResult:
     Raises InputError for what cannot be read.
     """
     return questions_diff.diff(*(Subject(read_node(str(path))) for path in (old, new)))
+
+
+def lint(
+    path: str | Path,
+    *,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    backend: str | None = None,
+    ipset: str | Path | None = None,
+) -> list[Finding]:
+    """Look for faults in a rule file or node, as `netemu lint` does without a settings file.
+
+    Args:
+        path: iptables-save text, or a node snapshot.
+        select: codes of lint rules, or beginnings of codes; empty for those on by default.
+        ignore: likewise, those to leave out.
+        backend: `legacy` or `nft`, whose rules are looked at.
+        ipset: file of `ipset save` text, the sets that the rules name.
+
+    Raises InputError for what cannot be read at all, UsageError for a code that no rule has.
+
+    """
+    settings = LintSettings(select=tuple(select), ignore=tuple(ignore))
+    reading = Reading(backend=backend, ipset=None if ipset is None else str(ipset))
+    return [
+        finding
+        for subject in read_subjects(str(path), reading)
+        for finding in look(subject, settings).findings
+    ]

@@ -75,7 +75,7 @@ def _findings(rule: LintRule, subject: Subject, settings: LintSettings) -> Itera
             and subject.owner(finding.chain)
         ):
             continue
-        yield replace(finding, code=rule.code, file=finding.file or subject.file)
+        yield replace(finding, code=rule.code, level=rule.level, file=finding.file or subject.file)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -95,7 +95,7 @@ class Witness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One finding; a check leaves `code` and `file` to the engine."""
+    """One finding; a check leaves `code`, `level` and `file` to the engine."""
 
     message: str
     span: Span | None = None
@@ -108,4 +108,5 @@ class Finding:
     related: tuple[Related, ...] = ()
     fix: Fix | None = None
     code: str = ""
+    level: Level = Level.WARNING
     file: str = ""

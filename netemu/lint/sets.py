@@ -57,3 +57,11 @@ def references(subject: Subject) -> Iterator[Reference]:
                 if isinstance(one.value, SetReference):
                     directions = len(one.value.directions)
                     yield Reference(site, one.value.name, directions, option)
+
+
+def missing_sets(subject: Subject) -> list[Reference]:
+    """Return the references to sets that there are not, where it is known which there are."""
+    sets = sets_of(subject)
+    if sets is None:
+        return []
+    return [one for one in references(subject) if one.name not in sets]

@@ -145,10 +145,17 @@ class Subject:
 
         return list(dead_rules(self.prover.reach))
 
-    @property
+    @functools.cached_property
     def loads(self) -> bool:
-        """Whether the whole file would load."""
-        return bool(self.ruleset) and not self.refusals
+        """Whether the whole file would load, on its node where sets are known."""
+        _ = self.ruleset
+        if self.refusals:
+            return False
+        if "-set " not in self.text:
+            return True
+        from netemu.lint.sets import missing_sets  # noqa: PLC0415 - few files name sets
+
+        return not missing_sets(self)
 
     @functools.cached_property
     def sites(self) -> Sequence[Site]:

@@ -88,6 +88,8 @@ def _of_text(path: str, text: str, reading: Reading) -> Subject:
             "looks like Kubernetes objects; the rules are what `netemu kube render` makes of them",
             file=name,
         )
+    if reading.as_kind is None and text.startswith("create "):
+        raise SnapshotError("looks like `ipset save` text; --ipset takes it", file=name)
     family = reading.family or family_of(text)
     subject = Subject(
         text,

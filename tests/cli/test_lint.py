@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import netemu
 from netemu.cli import cli
 from netemu.cli.run import run
 
@@ -139,3 +140,11 @@ def test_lint_needs_no_scapy(rules: Path) -> None:
         "assert not {'scapy', 'rich', 'yaml'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_the_library_says_the_same(rules: Path) -> None:
+    (found,) = netemu.lint(rules, select=["NE0"])
+    assert (found.code, found.level.word, found.span.line) == ("NE012", "error", 3)
+    assert netemu.lint(rules, ignore=["NE0"]) == []
+    with pytest.raises(netemu.InputError):
+        netemu.lint("nosuch.rules")

@@ -68,7 +68,8 @@ create blocked hash:ip
 def findings_of(text: str, code: str = "ALL", **more: object) -> list[Finding]:
     """Lint a text with one rule, or all; rules that name sets have IPSETS."""
     family = Family.IPV6 if family_of(text) == 6 else Family.IPV4
-    file = TextFile(name="x.rules", text=text)
+    named = re.match(r"# (/\S+)\n", text)
+    file = TextFile(name=named[1] if named else "x.rules", text=text)
     node = bare_node(file, Changes())
     if "-set " in text:
         node.main.ipset = TextFile(name="sets", text=IPSETS)

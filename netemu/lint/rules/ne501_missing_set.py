@@ -24,20 +24,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netemu.lint.finding import Finding, Level
-from netemu.lint.rule import LintRule
-from netemu.lint.sets import references, sets_of
+from netemu.lint.rule import LintRule, Needs
+from netemu.lint.sets import missing_sets
 from netemu.lint.subject import Subject
 
 
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield a finding for each reference to nothing."""
-    sets = sets_of(subject)
-    if sets is None:
-        return
-    for one in references(subject):
-        if one.name not in sets:
-            span = subject.option_span(one.site.rule, f"--{one.option}")
-            yield subject.about(one.site, f"Set {one.name} doesn't exist", span=span)
+    for one in missing_sets(subject):
+        span = subject.option_span(one.site.rule, f"--{one.option}")
+        yield subject.about(one.site, f"Set {one.name} doesn't exist", span=span)
 
 
 RULE = LintRule(
@@ -46,4 +42,5 @@ RULE = LintRule(
     level=Level.ERROR,
     summary="A rule names an IP set that does not exist",
     check=check,
+    needs=Needs.TEXT,
 )
