@@ -47,7 +47,7 @@ EPHEMERAL = (40000, 60999)
 """Ports from which programs open connections (upper part of ip_local_port_range)."""
 SYN_ACK = 0x12
 MOST_DEVICES = 8
-"""With more, pairs of devices are too many to look at."""
+"""With more, nobody would read on."""
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -69,53 +69,52 @@ def _input(subject: Subject, table: Table, chain: Chain) -> Iterator[Finding]:
     answers = entering.both(_answer(entering), entering.from_outside(), here)
     if sent == EMPTY or entering.meet(answers, entering.accepted("in")):
         return
-    witness = entering.shown(answers, verdicts={"DROP", "REJECT"})
+    witness = entering.shown(_from_web(entering, answers), verdicts={"DROP", "REJECT"})
     if witness is not None:
         yield subject.about_chain(
             table,
             chain,
-            "answers to what the node itself opens are dropped: no rule of INPUT accepts "
-            "ESTABLISHED packets",
+            "answers to what the node itself opens are dropped: no rule of INPUT accepts them",
             witness=witness,
         )
 
 
 def _forward(subject: Subject, table: Table, chain: Chain) -> Iterator[Finding]:
     entering = subject.entering
-    devices = entering.devices()[:MOST_DEVICES]
     forwarded = entering.accepted("forward")
-    for inner in devices:
-        for outer in devices:
-            if inner == outer:
-                continue
-            opened = entering.both(
-                forwarded,
-                _opening(entering),
-                entering.from_device(inner),
-                entering.to_device(outer),
+    for inner in entering.devices()[:MOST_DEVICES]:
+        back = entering.to_device(inner)
+        opened = entering.both(
+            forwarded,
+            _opening(entering),
+            entering.from_device(inner),
+            entering.read.outside(back),
+        )
+        answers = entering.both(
+            _answer(entering),
+            entering.from_outside(),
+            entering.read.outside(entering.from_device(inner)),
+            back,
+        )
+        if opened == EMPTY or entering.meet(answers, forwarded):
+            continue
+        witness = entering.shown(_from_web(entering, answers), verdicts={"DROP", "REJECT"})
+        if witness is not None:
+            yield subject.about_chain(
+                table,
+                chain,
+                f"connections that come in by {inner} are let through, and their answers are "
+                "dropped: no rule of FORWARD accepts them",
+                witness=witness,
             )
-            answers = entering.both(
-                _answer(entering), entering.from_device(outer), entering.to_device(inner)
-            )
-            if opened == EMPTY or entering.meet(answers, forwarded):
-                continue
-            witness = entering.shown(answers, verdicts={"DROP", "REJECT"})
-            if witness is not None:
-                yield subject.about_chain(
-                    table,
-                    chain,
-                    f"connections from {inner} to {outer} are let through, and their answers are "
-                    "dropped: no rule of FORWARD accepts ESTABLISHED packets there",
-                    witness=witness,
-                )
-                return
+            return
 
 
 def _opening(entering: Entering) -> int:
-    """Return TCP packets that open a connection to a usual port."""
+    """Return TCP packets that open a connection, from a port as programs get them."""
     return entering.both(
         entering.fresh(),
-        entering.to_port(Protocol.TCP, 443),
+        entering.read.masked(Field.PROTOCOL, Protocol.TCP),
         entering.read.span(Field.SOURCE_PORT, *EPHEMERAL),
     )
 
@@ -128,10 +127,15 @@ def _answer(entering: Entering) -> int:
         entering.read.masked(Field.CT_SNAT, 0),
         entering.read.masked(Field.CT_DNAT, 0),
         entering.to_port(Protocol.TCP, *EPHEMERAL),
-        entering.read.masked(Field.SOURCE_PORT, 443),
         entering.read.masked(Field.TCP_FLAGS, SYN_ACK),
         entering.read.masked(Field.FRAGMENT, 0),
     )
+
+
+def _from_web(entering: Entering, answers: int) -> int:
+    """Return the answers of web servers, or all if there are none."""
+    from_web = entering.both(answers, entering.read.masked(Field.SOURCE_PORT, 443))
+    return answers if from_web == EMPTY else from_web
 
 
 RULE = LintRule(

@@ -35,39 +35,57 @@ from netemu.lint.entering import STRANGER, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.nat_rules import nat_sites
 from netemu.lint.rule import LintRule
-from netemu.lint.subject import Subject
+from netemu.lint.subject import Site, Subject
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.space import Field
 
+MOST_RELATED = 5
+
 
 def check(subject: Subject) -> Iterator[Finding]:
-    """Yield a finding for each DNAT to which every destination is the same."""
+    """Yield a finding for each chain with a DNAT to which every destination is the same."""
     if subject.family is not Family.IPV4:
         return
+    chains: dict[str, list[Site]] = {}
     for site in nat_sites(subject, "DNAT", "REDIRECT"):
         generic = site.rule.generic
         if generic.in_device or generic.destination_mask or generic.source_mask:
             continue
+        if _from_several(subject, site):
+            chains.setdefault(site.chain.name, []).append(site)
+    for first, *others in chains.values():
         entering = subject.entering
-        taken = entering.both(
-            entering.taken(site),
-            entering.prefix(Field.DESTINATION, STRANGER, 32),
-            entering.read.outside(entering.read.local(Field.DESTINATION)),
-            entering.fresh(),
-        )
-        by = [
-            name for name in entering.devices() if entering.meet(taken, entering.from_device(name))
-        ]
-        if len(by) < 2:
-            continue
-        witness = entering.shown(taken, matched=[place_of(site)])
+        witness = entering.shown(_foreign(subject, first), matched=[place_of(first)])
         if witness is not None:
+            more = f" (so do {len(others)} more rules of this chain)" if others else ""
             yield subject.about(
-                site,
-                "packets to any address are translated, from whichever device they come; -i or -d "
-                "would say which are meant",
+                first,
+                "takes packets to any address, from whichever device they come; -i or -d would say "
+                f"which are meant{more}",
                 witness=witness,
+                related=tuple(
+                    one for site in others[:MOST_RELATED] for one in subject.related(site.rule)
+                ),
             )
+
+
+def _foreign(subject: Subject, site: Site) -> int:
+    """Return packets to somebody else that a rule takes."""
+    entering = subject.entering
+    return entering.both(
+        entering.taken(site),
+        entering.prefix(Field.DESTINATION, STRANGER, 32),
+        entering.read.outside(entering.read.local(Field.DESTINATION)),
+        entering.fresh(),
+    )
+
+
+def _from_several(subject: Subject, site: Site) -> bool:
+    """Return whether such packets come from more than one device."""
+    entering = subject.entering
+    taken = _foreign(subject, site)
+    by = [name for name in entering.devices() if entering.meet(taken, entering.from_device(name))]
+    return len(by) > 1
 
 
 RULE = LintRule(
@@ -76,4 +94,5 @@ RULE = LintRule(
     level=Level.WARNING,
     summary="A DNAT that takes what goes elsewhere, too",
     check=check,
+    stylistic=True,
 )
