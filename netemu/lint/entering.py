@@ -157,6 +157,12 @@ class Entering:
         )
 
 
+@functools.lru_cache(maxsize=1)
+def entering_of(subject: Subject) -> Entering:
+    """Return the sets of a subject, made once for all its rules."""
+    return Entering(subject)
+
+
 def place_of(site: Site) -> Place:
     """Return where a rule stands."""
     return site.table.name, site.chain.name, site.number

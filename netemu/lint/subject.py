@@ -23,7 +23,6 @@ from netemu.sim.spec import NodeSpec
 
 if TYPE_CHECKING:
     from netemu.lint.dead import Dead
-    from netemu.lint.entering import Entering
     from netemu.lint.witness import Prover
 
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"?|\S+')
@@ -132,30 +131,17 @@ class Subject:
         return Prover(self.ruleset, self.file, lambda: self.node, bare=not self.is_snapshot)
 
     @functools.cached_property
-    def entering(self) -> Entering:
-        """Sets of packets as they enter."""
-        from netemu.lint.entering import Entering  # noqa: PLC0415 - as above
-
-        return Entering(self)
-
-    @functools.cached_property
     def dead(self) -> list[Dead]:
         """The rules that no packet can match."""
         from netemu.lint.dead import dead_rules  # noqa: PLC0415 - as above
 
         return list(dead_rules(self.prover.reach))
 
-    @functools.cached_property
+    @property
     def loads(self) -> bool:
-        """Whether the whole file would load, on its node where sets are known."""
+        """Whether the whole file would load."""
         _ = self.ruleset
-        if self.refusals:
-            return False
-        if "-set " not in self.text:
-            return True
-        from netemu.lint.sets import missing_sets  # noqa: PLC0415 - few files name sets
-
-        return not missing_sets(self)
+        return not self.refusals
 
     @functools.cached_property
     def sites(self) -> Sequence[Site]:

@@ -39,7 +39,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netemu.analysis.bdd import EMPTY
-from netemu.lint.entering import WAYS, place_of
+from netemu.lint.entering import WAYS, entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.nat_rules import nat_sites, translated
 from netemu.lint.rule import LintRule
@@ -51,7 +51,7 @@ LOOPBACK = 127
 def check(subject: Subject) -> Iterator[Finding]:
     """Yield a finding for each translation that leads nowhere."""
     for site in nat_sites(subject, "DNAT", "REDIRECT"):
-        entering = subject.entering
+        entering = entering_of(subject)
         taken = entering.both(entering.taken(site), entering.fresh())
         forwarded = entering.both(taken, entering.from_outside())
         taken = taken if forwarded == EMPTY else forwarded

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netemu.lint.entering import place_of
+from netemu.lint.entering import entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.nat_rules import is_plain, nat_sites
 from netemu.lint.rule import LintRule
@@ -46,7 +46,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         sorted_out = any(rule.goto or rule.target is not None for rule in before)
         if sorted_out or not is_plain(site):
             continue
-        entering = subject.entering
+        entering = entering_of(subject)
         packets = entering.both(entering.taken(site), entering.from_outside(), entering.fresh())
         witness = entering.shown(packets, matched=[place_of(site)], verdicts={"ACCEPT"})
         if witness is not None:

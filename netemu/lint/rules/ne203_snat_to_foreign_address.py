@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netemu.lint.entering import place_of
+from netemu.lint.entering import entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.nat_rules import nat_sites, translated
 from netemu.lint.rule import LintRule
@@ -51,7 +51,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         to = translated(site)
         if not own or to is None or any(to.low <= address <= to.high for address in own):
             continue
-        entering = subject.entering
+        entering = entering_of(subject)
         witness = entering.shown(entering.taken(site), matched=[place_of(site)])
         if witness is not None:
             shown = ", ".join(format_address(address) for address in sorted(own)[:4])

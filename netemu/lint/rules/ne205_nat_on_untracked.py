@@ -29,7 +29,7 @@ from collections.abc import Iterator
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.reach import Reach
-from netemu.lint.entering import place_of
+from netemu.lint.entering import entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.nat_rules import nat_sites
 from netemu.lint.rule import LintRule
@@ -43,7 +43,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     translating = list(nat_sites(subject, "DNAT", "REDIRECT", "SNAT", "MASQUERADE"))
     if not untracking or not translating:
         return
-    entering = subject.entering
+    entering = entering_of(subject)
     tables = [table for table in subject.ruleset.tables if table.name != "raw"]
     tracked = Reach(
         Ruleset(family=subject.family, tables=tables, file=subject.file), entering.space

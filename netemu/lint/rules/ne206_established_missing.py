@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netemu.analysis.bdd import EMPTY
-from netemu.lint.entering import Entering
+from netemu.lint.entering import Entering, entering_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.rule import LintRule
 from netemu.lint.subject import Subject
@@ -63,7 +63,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def _input(subject: Subject, table: Table, chain: Chain) -> Iterator[Finding]:
-    entering = subject.entering
+    entering = entering_of(subject)
     sent = entering.both(entering.accepted("local"), _opening(entering))
     here = entering.read.local(Field.DESTINATION)
     answers = entering.both(_answer(entering), entering.from_outside(), here)
@@ -80,7 +80,7 @@ def _input(subject: Subject, table: Table, chain: Chain) -> Iterator[Finding]:
 
 
 def _forward(subject: Subject, table: Table, chain: Chain) -> Iterator[Finding]:
-    entering = subject.entering
+    entering = entering_of(subject)
     forwarded = entering.accepted("forward")
     for inner in entering.devices()[:MOST_DEVICES]:
         back = entering.to_device(inner)

@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netemu.analysis.bdd import EMPTY
-from netemu.lint.entering import place_of
+from netemu.lint.entering import entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.nat_rules import nat_sites
 from netemu.lint.owners import owner_of
@@ -51,7 +51,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     translating = list(nat_sites(subject, "DNAT", "REDIRECT"))
     if not refusing or not translating or len(translating) > MOST_TRANSLATIONS:
         return
-    entering = subject.entering
+    entering = entering_of(subject)
     sets = [(site, entering.taken(site)) for site in translating]
     for site in refusing:
         meant = entering.asked(site.rule)

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netemu.lint.entering import STRANGER, place_of
+from netemu.lint.entering import STRANGER, entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.nat_rules import nat_sites
 from netemu.lint.rule import LintRule
@@ -54,7 +54,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         if _from_several(subject, site):
             chains.setdefault(site.chain.name, []).append(site)
     for first, *others in chains.values():
-        entering = subject.entering
+        entering = entering_of(subject)
         witness = entering.shown(_foreign(subject, first), matched=[place_of(first)])
         if witness is not None:
             more = f" (so do {len(others)} more rules of this chain)" if others else ""
@@ -71,7 +71,7 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 def _foreign(subject: Subject, site: Site) -> int:
     """Return packets to somebody else that a rule takes."""
-    entering = subject.entering
+    entering = entering_of(subject)
     return entering.both(
         entering.taken(site),
         entering.prefix(Field.DESTINATION, STRANGER, 32),
@@ -82,7 +82,7 @@ def _foreign(subject: Subject, site: Site) -> int:
 
 def _from_several(subject: Subject, site: Site) -> bool:
     """Return whether such packets come from more than one device."""
-    entering = subject.entering
+    entering = entering_of(subject)
     taken = _foreign(subject, site)
     by = [name for name in entering.devices() if entering.meet(taken, entering.from_device(name))]
     return len(by) > 1

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netemu.lint.entering import place_of
+from netemu.lint.entering import entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.nat_rules import is_plain, nat_sites
 from netemu.lint.rule import LintRule
@@ -51,7 +51,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             continue
         if not 8 <= length < 31 or generic.invert & Invert.SRCIP:
             continue
-        entering = subject.entering
+        entering = entering_of(subject)
         packets = entering.both(
             entering.taken(site),
             entering.prefix(Field.SOURCE, generic.source, length),

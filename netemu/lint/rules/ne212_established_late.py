@@ -39,7 +39,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from netemu.lint.entering import place_of
+from netemu.lint.entering import entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.rule import LintRule
 from netemu.lint.subject import Site, Subject
@@ -60,7 +60,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         seen.add(site.chain.name)
         if site.number <= LATE:
             continue
-        entering = subject.entering
+        entering = entering_of(subject)
         packets = entering.both(
             entering.taken(site), entering.read.masked(Field.CT_STATE, CtState.ESTABLISHED)
         )

@@ -31,7 +31,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from netemu.lint.entering import STRANGER, place_of
+from netemu.lint.entering import STRANGER, entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.nat_rules import nat_sites
 from netemu.lint.rule import LintRule
@@ -53,7 +53,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     for site in nat_sites(subject, "DNAT"):
         if not _PUBLISHING.match(site.chain.name):
             continue
-        entering = subject.entering
+        entering = entering_of(subject)
         packets = entering.both(
             entering.taken(site),
             entering.accepted("forward"),

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netemu.lint.entering import STRANGER, place_of
+from netemu.lint.entering import STRANGER, entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.rule import LintRule
 from netemu.lint.subject import Site, Subject
@@ -66,7 +66,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     for site in subject.sites:
         if not _opens_ports(site):
             continue
-        entering = subject.entering
+        entering = entering_of(subject)
         taken = entering.both(
             entering.taken(site),
             entering.accepted("in"),

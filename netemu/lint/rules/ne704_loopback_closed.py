@@ -32,6 +32,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netemu.analysis.bdd import EMPTY
+from netemu.lint.entering import entering_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.rule import LintRule
 from netemu.lint.subject import Subject
@@ -52,7 +53,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     chain = table.chains["INPUT"]
     if chain.policy is not Verdict.DROP or not chain.rules:
         return
-    entering = subject.entering
+    entering = entering_of(subject)
     packets = entering.both(
         entering.any,
         entering.from_node(),

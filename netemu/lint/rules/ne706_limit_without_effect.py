@@ -30,7 +30,7 @@ from collections.abc import Iterator
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.space import FREE, TWIN
-from netemu.lint.entering import place_of
+from netemu.lint.entering import entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.rule import LintRule
 from netemu.lint.subject import Site, Subject
@@ -44,7 +44,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     for site in subject.sites:
         if not _limits(site):
             continue
-        entering = subject.entering
+        entering = entering_of(subject)
         diagram = entering.space.diagram
         taken = entering.taken(site)
         drawn = {

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netemu.lint.entering import place_of
+from netemu.lint.entering import entering_of, place_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.rule import LintRule
 from netemu.lint.subject import Subject
@@ -39,7 +39,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         target = site.rule.target
         if target is None or target.name != "NFQUEUE" or "--queue-bypass" in target.text:
             continue
-        entering = subject.entering
+        entering = entering_of(subject)
         witness = entering.shown(entering.taken(site), matched=[place_of(site)])
         if witness is not None:
             yield subject.about(
