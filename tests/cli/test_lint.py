@@ -148,3 +148,13 @@ def test_the_library_says_the_same(rules: Path) -> None:
     assert netemu.lint(rules, ignore=["NE0"]) == []
     with pytest.raises(netemu.InputError):
         netemu.lint("nosuch.rules")
+
+
+def test_the_readme_s_router_has_the_faults_that_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = Path(__file__).parents[2] / "rulesets" / "faults.rules"
+    code, out = lint(capsys, str(path), "--output-format", "json")
+    assert code == 1
+    found = [(one["code"], one["line"]) for one in json.loads(out)]
+    assert found == [("NE702", 8), ("NE101", 9), ("NE201", 17)]
