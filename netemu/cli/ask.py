@@ -24,7 +24,7 @@ MATRIX = "matrix"
 @click.argument("question", metavar="QUESTION", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(question: tuple[str, ...], *, as_json: bool, **node: object) -> int:
-    r"""Ask about all packets of a class at once.
+    """Ask about all packets of a class at once.
 
     \b
     reach CLASS [FATE]    is there a packet of the class that comes to this fate?
@@ -42,7 +42,7 @@ def command(question: tuple[str, ...], *, as_json: bool, **node: object) -> int:
 
     Classes are of packets that open connections and come in by a device unless they say `ct` or
     `local`. Exit 0 if it is so, 1 if not or if it could not be decided.
-    """
+    """  # noqa: D301 - \b is a character to click
     options = NodeOptions(**node)  # type: ignore[arg-type]
     spec = options.read()
     subject = Subject(spec, kernel=options.kernel, seed=options.seed)
