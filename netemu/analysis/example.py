@@ -268,6 +268,15 @@ def _turned(values: Values) -> Values:
     }
 
 
+_SHORTEST: dict[int, int] = {
+    Protocol.TCP: 40,
+    Protocol.UDP: 28,
+    Protocol.ICMP: 28,
+    Protocol.SCTP: 52,
+}
+"""Octets of a packet without payload."""
+
+
 def packet_text(values: Values, *, first: bool = False) -> str:
     """Write a packet in one line, or the `first` of its connection."""
     source, destination = (
@@ -290,6 +299,8 @@ def packet_text(values: Values, *, first: bool = False) -> str:
         words.append(f"id={ports[0]}")
     else:
         words += ["ip", f"{source} > {destination}", f"proto={protocol}"]
+    if values[Field.LENGTH] > _SHORTEST.get(protocol, 20):
+        words.append(f"len={values[Field.LENGTH]}")
     if values[Field.TTL] not in {0, 64}:
         words.append(f"ttl={values[Field.TTL]}")
     if values[Field.TOS]:

@@ -26,7 +26,7 @@ from netemu.analysis.bdd import EMPTY
 from netemu.analysis.program import Program
 from netemu.analysis.reader import Reader
 from netemu.analysis.rewrite import Rewriter, tidy, variables
-from netemu.analysis.space import CLEAR, SET, TWIN, Run, Space, View
+from netemu.analysis.space import CLEAR, LOCALITY, SET, TWIN, Run, Space, View
 from netemu.analysis.walk import Summary, Walker, accepted, flood
 from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.netfilter.xtables.space import CtState, Field
@@ -106,6 +106,10 @@ class Path:
         self._walkers = {name: Walker(program) for name, program in programs.items()}
         self.tracked = bool(self._heeded & _bits(_CONNECTION)) or "nat" in programs
         """Whether there are connections."""
+        self.coarse = _nat_rules(programs) > MOST_NAT_RULES
+        """What a large nat table changes is told roughly: translated packets have any value there.
+        Sets behind it are larger than they need be, never smaller."""
+        self._rough: dict[int, Walker] = {}
         self.stations: list[Station] = []
         self.delivered: list[tuple[str, Crowd]] = []
         """What the tables let through, by way: in, forward, local, loop."""
@@ -199,7 +203,7 @@ class Path:
 
     def _run(self, way: str, hook: Hook, table: str, crowd: Crowd, *, note: bool = True) -> Crowd:
         """Send a crowd through a table at a hook; return what it accepts."""
-        walker = self._walkers.get(table)
+        walker = self._walker(table, hook)
         if walker is None or hook.name not in self._programs[table].chains:
             return crowd
         arrivals: list[Arrival] = []
@@ -217,6 +221,10 @@ class Path:
             came = flood(self.space, summary, view, some)
             arrivals.append(Arrival(view, packets, summary, came))
             drawn |= summary.drawn
+            if self.coarse and table == "nat":
+                for at, left in self._roughly(view, packets, summary):
+                    found[at] = self._diagram.either(found.get(at, EMPTY), left)
+                continue
             for after, taken in accepted(self.space, came, view, Verdict.ACCEPT).items():
                 left = self._diagram.both(packets, self._diagram.restrict(taken, some))
                 if left != EMPTY:
@@ -226,6 +234,26 @@ class Path:
             self.stations.append(Station(way, hook, table, arrivals))
         return Crowd(found, frozenset(drawn))
 
+    def _walker(self, table: str, hook: Hook) -> Walker | None:
+        """Return what walks a table's chains: of a large nat table one for what the hook's read."""
+        if not (self.coarse and table == "nat"):
+            return self._walkers.get(table)
+        program = self._programs[table]
+        chain = program.chains.get(hook.name)
+        heeded = chain.asked if chain is not None else 0
+        if heeded not in self._rough:
+            self._rough[heeded] = Walker(program, heeded)
+        return self._rough[heeded]
+
+    def _roughly(self, view: View, packets: int, summary: Summary) -> list[tuple[View, int]]:
+        """Return packets as they are, and with anything in what the nat table may change."""
+        rewriter = Rewriter(self.space, view, packets, view, self._read)
+        for name in Field:
+            if summary.chain.written >> name & 1 and name not in LOCALITY.values():
+                rewriter.forget(name)
+        changed, left = rewriter.done()[-1]
+        return [(view, packets), self._settle(changed, left)]
+
     def _matters(self, root: Summary) -> frozenset[int]:
         """Return the variables that the sets of a built-in chain and those below may test."""
         variables = {
@@ -234,7 +262,7 @@ class Path:
             for literal in self.space.run(root.entry, name)
             if literal >= 0
         }
-        shared = {one for one, what in self.space.unknowables.items() if what.kind != "free"}
+        shared = {one for one, what in self.space.unknowables.items() if what.kind == "fact"}
         return frozenset(variables | root.drawn | shared)
 
     def _nat(self, way: str, hook: Hook, crowd: Crowd) -> Crowd:
@@ -284,6 +312,9 @@ class Path:
             first = self.space.view(
                 {**view.runs, Field.CT_STATE: self._constant(Field.CT_STATE, CtState.NEW)}
             )
+            if self.coarse:
+                add(*self._anywhere(view, forth))
+                continue
             gone = self._run(way, hook, "nat", Crowd({first: forth}, crowd.drawn), note=False)
             for after, left in gone.parts.items():
                 runs = dict(view.runs)
@@ -548,6 +579,21 @@ _MOVED = (
     Field.DESTINATION_LOCAL,
     Field.DESTINATION_BROADCAST,
 )
+
+
+MOST_NAT_RULES = 600
+"""So many rules of a nat table that change packets are followed exactly."""
+
+
+def _nat_rules(programs: dict[str, Program]) -> int:
+    program = programs.get("nat")
+    if program is None:
+        return 0
+    return sum(
+        ready.written >> Field.DESTINATION & 1
+        for chain in program.chains.values()
+        for ready in chain.rules
+    )
 
 
 def _bits(fields: Iterable[Field]) -> int:

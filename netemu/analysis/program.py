@@ -53,7 +53,7 @@ class ReadyRule:
         """`TABLE/CHAIN`."""
         self.number = number
         self.occurrence = occurrence
-        """How many rules before it in the chain say the same."""
+        """How many rules before it in the chain draw for the same words."""
         self.asked = 0
         """Fields that it reads, a bit for each."""
         self.written = 0
@@ -156,8 +156,9 @@ class Program:
         reader = self.reader(ready, self.space.start)
         ready.packets = rule_packets(reader, rule)
         if reader.drawn:
-            ready.occurrence = reader.occurrence = seen.get(rule.text, 0)
-            seen[rule.text] = ready.occurrence + 1
+            texts = {self.space.unknowables[one].text for one in reader.drawn}
+            ready.occurrence = reader.occurrence = max(seen.get(text, 0) for text in texts)
+            seen.update(dict.fromkeys(texts, ready.occurrence + 1))
             if ready.occurrence:
                 ready.packets = rule_packets(reader, rule)
         target = rule.target

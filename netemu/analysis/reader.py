@@ -124,8 +124,11 @@ class Reader:
 
     def free(self, what: str, weight: Fraction | None = None) -> int:
         """Make a variable for this rule and this visit."""
+        return self._own("free", what, weight)
+
+    def _own(self, kind: str, what: str, weight: Fraction | None) -> int:
         place = f"{self.place}#{self.generation}" if self.generation else self.place
-        variable = self.space.unknowable("free", what, place, self.occurrence, weight)
+        variable = self.space.unknowable(kind, what, place, self.occurrence, weight)
         self.drawn.add(variable)
         return self.space.literal(2 * variable)
 
@@ -134,8 +137,8 @@ class Reader:
         return self.space.literal(2 * self.space.unknowable("fact", what, self._changed()))
 
     def unknown(self, reason: str) -> int:
-        """Make a variable that says so."""
-        return self.space.literal(2 * self.space.unknowable("unknown", reason, self._changed()))
+        """Make a variable that says so, for this rule and this visit."""
+        return self._own("unknown", reason, None)
 
     def _changed(self) -> str:
         """Tell apart the forms that a packet has had."""

@@ -63,10 +63,15 @@ class Summary:
 class Walker:
     """Walks the chains of one table."""
 
-    __slots__ = ("_diagram", "_made", "_program", "_space")
+    __slots__ = ("_diagram", "_made", "_program", "_space", "heeded")
 
-    def __init__(self, program: Program) -> None:
-        """Start with no chain walked."""
+    def __init__(self, program: Program, heeded: int | None = None) -> None:
+        """Start with no chain walked.
+
+        With `heeded` changes of other fields are passed over, and all changes of packets that leave
+        the table: for whoever does not ask what they have become.
+        """
+        self.heeded = heeded
         self._program = program
         self._space = program.space
         self._diagram = program.space.diagram
@@ -166,7 +171,7 @@ class _Walk:
             self._summary.drawn |= draw.drawn
             self._end(ready.may_end, view, self._diagram.both(taken, stops))
             parts = [(view, self._diagram.without(taken, stops))]
-        if ready.target is not None:
+        if ready.target is not None and self._matters(ready):
             parts = [
                 part
                 for old, packets in parts
@@ -179,6 +184,13 @@ class _Walk:
                 self._add(self._returns, new, packets)
             else:
                 self._end(ready.decides, new, packets)
+
+    def _matters(self, ready: ReadyRule) -> bool:
+        """Return whether anybody asks what a rule's target makes of packets."""
+        heeded = self._walker.heeded
+        if heeded is None:
+            return True
+        return ready.decides in {GOES_ON, RETURN} and bool(ready.written & heeded)
 
     def _jump(self, ready: ReadyRule, view: View, taken: int) -> None:
         summary = self._summary
@@ -260,25 +272,24 @@ def flood(space: Space, root: Summary, view: View, packets: int) -> dict[Summary
 def accepted(space: Space, came: dict[Summary, State], root: View, verdict: int) -> State:
     """Return what gets a verdict in any chain, of what came to each."""
     diagram = space.diagram
-    found: State = {}
+    raw: State = {}
     for summary, state in came.items():
         for whole, there in state.items():
             for said, local, taken in summary.ends:
-                if said != verdict:
-                    continue
-                left = diagram.both(there, taken)
-                if left == EMPTY:
-                    continue
-                at = read_at(space, whole, summary.entry, local)
-                if at is not root:
-                    live = variables(at) | variables(root)
-                    dead = diagram.support(left)
-                    dead = {one for one in dead if one >= TWIN and one not in live}
-                    if dead:
-                        left = diagram.drop(left, dead)
-                    at, left = tidy(space, at, left, root)
-                add(space, root, found, at, left)
+                if said == verdict:
+                    left = diagram.both(there, taken)
+                    if left != EMPTY:
+                        at = read_at(space, whole, summary.entry, local)
+                        raw[at] = diagram.either(raw.get(at, EMPTY), left)
         diagram.rest()
+    found: State = {}
+    for at, left in raw.items():
+        if at is root:
+            add(space, root, found, at, left)
+            continue
+        live = variables(at) | variables(root)
+        dead = {one for one in diagram.support(left) if one >= TWIN and one not in live}
+        add(space, root, found, *tidy(space, at, diagram.drop(left, dead), root))
     return found
 
 

@@ -133,11 +133,14 @@ def test_raw_knows_no_connection_and_notrack_makes_packets_untracked():
 
 
 def test_what_is_not_modelled_is_told():
-    reach = analyse(
-        "-A INPUT -m cgroup --cgroup 1 -j DROP", "-A INPUT -m cgroup --cgroup 1 -j ACCEPT"
-    )
-    assert not reach.rule("filter", "INPUT", 2).takes_any
-    assert reach.space.reasons(reach.rule("filter", "INPUT", 1).taken) == ["-m cgroup --cgroup 1"]
+    reach = analyse("-A INPUT -m cpu --cpu 1 -j DROP", "-A INPUT -m cpu --cpu 1 -j ACCEPT")
+    assert reach.rule("filter", "INPUT", 2).takes_any
+    assert reach.space.reasons(reach.rule("filter", "INPUT", 1).taken) == ["-m cpu --cpu 1"]
+
+
+def test_what_all_rules_are_told_alike_is_one_variable():
+    words = '-m string --string "x" --algo bm'
+    assert dead(f"-A INPUT {words} -j DROP", f"-A INPUT {words} -j ACCEPT") == ["INPUT 2"]
 
 
 def test_ipv6_addresses_have_their_own_width():

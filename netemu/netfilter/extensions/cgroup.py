@@ -15,6 +15,7 @@ from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.kinds import U32, Text
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import Skb
 
 PATH_ROOM = 511
@@ -78,6 +79,7 @@ MATCHES = (
         shares=always,
         build=Cgroup,
         evaluate=cgroup_mt,
+        packets=same_for_all,
         describe=describe_cgroup,
     ),
 )

@@ -11,6 +11,7 @@ from netemu.netfilter.xtables.kinds import Masked
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.mangle import get_dsfield
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 
 DSCP_MAX = 0x3F
@@ -46,6 +47,11 @@ def tos_mt(info: TosInfo, skb: Skb, param: XtParam) -> bool:
     return ((get_dsfield(skb, param.family) & info.mask) == info.value) != info.invert
 
 
+def tos_packets(info: TosInfo, space: PacketSpace) -> int:
+    """Return the packets whose octet fits."""
+    return space.when(info.invert, space.masked(Field.TOS, info.value, info.mask))
+
+
 def describe_tos(info: TosInfo, skb: Skb, param: XtParam) -> str:
     """Say the octet."""
     return f"tos 0x{get_dsfield(skb, param.family):02x}"
@@ -79,6 +85,7 @@ MATCHES = (
         shares=always,
         build=build_tos,
         evaluate=tos_mt,
+        packets=tos_packets,
         describe=describe_tos,
     ),
     Match(
@@ -107,6 +114,7 @@ MATCHES = (
         shares=always,
         build=build_dscp,
         evaluate=tos_mt,
+        packets=tos_packets,
         describe=describe_dscp,
     ),
 )

@@ -15,11 +15,23 @@ from netemu.netfilter.xtables.kinds import U8, Masked
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.mangle import change_dsfield, get_dsfield
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, Rewriting
 from netemu.skb import Skb
 
 ECN_BITS = 0x03
 DSCP_SHIFT = 2
 DSCP_MAX = 0x3F
+
+
+def dscp_effect(dscp: int, packet: Rewriting) -> None:
+    """Set the upper six bits."""
+    packet.assign(Field.TOS, dscp << DSCP_SHIFT, 0xFF & ~ECN_BITS)
+
+
+def tos_effect(info: Masked, packet: Rewriting) -> None:
+    """Set the bits under the mask, turn over those of the value outside it."""
+    packet.flip(Field.TOS, info.value & ~info.mask)
+    packet.assign(Field.TOS, info.value & info.mask, info.mask)
 
 
 def dscp_tg(dscp: int, skb: Skb, param: XtParam) -> Verdict | None:
@@ -94,6 +106,7 @@ TARGETS = (
         shares=always,
         build=lambda settings: settings.need("set-dscp", int),
         apply=dscp_tg,
+        effect=dscp_effect,
     ),
     Target(
         name="TOS",
@@ -136,5 +149,6 @@ TARGETS = (
         shares=always,
         build=lambda settings: settings.need("set-tos", Masked),
         apply=tos_tg,
+        effect=tos_effect,
     ),
 )

@@ -14,6 +14,7 @@ from netemu.netfilter.xtables.kinds import U8
 from netemu.netfilter.xtables.kit import Given, Option, Settings, Target, always, printed
 from netemu.netfilter.xtables.mangle import proto_csum_replace, tell_rewritten
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, Rewriting
 from netemu.skb import Skb
 from netemu.wire import tcp
 from netemu.wire.checksum import csum_replace2
@@ -43,6 +44,12 @@ class Ecn:
             if name in settings:
                 self.clear |= flag
                 self.set |= flag if settings.need(name, int) else 0
+
+
+def ecn_effect(info: Ecn, packet: Rewriting) -> None:
+    """Let octet and flags be open."""
+    packet.forget(Field.TOS)
+    packet.forget(Field.TCP_FLAGS)
 
 
 def ecn_tg(info: Ecn, skb: Skb, param: XtParam) -> Verdict | None:
@@ -131,5 +138,7 @@ TARGETS = (
         shares=always,
         build=Ecn,
         apply=ecn_tg,
+        effect=ecn_effect,
+        may_end=Verdict.DROP,
     ),
 )

@@ -12,6 +12,7 @@ from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.kinds import U8
 from netemu.netfilter.xtables.kit import CheckFunction, Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 from netemu.wire.ipv4 import TTL
 
@@ -48,6 +49,15 @@ def ttl_mt(info: HopLimitTest, skb: Skb, param: XtParam) -> bool:
     if info.operation == "ne":
         return found != info.value
     return found < info.value if info.operation == "lt" else found > info.value
+
+
+def ttl_packets(info: HopLimitTest, space: PacketSpace) -> int:
+    """Return the packets that have so much left."""
+    if info.operation == "lt":
+        return space.span(Field.TTL, 0, info.value - 1)
+    if info.operation == "gt":
+        return space.span(Field.TTL, info.value + 1, 0xFF)
+    return space.when(info.operation == "ne", space.masked(Field.TTL, info.value))
 
 
 def describe_ttl(info: HopLimitTest, skb: Skb, param: XtParam) -> str:
@@ -108,6 +118,7 @@ def _match(name: str, what: str, family: Family) -> Match[HopLimitTest]:
         shares=always,
         build=build_test,
         evaluate=ttl_mt,
+        packets=ttl_packets,
         describe=describe_ttl,
     )
 

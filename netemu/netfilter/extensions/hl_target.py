@@ -16,6 +16,7 @@ from netemu.netfilter.xtables.kinds import U8
 from netemu.netfilter.xtables.kit import CheckFunction, Option, Settings, Target, always
 from netemu.netfilter.xtables.mangle import tell_rewritten
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, Rewriting
 from netemu.skb import Skb
 from netemu.wire.checksum import csum_replace2
 from netemu.wire.fields import get16, set16
@@ -48,6 +49,14 @@ def build_hop_limit(settings: Settings) -> HopLimit:
     """Take the one option."""
     name = next(iter(settings.given))
     return HopLimit(name.partition("-")[2], settings.need(name, int))
+
+
+def hop_limit_effect(info: HopLimit, packet: Rewriting) -> None:
+    """Set the octet, or let what it is be open."""
+    if info.operation == "set":
+        packet.assign(Field.TTL, info.value)
+    else:
+        packet.forget(Field.TTL)
 
 
 def ttl_tg(info: HopLimit, skb: Skb, param: XtParam) -> Verdict | None:
@@ -107,6 +116,7 @@ TARGETS = (
         shares=always,
         build=build_hop_limit,
         apply=ttl_tg,
+        effect=hop_limit_effect,
     ),
     Target(
         name="HL",
@@ -119,5 +129,6 @@ TARGETS = (
         shares=always,
         build=build_hop_limit,
         apply=hl_tg6,
+        effect=hop_limit_effect,
     ),
 )

@@ -11,6 +11,7 @@ from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.kinds import Span, UnsignedRange
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 from netemu.wire.fields import get16
 
@@ -40,6 +41,11 @@ def length_mt(info: LengthInfo, skb: Skb, param: XtParam) -> bool:
     return (info.low <= packet_length(skb, param.family) <= info.high) != info.invert
 
 
+def length_packets(info: LengthInfo, space: PacketSpace) -> int:
+    """Return the packets of such a length."""
+    return space.when(info.invert, space.span(Field.LENGTH, info.low, info.high))
+
+
 def describe_length(info: LengthInfo, skb: Skb, param: XtParam) -> str:
     """Say the length."""
     return f"length {packet_length(skb, param.family)}"
@@ -63,6 +69,7 @@ MATCHES = (
         shares=always,
         build=LengthInfo,
         evaluate=length_mt,
+        packets=length_packets,
         describe=describe_length,
     ),
 )

@@ -12,6 +12,7 @@ from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.addresses import Mac
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import ETH_HLEN, Skb
 from netemu.wire.address import format_mac
 
@@ -61,6 +62,7 @@ MATCHES = (
         shares=always,
         build=MacInfo,
         evaluate=mac_mt,
+        packets=same_for_all,
         describe=describe_mac,
     ),
 )

@@ -21,6 +21,7 @@ from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Span, c_integer, shape
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.netfilter.xtables.users import GROUPS, USERS
 from netemu.skb import Skb
 
@@ -174,6 +175,7 @@ MATCHES = (
         shares=always,
         build=Owner,
         evaluate=owner_mt,
+        packets=same_for_all,
         describe=describe_owner,
     ),
 )

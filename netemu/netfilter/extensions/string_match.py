@@ -20,6 +20,7 @@ from netemu.errors import RulesetError
 from netemu.netfilter.xtables.kinds import U16, Kind, OptionCall, Text, octets_of, text_of
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always, printed
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import Skb
 
 MAX_PATTERN = 128
@@ -223,6 +224,7 @@ MATCHES = (
         shares=always,
         build=StringInfo,
         evaluate=string_mt,
+        packets=same_for_all,
         describe=describe_string,
     ),
 )

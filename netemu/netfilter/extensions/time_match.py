@@ -31,6 +31,7 @@ from netemu.netfilter.xtables.calendar import (
 )
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import Skb
 
 
@@ -146,6 +147,7 @@ MATCHES = (
         shares=always,
         build=TimeInfo,
         evaluate=time_mt,
+        packets=same_for_all,
         describe=describe_time,
     ),
 )

@@ -119,7 +119,7 @@ class PacketSpace(Protocol):
         """Return a variable that is the same for all rules which ask this of one packet."""
 
     def unknown(self, reason: str) -> int:
-        """Return a variable for what is not modelled."""
+        """Return a variable for what is not modelled; each rule has its own."""
 
 
 class Rewriting(Protocol):
@@ -144,6 +144,11 @@ class Rewriting(Protocol):
 
     def only(self, packets: Callable[[PacketSpace], int]) -> None:
         """Let what is noted after this happen to these packets only."""
+
+
+def same_for_all(info: object, space: PacketSpace) -> int:
+    """Return what all rules that ask the same are told alike, for a match's `packets`."""
+    return space.fact(space.text)
 
 
 PacketsFunction: TypeAlias = Callable[[Any, PacketSpace], int]
