@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from netemu.analysis.bdd import EMPTY
+from netemu.analysis.domain import CONNECTION, IPPROTO_ICMPV6, openings, possible
 from netemu.analysis.program import Program
 from netemu.analysis.reader import Reader
 from netemu.analysis.rewrite import Rewriter, tidy, variables
@@ -30,17 +31,7 @@ from netemu.analysis.space import CLEAR, LOCALITY, SET, TWIN, Run, Space, View
 from netemu.analysis.walk import Summary, Walker, accepted, flood
 from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.netfilter.xtables.space import CtState, Field
-from netemu.wire.ipv4 import IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP
-
-IPPROTO_ICMPV6 = 58
-
-NEW_ICMP = (8, 13, 15, 17)
-"""Types that may open a connection (nf_conntrack_proto_icmp.c)."""
-
-NEW_ICMPV6 = (128, 139)
-"""Types that may open a connection (nf_conntrack_proto_icmpv6.c)."""
-
-_FIN, _SYN, _RST, _ACK = 0x01, 0x02, 0x04, 0x10
+from netemu.wire.ipv4 import IPPROTO_ICMP
 
 TABLE_ORDER = {
     Hook.PREROUTING: ("raw", "mangle", "nat"),
@@ -50,17 +41,6 @@ TABLE_ORDER = {
     Hook.POSTROUTING: ("mangle", "nat"),
 }
 """Tables by priority."""
-
-_CONNECTION = (
-    Field.CT_STATE,
-    Field.CT_REPLY,
-    Field.CT_DNAT,
-    Field.CT_SNAT,
-    Field.CT_SEEN_REPLY,
-    Field.CT_ASSURED,
-    Field.CONNMARK,
-)
-"""What a packet has from its connection."""
 
 
 @dataclass(slots=True)
@@ -104,7 +84,7 @@ class Path:
         for program in programs.values():
             self._heeded |= program.heeded
         self._walkers = {name: Walker(program) for name, program in programs.items()}
-        self.tracked = bool(self._heeded & _bits(_CONNECTION)) or "nat" in programs
+        self.tracked = bool(self._heeded & _bits(CONNECTION)) or "nat" in programs
         """Whether there are connections."""
         self.coarse = _nat_rules(programs) > MOST_NAT_RULES
         """What a large nat table changes is told roughly: translated packets have any value there.
@@ -113,11 +93,11 @@ class Path:
         self.stations: list[Station] = []
         self.delivered: list[tuple[str, Crowd]] = []
         """What the tables let through, by way: in, forward, local, loop."""
-        packets = self._domain()
+        packets = possible(space, raw="raw" in programs, tracked=self.tracked)
         self._start = self._diagram.keep(packets, self._of_interest())
         """That conntrack takes some packets for no opening is left out here: rules against such
         packets are not held to be needless for it."""
-        self.domain = self._diagram.both(packets, self._openings())
+        self.domain = self._diagram.both(packets, openings(space))
         """All packets that there can be."""
         self._incoming()
         self._outgoing()
@@ -409,7 +389,7 @@ class Path:
 
     def _before_connection(self, crowd: Crowd) -> Crowd:
         """Let conntrack know nothing of the packets yet."""
-        runs = {name: self._constant(name, 0) for name in _CONNECTION}
+        runs = {name: self._constant(name, 0) for name in CONNECTION}
         runs[Field.CT_STATE] = self._constant(Field.CT_STATE, CtState.INVALID)
         return Crowd(
             {
@@ -426,7 +406,7 @@ class Path:
         for view, packets in crowd.parts.items():
             runs = dict(view.runs)
             if runs.get(Field.CT_STATE) == unseen:
-                for name in _CONNECTION:
+                for name in CONNECTION:
                     runs.pop(name, None)
             after = self.space.view(runs)
             parts[after] = self._diagram.either(parts.get(after, EMPTY), packets)
@@ -471,93 +451,6 @@ class Path:
         fits = read.either(read.both(lo, local), read.both(lo ^ 1, local ^ 1))
         return read.both(none ^ 1, fits)
 
-    def _domain(self) -> int:
-        """Return the packets that there can be."""
-        read = self._read(self.space.start)
-        v6 = self.space.family == Family.IPV6
-        most = len(self.space.devices) - 1
-        state = {one: read.masked(Field.CT_STATE, one) for one in CtState}
-        icmp = read.masked(Field.PROTOCOL, IPPROTO_ICMPV6 if v6 else IPPROTO_ICMP)
-        tcp = read.masked(Field.PROTOCOL, IPPROTO_TCP)
-        seen = [CtState.NEW, CtState.ESTABLISHED, CtState.RELATED, CtState.INVALID]
-        if "raw" not in self._programs:
-            seen.append(CtState.UNTRACKED)
-        loopback = 1 if v6 else 0x7F000000
-        network = (1 << 128) - 1 if v6 else 0xFF000000
-        implied = [
-            (state[CtState.NEW], read.masked(Field.CT_REPLY, 0)),
-            (
-                read.either(*(state[one] for one in CtState if one not in _HAVE_CONNECTION)),
-                read.both(
-                    *(read.masked(name, 0) for name in _CONNECTION if name != Field.CT_STATE)
-                ),
-            ),
-            (
-                state[CtState.NEW],
-                read.both(
-                    *(read.masked(name, 0) for name in _CONNECTION if name != Field.CT_STATE)
-                ),
-            ),
-            (read.masked(Field.CT_ASSURED, 1), read.masked(Field.CT_SEEN_REPLY, 1)),
-            (read.masked(Field.CT_REPLY, 1), read.masked(Field.CT_SEEN_REPLY, 1)),
-            (state[CtState.ESTABLISHED], read.masked(Field.CT_SEEN_REPLY, 1)),
-            (tcp, read.span(Field.LENGTH, 40, 0xFFFF)),
-            (
-                read.either(icmp, read.masked(Field.PROTOCOL, IPPROTO_UDP)),
-                read.span(Field.LENGTH, 28, 0xFFFF),
-            ),
-        ]
-        if self.space.locals is None:
-            implied.append(
-                (
-                    read.masked(Field.DESTINATION, loopback, network),
-                    read.masked(Field.DESTINATION_LOCAL, 1),
-                )
-            )
-        found = read.both(
-            read.span(Field.IN_DEVICE, 0, most),
-            read.span(Field.OUT_DEVICE, 1, most),
-            read.either(*(state[one] for one in seen)),
-            read.span(Field.TTL, 1, 255),
-            read.span(Field.LENGTH, 20, 0xFFFF),
-        )
-        if self.tracked:
-            # Conntrack puts fragments together before any rule but those of a second raw table.
-            found = read.both(found, read.masked(Field.FRAGMENT, 0))
-        for cause, effect in implied:
-            found = read.both(found, read.either(cause ^ 1, effect))
-        return found
-
-    def _openings(self) -> int:
-        """Return the packets that are NEW only if they may open a connection."""
-        read = self._read(self.space.start)
-        v6 = self.space.family == Family.IPV6
-        new = read.masked(Field.CT_STATE, CtState.NEW)
-        icmp = read.masked(Field.PROTOCOL, IPPROTO_ICMPV6 if v6 else IPPROTO_ICMP)
-        tcp = read.masked(Field.PROTOCOL, IPPROTO_TCP)
-        opening = read.either(
-            *(
-                read.span(Field.DESTINATION_PORT, kind << 8, kind << 8 | 0xFF)
-                for kind in (NEW_ICMPV6 if v6 else NEW_ICMP)
-            )
-        )
-        return read.both(
-            read.either(read.both(new, tcp) ^ 1, self._new_tcp(read)),
-            read.either(read.both(new, icmp) ^ 1, opening),
-        )
-
-    def _new_tcp(self, read: Reader) -> int:
-        """Return the segments that may open a connection: SYN, or ACK picked up midway.
-
-        Kernel: nf_conntrack_proto_tcp.c (tcp_conntracks, row of sNO), nf_conntrack_tcp_loose.
-        """
-        return read.either(
-            read.masked(Field.TCP_FLAGS, _SYN, _FIN | _SYN | _RST | _ACK),
-            read.masked(Field.TCP_FLAGS, _ACK, _SYN | _RST | _ACK | _FIN),
-        )
-
-
-_HAVE_CONNECTION = {CtState.NEW, CtState.ESTABLISHED, CtState.RELATED}
 
 _ALWAYS = {
     Field.IN_DEVICE,
