@@ -175,9 +175,17 @@ def ends(text: str) -> bool:
     )
 
 
+OWNED = ("KUBE-", "DOCKER")
+"""Chains that programs write: what is merely said twice there is none of the reader's business."""
+
+
 def copy_below(lines: Lines, rng: random.Random) -> Planted | None:
     """A rule again, further down in its chain."""
-    places = [place for place in rules_of(lines, "filter") if ends(place.text)]
+    places = [
+        place
+        for place in rules_of(lines, "filter")
+        if ends(place.text) and not place.chain.startswith(OWNED)
+    ]
     if not places:
         return None
     place = rng.choice(places)
@@ -377,8 +385,11 @@ def without_established(lines: Lines, rng: random.Random) -> Planted | None:
 def invalid_accepted(lines: Lines, rng: random.Random) -> Planted | None:
     """Packets of no connection are let in."""
     del rng
+    dropped = set()
     for place in rules_of(lines, "filter"):
-        if "RELATED,ESTABLISHED -j ACCEPT" in place.text:
+        if "INVALID -j DROP" in place.text:
+            dropped.add(place.chain)
+        if "RELATED,ESTABLISHED -j ACCEPT" in place.text and place.chain not in dropped:
             line = lines[place.index].replace("RELATED,ESTABLISHED", "INVALID,RELATED,ESTABLISHED")
             return replaced(lines, place.index, line)
     return None
