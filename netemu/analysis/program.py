@@ -12,10 +12,10 @@ from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.reader import Reader
 from netemu.analysis.rewrite import Recorder, Rewriter
 from netemu.analysis.space import RELATED_FIELDS, Run, Space, View
-from netemu.netfilter.hook import Verdict
+from netemu.netfilter.hook import Hook, Verdict
 from netemu.netfilter.xtables.kit import AnyMatch, AnyTarget, Match, Target
 from netemu.netfilter.xtables.model import BoundMatch, Chain, Generic, Invert, Rule, Table
-from netemu.netfilter.xtables.space import Field
+from netemu.netfilter.xtables.space import Field, changes_nothing
 
 _SRCIP, _DSTIP = int(Invert.SRCIP), int(Invert.DSTIP)
 _VIA_IN, _VIA_OUT = int(Invert.VIA_IN), int(Invert.VIA_OUT)
@@ -90,13 +90,15 @@ class ReadyChain:
 class Program:
     """One table."""
 
-    __slots__ = ("_made", "_settled", "chains", "heeded", "space", "table")
+    __slots__ = ("_hooks", "_made", "_settled", "chains", "heeded", "space", "table")
 
     def __init__(self, space: Space, table: Table) -> None:
         """Make the rules' sets."""
         self.space = space
         self.table = table
         self._made: dict[tuple[int, Key, int], tuple[int, frozenset[int]]] = {}
+        self._hooks = _hooks_of(table)
+        """By `TABLE/CHAIN`."""
         self.chains = {name: self._ready(chain) for name, chain in table.chains.items()}
         self.heeded = 0
         """Fields that any rule reads."""
@@ -135,6 +137,7 @@ class Program:
             packets,
             entry,
             lambda now: self.reader(ready, now, generation),
+            self._hooks[ready.place],
         )
         assert ready.rule.target is not None
         ready.target.effect(ready.rule.target.settings, rewriter)
@@ -169,9 +172,10 @@ class Program:
             ends = target.standard if target.standard is not None else declaration.ends
             if ends is not None:
                 ready.decides = ends
-            if declaration.effect is not None:
+            if declaration.effect not in {None, changes_nothing}:
+                assert declaration.effect is not None
                 ready.target = declaration
-                recorder = Recorder(reader)
+                recorder = Recorder(reader, self._hooks[ready.place])
                 declaration.effect(target.settings, recorder)
                 ready.written = recorder.written
         ready.asked = reader.asked
@@ -195,6 +199,21 @@ class Program:
             if fields >> field & 1:
                 fields |= 1 << related
         chain.fields = tuple(field for field in Field if fields >> field & 1)
+
+
+def _hooks_of(table: Table) -> dict[str, frozenset[Hook]]:
+    """Return from which hooks packets may come to each chain."""
+    found: dict[str, set[Hook]] = {name: set() for name in table.chains}
+    for name, chain in table.chains.items():
+        if chain.policy is None:
+            continue
+        hook, waiting = Hook[name], [name]
+        while waiting:
+            came = waiting.pop()
+            if hook not in found[came]:
+                found[came].add(hook)
+                waiting += {rule.jump for rule in table.chains[came].rules if rule.jump}
+    return {f"{table.name}/{name}": frozenset(hooks) for name, hooks in found.items()}
 
 
 _NONE: frozenset[int] = frozenset()

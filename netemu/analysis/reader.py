@@ -148,7 +148,13 @@ class Reader:
         return "" if not any(runs) else str(runs)
 
 
-_HEADER = (Field.DESTINATION, Field.DESTINATION_PORT, Field.SOURCE, Field.SOURCE_PORT)
+_HEADER = (
+    Field.DESTINATION,
+    Field.DESTINATION_PORT,
+    Field.SOURCE,
+    Field.SOURCE_PORT,
+    Field.LENGTH,
+)
 
 
 def is_unknowable(variable: int) -> bool:

@@ -26,14 +26,24 @@ from netemu.analysis.space import (
     variable_of,
 )
 from netemu.analysis.space import TWIN as FIRST_TWIN
-from netemu.netfilter.hook import Family
+from netemu.netfilter.hook import Family, Hook
 from netemu.netfilter.xtables.space import Field, PacketSpace
 
 
 class Rewriter:
     """Changes the packets of one set, all read by one view."""
 
-    __slots__ = ("_entry", "_reader", "_values", "family", "packets", "space", "spared", "view")
+    __slots__ = (
+        "_entry",
+        "_reader",
+        "_values",
+        "family",
+        "hooks",
+        "packets",
+        "space",
+        "spared",
+        "view",
+    )
 
     def __init__(
         self,
@@ -42,8 +52,10 @@ class Rewriter:
         packets: int,
         entry: View,
         reader: Callable[[View], Reader],
+        hooks: frozenset[Hook] = frozenset(),
     ) -> None:
         """`entry` is the view that the chain began with."""
+        self.hooks = hooks
         self.space = space
         self.family: Family = space.family
         self.view = view
@@ -95,6 +107,9 @@ class Rewriter:
         """Set to nobody knows what."""
         self._write(field, None)
         self._relocate(field)
+
+    def change_set(self, name: str) -> None:
+        """Pass over it: `Space.changing` has all sets that any rule changes."""
 
     def only(self, packets: Callable[[PacketSpace], int]) -> None:
         """Spare the others from what follows."""
@@ -284,10 +299,12 @@ def _loopback(space: Space, run: Run) -> int:
 class Recorder:
     """Takes down which fields a target changes, and reads."""
 
-    __slots__ = ("_reader", "family", "written")
+    __slots__ = ("_reader", "changed_sets", "family", "hooks", "written")
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, hooks: frozenset[Hook]) -> None:
         """What `only` asks is noted in the reader."""
+        self.hooks = hooks
+        self.changed_sets: set[str] = set()
         self.family = reader.family
         self.written = 0
         self._reader = reader
@@ -313,6 +330,10 @@ class Recorder:
     def forget(self, field: Field) -> None:
         """Note the field."""
         self._note(field)
+
+    def change_set(self, name: str) -> None:
+        """Note the set."""
+        self.changed_sets.add(name)
 
     def only(self, packets: Callable[[PacketSpace], int]) -> None:
         """Note what it reads."""

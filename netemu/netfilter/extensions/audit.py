@@ -13,6 +13,7 @@ from netemu.netfilter.hook import Family, Verdict
 from netemu.netfilter.xtables.kinds import Kind, OptionCall
 from netemu.netfilter.xtables.kit import Option, Target, nothing
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 from netemu.wire.address import format_address
 from netemu.wire.ipv4 import IPv4
@@ -65,5 +66,6 @@ TARGETS = (
         options=(Option("type", AuditType(), mandatory=True, help="accept, drop or reject."),),
         build=nothing,
         apply=audit_tg,
+        effect=changes_nothing,
     ),
 )

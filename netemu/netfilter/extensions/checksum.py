@@ -11,6 +11,7 @@ from netemu.link.device import skb_checksum_help
 from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kit import Option, Target, nothing
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Checksum, Skb
 
 
@@ -30,5 +31,6 @@ TARGETS = (
         options=(Option("checksum-fill", mandatory=True, help="Fills the checksum in."),),
         build=nothing,
         apply=checksum_tg,
+        effect=changes_nothing,
     ),
 )

@@ -13,6 +13,7 @@ from netemu.netfilter.hook import Hook, Verdict
 from netemu.netfilter.xtables.kinds import Kind, OptionCall
 from netemu.netfilter.xtables.kit import Option, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 _BLANKS = r"[ \t\n\v\f\r]*"
@@ -79,5 +80,6 @@ TARGETS = (
         shares=always,
         build=lambda settings: settings.need("set-class", int),
         apply=classify_tg,
+        effect=changes_nothing,
     ),
 )

@@ -17,6 +17,7 @@ from netemu.netfilter.xtables.kinds import U8, U32, Choice, OptionCall
 from netemu.netfilter.xtables.kit import Option, Settings, Target, nothing, printed
 from netemu.netfilter.xtables.model import Invert, Rule
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 MAX_NODES = 16
@@ -110,6 +111,8 @@ TARGETS = (
         save=_save_clusterip,
         build=nothing,
         apply=clusterip_tg,
+        effect=changes_nothing,
+        may_end=Verdict.DROP,
         attach=attach_clusterip,
     ),
 )

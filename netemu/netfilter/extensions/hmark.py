@@ -32,6 +32,7 @@ from netemu.netfilter.xtables.kinds import (
 )
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always, printed
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, Rewriting
 from netemu.skb import Skb
 from netemu.wire.address import mask_of
 from netemu.wire.icmp import IcmpType
@@ -284,6 +285,11 @@ def _inner_header(data: bytearray) -> int:
     return start + ICMP_HEADER_LEN if data[start] in ICMP_ERRORS else 0
 
 
+def hmark_effect(info: HMark, packet: Rewriting) -> None:
+    """Set a mark that nobody reckons."""
+    packet.forget(Field.MARK)
+
+
 def _check_hmark(settings: Settings) -> None:
     """Take --hmark-tuple apart, then test what HMARK_check and hmark_tg_check test."""
     _spread_tuple(settings)
@@ -363,5 +369,6 @@ TARGETS = (
         shares=always,
         build=HMark,
         apply=hmark_tg,
+        effect=hmark_effect,
     ),
 )

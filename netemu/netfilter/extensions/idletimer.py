@@ -19,6 +19,7 @@ from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kinds import U32, Text
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 LABEL_LEN = 27
@@ -115,6 +116,7 @@ TARGETS = (
             settings.need("label", str), settings.need("timeout", int), "alarm" in settings
         ),
         apply=idletimer_tg,
+        effect=changes_nothing,
         attach=attach_idletimer,
     ),
 )

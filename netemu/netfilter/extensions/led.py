@@ -15,6 +15,7 @@ from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Text, c_integer, shape
 from netemu.netfilter.xtables.kit import Option, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 TRIGGER_LEN = 16
@@ -77,5 +78,6 @@ TARGETS = (
         shares=always,
         build=lambda settings: settings.need("led-trigger-id", str),
         apply=led_tg,
+        effect=changes_nothing,
     ),
 )

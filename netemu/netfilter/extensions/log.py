@@ -11,6 +11,7 @@ from netemu.netfilter.xtables.kinds import Kind, OptionCall, Text, c_integer, sh
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.log import LogFlags, nf_log_ip_packet
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 LEVELS = {
@@ -113,5 +114,6 @@ TARGETS = (
         shares=always,
         build=Log,
         apply=log_tg,
+        effect=changes_nothing,
     ),
 )

@@ -19,6 +19,7 @@ from netemu.netfilter.xtables.hosts import LooseHostMask
 from netemu.netfilter.xtables.kinds import Kind, OptionCall
 from netemu.netfilter.xtables.kit import Option, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, Rewriting
 from netemu.skb import Skb
 from netemu.wire.address import format_address
 
@@ -54,6 +55,21 @@ def netmap_tg(network: Network, skb: Skb, param: XtParam) -> Verdict | None:
     return nf_nat_setup_info(param.net, connection, range_, manip, skb)
 
 
+def netmap_effect(network: Network, packet: Rewriting) -> None:
+    """Bind the network's bits of the side that the hook changes."""
+    value, mask = (int.from_bytes(one, "big") for one in (network.address, network.mask))
+    for manip, address, status in (
+        (Manip.DST, Field.DESTINATION, Field.CT_DNAT),
+        (Manip.SRC, Field.SOURCE, Field.CT_SNAT),
+    ):
+        if all(hook_to_manip(hook) == manip for hook in packet.hooks):
+            packet.assign(status, 1)
+            packet.assign(address, value, mask)
+        elif any(hook_to_manip(hook) == manip for hook in packet.hooks):
+            packet.forget(status)
+            packet.forget(address)
+
+
 def attach_netmap(net: Net, network: Network) -> None:
     """Begin to track connections (netmap_tg4_check)."""
     nf_ct_netns_get(net)
@@ -70,6 +86,8 @@ TARGETS = (
         shares=always,
         build=lambda settings: settings.need("to", Network),
         apply=netmap_tg,
+        effect=netmap_effect,
+        ends=Verdict.ACCEPT,
         attach=attach_netmap,
     ),
 )

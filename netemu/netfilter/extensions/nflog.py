@@ -14,6 +14,7 @@ from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kinds import U16, U32, Text, octets_of, text_of
 from netemu.netfilter.xtables.kit import Native, Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 PREFIX_LEN = 64
@@ -99,5 +100,6 @@ TARGETS = (
         shares=always,
         build=NfLog,
         apply=nflog_tg,
+        effect=changes_nothing,
     ),
 )

@@ -17,6 +17,7 @@ from netemu.netfilter.xtables.kinds import U16, OptionCall, Span, UnsignedRange
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.queues import Queues
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 QUEUE_MAX = 0xFFFF
@@ -117,6 +118,7 @@ TARGETS = (
         shares=always,
         build=build_nfqueue,
         apply=nfqueue_tg,
+        effect=changes_nothing,
         ends=Verdict.QUEUE,
     ),
 )

@@ -19,6 +19,7 @@ from netemu.netfilter.xtables.hosts import LooseHostMask
 from netemu.netfilter.xtables.ip6 import IPV6_HEADER_LEN, NEXTHDR_ICMP
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, Rewriting
 from netemu.skb import Skb
 from netemu.wire.address import format_address
 
@@ -131,6 +132,16 @@ def _check_npt(settings: Settings) -> None:
             raise RulesetError(f"{settings.extension}: --{name} has bits behind its prefix")
 
 
+def snpt_effect(info: Npt, packet: Rewriting) -> None:
+    """Change the source, the rest of which balances the checksum."""
+    packet.forget(Field.SOURCE)
+
+
+def dnpt_effect(info: Npt, packet: Rewriting) -> None:
+    """Change the destination likewise."""
+    packet.forget(Field.DESTINATION)
+
+
 _OPTIONS = tuple(
     Option(
         name,
@@ -155,6 +166,7 @@ TARGETS = (
         shares=always,
         build=Npt,
         apply=ip6t_snpt_tg,
+        effect=snpt_effect,
     ),
     Target(
         name="DNPT",
@@ -168,5 +180,6 @@ TARGETS = (
         shares=always,
         build=Npt,
         apply=ip6t_dnpt_tg,
+        effect=dnpt_effect,
     ),
 )

@@ -19,6 +19,7 @@ from netemu.netfilter.xtables.estimator import Estimator, Estimators
 from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Text, c_integer, shape
 from netemu.netfilter.xtables.kit import Match, Option, Settings, Target
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 NAME_LEN = 15
@@ -398,6 +399,7 @@ TARGETS = (
         save=_save_rateest,
         build=build_rateest,
         apply=rateest_tg,
+        effect=changes_nothing,
         attach=attach_rateest,
     ),
 )

@@ -14,6 +14,7 @@ from netemu.netfilter.xtables.abbreviated import find_abbreviated
 from netemu.netfilter.xtables.kinds import Kind, OptionCall
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 from netemu.wire.ipv4 import IPPROTO_TCP
 
@@ -85,6 +86,7 @@ TARGETS = (
         shares=always,
         build=lambda settings: settings.need("reject-with", str),
         apply=reject_tg6,
+        effect=changes_nothing,
         ends=Verdict.DROP,
     ),
 )

@@ -16,6 +16,7 @@ from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kinds import Text
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 TABLES = ("mangle", "security")
@@ -70,6 +71,7 @@ TARGETS = (
         shares=always,
         build=lambda settings: "save" in settings,
         apply=connsecmark_tg,
+        effect=changes_nothing,
         attach=attach_connsecmark,
     ),
     Target(
@@ -89,5 +91,6 @@ TARGETS = (
         shares=always,
         build=lambda settings: settings.need("selctx", str),
         apply=secmark_tg,
+        effect=changes_nothing,
     ),
 )

@@ -30,6 +30,7 @@ from netemu.netfilter.xtables.set_asking import (
     sources_of,
 )
 from netemu.netfilter.xtables.set_names import SetAndDirections, SetReference
+from netemu.netfilter.xtables.space import Field, Rewriting
 from netemu.skb import Skb
 
 REFERENCES = ("add-set", "del-set", "map-set")
@@ -67,6 +68,15 @@ class SetTarget:
         if self.timeout_s is not None:
             self.timeout_s = min(self.timeout_s, IPSET_MAX_TIMEOUT)
         self.mapped = frozenset(name for name in MAPPED if name in settings)
+
+
+def set_effect(info: SetTarget, packet: Rewriting) -> None:
+    """Change the sets, and take over what an element says."""
+    for option, reference in info.references.items():
+        if option != "map-set":
+            packet.change_set(reference.name)
+    if "map-mark" in info.mapped:
+        packet.forget(Field.MARK)
 
 
 def set_target(info: SetTarget, skb: Skb, param: XtParam) -> Verdict | None:
@@ -209,6 +219,7 @@ TARGETS = (
         shares=always,
         build=SetTarget,
         apply=set_target,
+        effect=set_effect,
         attach=attach_set_target,
     ),
 )

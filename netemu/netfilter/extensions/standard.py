@@ -13,6 +13,7 @@ from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kit import Target, always, nothing
 from netemu.netfilter.xtables.model import RETURN
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 
@@ -27,6 +28,7 @@ def _standard(name: str, verdict: Verdict, duty: str) -> Target[None]:
         shares=always,
         build=nothing,
         apply=apply,
+        effect=changes_nothing,
         standard=verdict,
     )
 

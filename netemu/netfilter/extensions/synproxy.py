@@ -25,6 +25,7 @@ from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.netfilter.xtables.kinds import U32, OptionCall, Unsigned
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.netfilter.xtables.tcp_options import whole_header_len
 from netemu.skb import ETH_P_IP, Skb
 from netemu.wire.ipv4 import IPPROTO_TCP, IPv4, build_ipv4
@@ -168,6 +169,8 @@ TARGETS = (
         shares=always,
         build=build_synproxy,
         apply=synproxy_tg4,
+        effect=changes_nothing,
+        may_end=Verdict.DROP,
         attach=attach_synproxy,
     ),
 )

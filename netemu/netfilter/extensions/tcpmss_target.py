@@ -22,6 +22,7 @@ from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.mangle import proto_csum_replace, tell_rewritten
 from netemu.netfilter.xtables.model import Rule
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, Rewriting
 from netemu.netfilter.xtables.tcp_options import optlen, whole_header_len
 from netemu.skb import Skb
 from netemu.wire.checksum import csum_replace2
@@ -174,6 +175,11 @@ def _check_rule(settings: Settings, rule: Rule) -> None:
     raise RulesetError("Only works on TCP SYN packets; the rule needs --syn or --tcp-flags")
 
 
+def tcpmss_effect(info: object, packet: Rewriting) -> None:
+    """Change the options; what was asked of them before is asked anew."""
+    packet.forget(Field.LENGTH)
+
+
 TARGETS = (
     Target(
         name="TCPMSS",
@@ -190,5 +196,6 @@ TARGETS = (
         shares=always,
         build=build_mss,
         apply=tcpmss_tg4,
+        effect=tcpmss_effect,
     ),
 )

@@ -14,6 +14,7 @@ from netemu.netfilter.xtables.kinds import Kind, OptionCall, c_integer, shape
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.mangle import proto_csum_replace, tell_rewritten
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, Rewriting
 from netemu.netfilter.xtables.tcp_options import optlen, whole_header_len
 from netemu.skb import Skb
 from netemu.wire.ipv4 import IPPROTO_TCP
@@ -103,6 +104,11 @@ def build_kinds(settings: Settings) -> frozenset[int]:
     return frozenset() if found is None else found
 
 
+def tcpoptstrip_effect(info: object, packet: Rewriting) -> None:
+    """Change the options; what was asked of them before is asked anew."""
+    packet.forget(Field.LENGTH)
+
+
 TARGETS = (
     Target(
         name="TCPOPTSTRIP",
@@ -114,5 +120,6 @@ TARGETS = (
         shares=always,
         build=build_kinds,
         apply=tcpoptstrip_tg,
+        effect=tcpoptstrip_effect,
     ),
 )

@@ -25,6 +25,7 @@ from netemu.netfilter.xtables.hosts import LooseHost
 from netemu.netfilter.xtables.kinds import Text
 from netemu.netfilter.xtables.kit import Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 from netemu.wire.fields import get16, set16
 from netemu.wire.ipv4 import FRAGMENT, IPv4
@@ -123,5 +124,6 @@ TARGETS = (
         shares=always,
         build=build_tee,
         apply=tee_tg4,
+        effect=changes_nothing,
     ),
 )

@@ -29,6 +29,7 @@ from netemu.netfilter.xtables.kinds import Kind, Masked, MaskedU32, OptionCall
 from netemu.netfilter.xtables.kit import Given, Option, Settings, Target, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import resolve_port
+from netemu.netfilter.xtables.space import Field, Rewriting
 from netemu.skb import Skb
 from netemu.wire.fields import get16
 from netemu.wire.ipv4 import IPPROTO_TCP, IPPROTO_UDP, IPv4
@@ -84,6 +85,13 @@ def tproxy_tg4(info: TProxy, skb: Skb, param: XtParam) -> Verdict | None:
         param.net.tell(skb, MarkChanged(what="mark", before=before, after=skb.mark))
     skb.sk = socket
     return Verdict.ACCEPT
+
+
+def tproxy_effect(info: TProxy, packet: Rewriting) -> None:
+    """Mark the packets that find a socket."""
+    kept = ~info.mark.mask & 0xFFFFFFFF
+    packet.assign(Field.MARK, info.mark.value, info.mark.mask)
+    packet.flip(Field.MARK, info.mark.value & kept)
 
 
 def _established(net: Net, skb: Skb) -> AssignedSocket | None:
@@ -159,6 +167,7 @@ TARGETS = (
         shares=always,
         build=build_tproxy,
         apply=tproxy_tg4,
+        effect=tproxy_effect,
         ends=Verdict.ACCEPT,
         may_end=Verdict.DROP,
         attach=attach_tproxy,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kit import Native, Target, nothing
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 
@@ -26,5 +27,6 @@ TARGETS = (
         nft=Native(lambda settings, _: settings),
         build=nothing,
         apply=trace_tg,
+        effect=changes_nothing,
     ),
 )

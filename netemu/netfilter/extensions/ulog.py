@@ -14,6 +14,7 @@ from netemu.netfilter.hook import Family, Verdict
 from netemu.netfilter.xtables.kinds import U32, Text
 from netemu.netfilter.xtables.kit import Option, Settings, Target, nothing
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import changes_nothing
 from netemu.skb import Skb
 
 MAX_GROUP = 32
@@ -49,5 +50,6 @@ TARGETS = (
         check=_refuse,
         build=nothing,
         apply=ulog_tg,
+        effect=changes_nothing,
     ),
 )

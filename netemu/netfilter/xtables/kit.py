@@ -371,7 +371,7 @@ class Target(Extension, Generic[Info]):
     """Set for the built-in targets ACCEPT, DROP, QUEUE and RETURN, which need no `apply`."""
     attach: Callable[[Net, Info], None] | None = None
     effect: EffectFunction | None = None
-    """Tells the analysis what it changes of the packet; None: nothing that a match can see."""
+    """Tells the analysis what it changes of the packet (`changes_nothing` where that is so)."""
     ends: Verdict | None = None
     """The verdict that it gives, where it is always the same; None: it goes on."""
     may_end: Verdict | None = None

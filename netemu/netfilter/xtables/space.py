@@ -20,7 +20,7 @@ from enum import IntEnum
 from fractions import Fraction
 from typing import Any, Protocol, TypeAlias
 
-from netemu.netfilter.hook import Family
+from netemu.netfilter.hook import Family, Hook
 from netemu.netfilter.ipset.core import IpSets
 
 
@@ -126,6 +126,8 @@ class Rewriting(Protocol):
     """Takes down what a target does to the packets that it gets."""
 
     family: Family
+    hooks: frozenset[Hook]
+    """From which of them packets may come to the rule."""
 
     def assign(self, field: Field, value: int, mask: int | None = None) -> None:
         """Set the bits under the mask."""
@@ -142,6 +144,9 @@ class Rewriting(Protocol):
     def forget(self, field: Field) -> None:
         """Set the field to nobody knows what."""
 
+    def change_set(self, name: str) -> None:
+        """Put into an IP set, or take out of it, what the packet has."""
+
     def only(self, packets: Callable[[PacketSpace], int]) -> None:
         """Let what is noted after this happen to these packets only."""
 
@@ -149,6 +154,10 @@ class Rewriting(Protocol):
 def same_for_all(info: object, space: PacketSpace) -> int:
     """Return what all rules that ask the same are told alike, for a match's `packets`."""
     return space.fact(space.text)
+
+
+def changes_nothing(info: object, packet: Rewriting) -> None:
+    """Leave all as it is that a match can see: the `effect` of targets that only look or end."""
 
 
 PacketsFunction: TypeAlias = Callable[[Any, PacketSpace], int]
