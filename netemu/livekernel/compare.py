@@ -75,7 +75,9 @@ def differences(case: Case, kernel: Result, netemu: Result) -> Iterator[Differen
         if found:
             yield Difference(kind="rules", where=where, detail=found)
     for where, rows in kernel.sets.items():
-        found = first_set_difference(rows, netemu.sets.get(where, []), _ipset_text(case, where))
+        found = first_set_difference(
+            rows, netemu.sets.get(where, []), _ipset_text(case, where), draws.element
+        )
         if found:
             yield Difference(kind="sets", where=where, detail=found)
     for where, rows in kernel.conntrack.items():

@@ -202,6 +202,14 @@ class Draws:
             line = re.sub(rf"{names}={one}\b", f"\\1=\x00{other}", line)
         return line.replace("\x00", "")
 
+    def element(self, line: str) -> str:
+        """Return an element of an IP set of the first run as it would be in the second."""
+        for (protocol, one), other in self._second.items():
+            if protocol in _NAMES:
+                name = _NAMES[protocol].lower()
+                line = re.sub(rf"\b{name}:{one}\b", f"{name}:\x00{other}", line)
+        return line.replace("\x00", "")
+
 
 def _fix_crc(data: bytearray) -> None:
     """Compute the CRC of an SCTP packet; a quoted one is left alone, as it may be cut."""

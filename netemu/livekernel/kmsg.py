@@ -19,7 +19,7 @@ _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 _ABOUT_PACKETS = re.compile(
     r"IN=\S* OUT=|martian|source route option|^ll header: |received packet on \S+ with own address"
     r"|migrated from|neighbor table overflow|ate my IP address|nf_conntrack: table full"
-    r"|expectation table full|Forged DCC command"
+    r"|expectation table full|Forged DCC command|^IPVS: \S+: .* - "
 )
 _SET_FULL = re.compile(r"Set (\S+) is full, maxelem \d+ reached")
 _DEVICE = re.compile(

@@ -6,7 +6,7 @@ Kernel: net/netfilter/ipset/ip_set_hash_gen.h (initval).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from netemu.ruleset.ipset import is_listing, listing_to_commands
 from netemu.sim.spec import NodeSpec
@@ -50,17 +50,25 @@ def set_names(node: NodeSpec) -> set[str]:
     }
 
 
-def first_set_difference(kernel: Sequence[str], netemu: Sequence[str], text: str) -> str:
+def first_set_difference(
+    kernel: Sequence[str],
+    netemu: Sequence[str],
+    text: str,
+    translate: Callable[[str], str] = str,
+) -> str:
     """Say where two listings differ; "" when they agree.
 
-    Sets whose text names an initval are compared in the kernel's order, others sorted.
+    Sets whose text names an initval are compared in the kernel's order, others sorted, as are sets
+    with an element that `translate` changes: it holds a drawn number, which the order hangs on.
     """
+    drawn = {row.split()[1] for row in kernel if row.startswith("add ") and translate(row) != row}
+    kernel = [translate(row) for row in kernel]
     ordered = {
         found[1]
         for line in commands_of(text).splitlines()
         if (found := _CREATE.match(line)) is not None
         and (_INITVAL.search(line) or " hash:" not in line)
-    }
+    } - drawn
     ours, theirs = _comparable(kernel, ordered), _comparable(netemu, ordered)
     for one, other in zip(ours, theirs, strict=False):
         if not _equal(one, other):

@@ -175,7 +175,7 @@ def ends(text: str) -> bool:
     )
 
 
-OWNED = ("KUBE-", "DOCKER")
+OWNED = ("KUBE-", "DOCKER", "ufw-not-local", "ufw-logging-")
 """Chains that programs write: what is merely said twice there is none of the reader's business."""
 
 
