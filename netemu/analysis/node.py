@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netemu.analysis.space import Space
+from netemu.analysis.reader import Reader
+from netemu.analysis.rewrite import Recorder
+from netemu.analysis.space import Space, View
 from netemu.netfilter.hook import Family
 from netemu.netfilter.ipset.core import IpSets
+from netemu.netfilter.ipset.list_set import ListContent
+from netemu.netfilter.xtables.kit import Target
 from netemu.netfilter.xtables.model import Ruleset
 from netemu.sim.spec import NamespaceSpec
 
@@ -38,8 +42,9 @@ def space_of(
         devices += [link.name for link in node.links]
     devices += concrete([*devices, *patterns])
     devices.append(_unnamed(patterns, devices))
+    changing = _changing_sets(listed, sets)
     if node is None:
-        return Space(family, devices, sets=sets)
+        return Space(family, devices, sets=sets, changing_sets=changing)
     octets = 16 if family == Family.IPV6 else 4
     return Space(
         family,
@@ -47,7 +52,30 @@ def space_of(
         addresses=_local_prefixes(node, octets),
         broadcasts=_broadcasts(node, octets),
         sets=sets,
+        changing_sets=changing,
     )
+
+
+def _changing_sets(rulesets: Iterable[Ruleset], sets: IpSets | None) -> frozenset[str]:
+    """Return the sets that rules change, those in a list with it."""
+    if not sets:
+        return frozenset()
+    noted = Recorder(Reader(Space(Family.IPV4, ()), View({}), "", 0), frozenset())
+    for ruleset in rulesets:
+        for table in ruleset.tables:
+            for chain in table.chains.values():
+                for rule in chain.rules:
+                    target = rule.target
+                    declared = target.declaration if target is not None else None
+                    if isinstance(declared, Target) and declared.effect is not None:
+                        assert target is not None
+                        declared.effect(target.settings, noted)
+    found = set(noted.changed_sets)
+    for name in noted.changed_sets:
+        changed = sets.find(name)
+        if changed is not None and isinstance(changed.content, ListContent):
+            found |= {member.name for member in changed.content.members()}
+    return frozenset(found)
 
 
 def _named(ruleset: Ruleset) -> Iterable[str]:

@@ -19,6 +19,7 @@ class Reader:
 
     __slots__ = (
         "asked",
+        "changing_sets",
         "drawn",
         "family",
         "generation",
@@ -47,6 +48,7 @@ class Reader:
         """Variables that belong to the rule alone."""
         self.family: Family = space.family
         self.sets: IpSets | None = space.sets
+        self.changing_sets = space.changing_sets
 
     def masked(
         self, field: Field, value: int, mask: int | None = None, *, entered: bool = False

@@ -105,6 +105,7 @@ class Space:
         "_views",
         "base",
         "broadcasts",
+        "changing_sets",
         "devices",
         "diagram",
         "family",
@@ -123,6 +124,7 @@ class Space:
         addresses: Sequence[tuple[bytes, int]] | None = None,
         broadcasts: Sequence[bytes] = (),
         sets: IpSets | None = None,
+        changing_sets: frozenset[str] = frozenset(),
     ) -> None:
         """`addresses` are the node's, as prefixes; None where they are not known."""
         self.family = family
@@ -132,6 +134,7 @@ class Space:
         self.locals = addresses
         self.broadcasts = broadcasts
         self.sets = sets
+        self.changing_sets = changing_sets
         octets = 16 if family == Family.IPV6 else 4
         widths = dict(WIDTHS)
         widths[Field.DESTINATION] = widths[Field.SOURCE] = octets * 8

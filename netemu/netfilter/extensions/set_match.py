@@ -12,6 +12,7 @@ from __future__ import annotations
 from netemu.errors import RulesetError
 from netemu.events import SetLookedUp
 from netemu.net import Net
+from netemu.netfilter.hook import Family
 from netemu.netfilter.ipset.core import ip_set_test
 from netemu.netfilter.ipset.extension import Wanted
 from netemu.netfilter.ipset.ip_set import AdtOptions
@@ -27,6 +28,8 @@ from netemu.netfilter.xtables.set_asking import (
     sources_of,
 )
 from netemu.netfilter.xtables.set_names import SetAndDirections, SetReference
+from netemu.netfilter.xtables.set_packets import NotToldError, packets_in
+from netemu.netfilter.xtables.space import PacketSpace
 from netemu.skb import Skb
 
 COUNTERS = ("packets", "bytes")
@@ -73,10 +76,10 @@ class SetMatch:
         self.packets_op, self.packets = _comparison(settings, "packets")
         self.octets_op, self.octets = _comparison(settings, "bytes")
 
-    def options(self, param: XtParam) -> AdtOptions:
+    def options(self, family: Family) -> AdtOptions:
         """Return what is asked of the set for one packet."""
         return AdtOptions(
-            family=param.family,
+            family=family,
             sources=self.sources,
             return_nomatch=self.return_nomatch,
             skip_counters=not self.counts,
@@ -109,7 +112,7 @@ def set_match(info: SetMatch, skb: Skb, param: XtParam) -> bool:
     """Look the packet up in the set (set_match_v4)."""
     asked = set_of(param.net, info.name)
     packet = packet_of(skb, param)
-    options = info.options(param)
+    options = info.options(param.family)
     matched = ip_set_test(asked, packet, options)
     if param.net.sink is not None:
         param.net.tell(
@@ -125,10 +128,22 @@ def set_match(info: SetMatch, skb: Skb, param: XtParam) -> bool:
     return matched != info.invert
 
 
+def set_packets(info: SetMatch, space: PacketSpace) -> int:
+    """Return the packets that are in the set, where it is there and stays as it is."""
+    asked = None if space.sets is None else space.sets.find(info.name)
+    options = info.options(space.family)
+    if asked is None or options.match_counters:
+        return space.unknown(space.text)
+    try:
+        return space.when(info.invert, packets_in(asked, options, space))
+    except NotToldError:
+        return space.unknown(space.text)
+
+
 def describe_set(info: SetMatch, skb: Skb, param: XtParam) -> str:
     """Say what was looked up, and what came of it."""
     asked = set_of(param.net, info.name)
-    options = info.options(param)
+    options = info.options(param.family)
     why = misfit(asked, options)
     if why:
         return why
@@ -232,6 +247,7 @@ MATCHES = (
         shares=always,
         build=SetMatch,
         evaluate=set_match,
+        packets=set_packets,
         attach=attach_set,
         describe=describe_set,
     ),

@@ -80,6 +80,8 @@ class PacketSpace(Protocol):
     family: Family
     sets: IpSets | None
     """The node's IP sets; None where they are not known."""
+    changing_sets: frozenset[str]
+    """Names of those that rules change."""
     text: str
     """The match, as iptables-save prints it."""
 
