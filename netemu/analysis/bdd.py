@@ -65,14 +65,16 @@ class Diagram:
         if low == high:
             return low
         flip = high & 1
-        key = (variable, low ^ flip, high ^ flip)
+        if flip:
+            low, high = low ^ 1, high ^ 1
+        key = (variable, low, high)
         found = self._unique.get(key)
         if found is None:
             found = self._unique[key] = len(self._variable) << 1
             self._variable.append(variable)
-            self._low.append(low ^ flip)
-            self._high.append(high ^ flip)
-        return found ^ flip
+            self._low.append(low)
+            self._high.append(high)
+        return found ^ 1 if flip else found
 
     def cube(self, bits: Iterable[tuple[int, int]]) -> int:
         """Return the assignments in which each (variable, bit) holds; no variable twice."""

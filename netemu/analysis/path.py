@@ -28,7 +28,7 @@ from netemu.analysis.program import Program
 from netemu.analysis.reader import Reader
 from netemu.analysis.rewrite import Rewriter, tidy, variables
 from netemu.analysis.space import CLEAR, LOCALITY, SET, TWIN, Run, Space, View
-from netemu.analysis.walk import Summary, Walker, accepted, flood
+from netemu.analysis.walk import Sent, Summary, Walker, accepted, flood
 from netemu.netfilter.hook import Family, Hook, Verdict
 from netemu.netfilter.xtables.space import CtState, Field
 from netemu.wire.ipv4 import IPPROTO_ICMP
@@ -90,6 +90,7 @@ class Path:
         """What a large nat table changes is told roughly: translated packets have any value there.
         Sets behind it are larger than they need be, never smaller."""
         self._rough: dict[int, Walker] = {}
+        self._sent: Sent = {}
         self.stations: list[Station] = []
         self.delivered: list[tuple[str, Crowd]] = []
         """What the tables let through, by way: in, forward, local, loop."""
@@ -198,7 +199,7 @@ class Path:
                 found[view] = self._diagram.either(found.get(view, EMPTY), packets)
                 continue
             some = self._diagram.keep(packets, self._matters(summary))
-            came = flood(self.space, summary, view, some)
+            came = flood(self.space, summary, view, some, self._sent)
             arrivals.append(Arrival(view, packets, summary, came))
             drawn |= summary.drawn
             if self.coarse and table == "nat":

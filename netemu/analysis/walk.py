@@ -252,19 +252,34 @@ def below(root: Summary) -> list[Summary]:
     return done
 
 
-def flood(space: Space, root: Summary, view: View, packets: int) -> dict[Summary, State]:
-    """Return what comes to each chain, callers first, of packets that come to a built-in one."""
+Sent = dict[tuple[Summary, int], list[tuple[View, int, Summary]]]
+"""Of packets that come to a chain: (how they are read there, packets that jump, the chain below)"""
+
+
+def flood(
+    space: Space, root: Summary, view: View, packets: int, known: Sent
+) -> dict[Summary, State]:
+    """Return what comes to each chain, callers first, of packets that come to a built-in one.
+
+    What is `known` from an earlier flood is not worked out again: PREROUTING and OUTPUT often send
+    the same packets to the same ten thousand chains.
+    """
     diagram = space.diagram
     came: dict[Summary, State] = {summary: {} for summary in below(root)}
     came[root][view] = packets
     for summary, state in came.items():
         for whole, there in state.items():
-            for local, taken, called in summary.calls:
-                sent = diagram.both(there, taken)
-                if sent != EMPTY:
-                    into = came[called]
-                    at = read_at(space, whole, summary.entry, local)
-                    into[at] = diagram.either(into.get(at, EMPTY), sent)
+            place = (summary, there)
+            if place not in known:
+                known[place] = [
+                    (local, sent, called)
+                    for local, taken, called in summary.calls
+                    if (sent := diagram.both(there, taken)) != EMPTY
+                ]
+            for local, sent, called in known[place]:
+                into = came[called]
+                at = read_at(space, whole, summary.entry, local)
+                into[at] = diagram.either(into.get(at, EMPTY), sent)
         diagram.rest()
     return came
 

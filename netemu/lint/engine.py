@@ -29,10 +29,11 @@ class Looked:
 def look(subject: Subject, settings: LintSettings) -> Looked:
     """Run every selected rule over a subject."""
     _ = subject.ruleset
+    subject.tells_owned = settings.owned_chains
     ran = [rule for rule in settings.selected(subject.file) if _may_run(rule, subject)]
     suppressions = subject.suppressions = read_suppressions(subject.lines)
     ordinary = [rule for rule in ran if rule.needs is not Needs.SUPPRESSIONS]
-    found = [finding for rule in ordinary for finding in _findings(rule, subject, settings)]
+    found = [finding for rule in ordinary for finding in _findings(rule, subject)]
     kept = list(suppressed(found, suppressions, subject.file))
     subject.known = frozenset(BY_CODE)
     subject.judged = frozenset(rule.code for rule in ordinary)
@@ -40,7 +41,7 @@ def look(subject: Subject, settings: LintSettings) -> Looked:
         finding
         for rule in ran
         if rule.needs is Needs.SUPPRESSIONS
-        for finding in _findings(rule, subject, settings)
+        for finding in _findings(rule, subject)
     ]
     findings = sorted(
         [*kept, *about],
@@ -66,14 +67,9 @@ def _may_run(rule: LintRule, subject: Subject) -> bool:
     return False
 
 
-def _findings(rule: LintRule, subject: Subject, settings: LintSettings) -> Iterator[Finding]:
+def _findings(rule: LintRule, subject: Subject) -> Iterator[Finding]:
     for finding in rule.check(subject):
-        if (
-            rule.stylistic
-            and not settings.owned_chains
-            and finding.chain is not None
-            and subject.owner(finding.chain)
-        ):
+        if rule.stylistic and finding.chain is not None and subject.spares(finding.chain):
             continue
         yield replace(finding, code=rule.code, level=rule.level, file=finding.file or subject.file)
 

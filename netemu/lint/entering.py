@@ -43,6 +43,7 @@ class Entering:
         self.both = self.read.both
         self.either = self.read.either
         self._accepted: dict[str, int] = {}
+        self._taken: dict[tuple[str, str, int], int] = {}
 
     @functools.cached_property
     def any(self) -> int:
@@ -51,7 +52,10 @@ class Entering:
 
     def taken(self, site: Site) -> int:
         """Return what a rule takes."""
-        return self.reach.rule(site.table.name, site.chain.name, site.number).taken
+        place = (site.table.name, site.chain.name, site.number)
+        if place not in self._taken:
+            self._taken[place] = self.reach.rule(*place).taken
+        return self._taken[place]
 
     def is_reached(self, site: Site) -> bool:
         """Return whether any packet comes to a rule."""

@@ -83,6 +83,8 @@ class Subject:
         """Codes of the rules that ran."""
         self.known: frozenset[str] = frozenset()
         """Codes of all rules."""
+        self.tells_owned = False
+        """Whether stylistic findings inside chains that a program owns are told."""
         self.refusals: list[RulesetError] = []
         """Lines that would not load; filled when `ruleset` is read."""
 
@@ -168,6 +170,10 @@ class Subject:
     def owner(self, chain: str) -> str:
         """Return the program that owns a chain, or an empty string."""
         return owner_of(chain)
+
+    def spares(self, chain: str) -> bool:
+        """Return whether stylistic findings inside a chain are not told: no need to look."""
+        return not self.tells_owned and bool(self.owner(chain))
 
     def words(self, line: int) -> list[Word]:
         """Return the words of a rule's line, without counters, with their columns."""

@@ -44,7 +44,9 @@ def check(subject: Subject) -> Iterator[Finding]:
                 jumps.setdefault(site.rule.jump, site)
         for chain in table.chains.values():
             jump = jumps.get(chain.name)
-            if chain.policy is None and not chain.rules and jump is not None:
+            if chain.policy is not None or chain.rules or subject.spares(chain.name):
+                continue
+            if jump is not None:
                 yield subject.about_chain(
                     table,
                     chain,

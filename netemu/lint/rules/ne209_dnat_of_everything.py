@@ -51,6 +51,8 @@ def check(subject: Subject) -> Iterator[Finding]:
         generic = site.rule.generic
         if generic.in_device or generic.destination_mask or generic.source_mask:
             continue
+        if subject.spares(site.chain.name):
+            continue
         if _from_several(subject, site):
             chains.setdefault(site.chain.name, []).append(site)
     for first, *others in chains.values():
