@@ -36,11 +36,10 @@ from netemu.errors import NetemuError
 from netemu.events import Event, RuleVisited, Stamp
 from netemu.lint.finding import Step, Witness
 from netemu.netfilter.hook import Family
-from netemu.netfilter.ipset.core import IpSets
 from netemu.netfilter.xtables.model import Ruleset
 from netemu.sim.node import Node, build_node
 from netemu.sim.probe import enter
-from netemu.sim.spec import NamespaceSpec, NodeSpec
+from netemu.sim.spec import NodeSpec
 from netemu.skb import Fate
 from netemu.snapshot.change import add_device, change_addresses, change_routes
 from netemu.wire.answer import answer_to
@@ -100,11 +99,8 @@ class Prover:
     def reach(self) -> Reach:
         """Which packets reach which rule."""
         node = None if self.bare or self.node is None else self.node.main
-        sets = None
-        if self.node is not None and self.node.main.ipset is not None:
-            without = NodeSpec(main=NamespaceSpec(ipset=self.node.main.ipset))
-            sets = build_node(without).main.net.generic(IpSets)
-        return Reach(self.ruleset, space_of([self.ruleset], node, sets))
+        # What is in an IP set now may be gone tomorrow: no rule is dead because of it.
+        return Reach(self.ruleset, space_of([self.ruleset], node))
 
     @property
     def walks(self) -> bool:

@@ -18,6 +18,11 @@ CASES = [
     catches("NE501", f"{S} absent src -j DROP"),
     catches("NE501", f"{S} Blocked src -j DROP"),
     catches("NE501", "-A INPUT -j SET --add-set absent src"),
+    passes(
+        "NE106",
+        "-A INPUT -s 203.0.113.77 -m set --match-set blocked src -j DROP",
+        "a set may change at any time",
+    ),
     passes("NE502", f"{S} services dst,dst -j ACCEPT"),
     passes("NE502", f"{S} services src,dst -j ACCEPT"),
     passes("NE502", f"{S} blocked src,dst -j ACCEPT", "more than needed is heeded in part"),
