@@ -470,7 +470,9 @@ def orphan_endpoint(lines: Lines, rng: random.Random) -> Planted | None:
     where = {
         number
         for number, line in enumerate(gone, 1)
-        if line.startswith((f":{target} ", f"-A {target} ", f"-A {place.chain} "))
+        if line.startswith(
+            (f":{target} ", f"-A {target} ", f":{place.chain} ", f"-A {place.chain} ")
+        )
     }
     return Planted(lines=gone, where=frozenset(where))
 
