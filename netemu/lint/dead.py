@@ -90,22 +90,19 @@ def _wall(reach: Reach, rule: RuleReach) -> RuleReach | None:
 
 def _takers(reach: Reach, rule: RuleReach) -> tuple[RuleReach, ...]:
     """Return the one earlier rule that takes all, or those that do so together."""
-    entry = [
-        (visit, asked) for visit, asked in asked_at_entry(reach, rule) if reach.comes(visit, asked)
-    ]
-    if not entry:
+    every = asked_at_entry(reach, rule)
+    coming = [place for place, (visit, asked) in enumerate(every) if reach.comes(visit, asked)]
+    if not coming:
         return ()
+    entry = [every[place] for place in coming]
     diagram = reach.space.diagram
     together: list[RuleReach] = []
     for number in range(1, rule.number):
         earlier = reach.rule(rule.table.name, rule.chain.name, number)
         if not _keeps(reach, earlier):
             continue
-        asked_here = asked_at_entry(reach, earlier)
-        pairs = list(zip(entry, asked_here, strict=False))
-        if len(asked_here) == len(entry) and all(
-            diagram.within(asked, taken) for (_, asked), (_, taken) in pairs
-        ):
+        here = asked_at_entry(reach, earlier)
+        if all(diagram.within(every[place][1], here[place][1]) for place in coming):
             return (earlier,)
         if any(
             diagram.meet(visit.passed.taken, asked)
