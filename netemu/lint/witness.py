@@ -67,9 +67,11 @@ class Seen:
 
     @property
     def outcome(self) -> str:
-        """As a witness has it: `DROP at line 37`."""
+        """As a witness has it: `DROP at line 37`, or `passes at line 37, then NO_SOCKET`."""
         place = self.fate.decided_by
         where = "" if place is None or place.line is None else f" at line {place.line}"
+        if self.fate.verdict == "DROP" and self.fate.reason != "NETFILTER_DROP":
+            return f"passes{where}, then {self.fate.reason}"
         return f"{self.fate.verdict}{where}"
 
 
