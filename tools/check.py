@@ -24,6 +24,9 @@ PARTS = ("format", "lint", "types", "tests", "kernel")
 NO_TESTS_COLLECTED = 5
 BY_FILE = ("--dist", "loadfile")
 """What asks the live kernel takes turns; what asks a kernel of its own goes on meanwhile."""
+BY_TURNS = ("--dist", "worksteal")
+"""Most tests take no time and some take long: who has none left takes from the other."""
+REST = ("--ignore=tests/kernel",)
 
 
 def command_of(part: str, python: str, extra: list[str]) -> list[str]:
@@ -33,7 +36,7 @@ def command_of(part: str, python: str, extra: list[str]) -> list[str]:
         "format": [*module, "ruff", "format", "--check", "--quiet", "."],
         "lint": [*module, "ruff", "check", "--quiet", "."],
         "types": [*module, "mypy"],
-        "tests": [*module, "pytest", "-q", "-n", workers(), "--ignore=tests/kernel", *extra],
+        "tests": [*module, "pytest", "-q", "-n", workers(), *BY_TURNS, *REST, *extra],
         "kernel": [*module, "pytest", "-q", "-n", workers(), *BY_FILE, "tests/kernel", *extra],
     }[part]
 
