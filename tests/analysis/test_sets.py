@@ -1,4 +1,4 @@
-"""The match `set`: the packets of a set are those that a lookup of the emulated kernel finds."""
+"""The match `set`: which packets a set holds, by the order in which the kernel looks elements up."""
 
 from __future__ import annotations
 
