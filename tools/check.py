@@ -23,10 +23,9 @@ import bootstrap
 PARTS = ("format", "lint", "types", "tests", "kernel")
 NO_TESTS_COLLECTED = 5
 BY_FILE = ("--dist", "loadfile")
-"""What asks the live kernel takes turns; what asks a kernel of its own goes on meanwhile."""
-BY_TURNS = ("--dist", "worksteal")
-"""Most tests take no time and some take long: who has none left takes from the other."""
-REST = ("--ignore=tests/kernel",)
+"""A worker takes a file, then the next: what the tests of a file share is made once, and what asks
+the live kernel takes turns, while what asks a kernel of its own goes on."""
+NO_KERNEL = "--ignore=tests/kernel"
 
 
 def command_of(part: str, python: str, extra: list[str]) -> list[str]:
@@ -36,7 +35,7 @@ def command_of(part: str, python: str, extra: list[str]) -> list[str]:
         "format": [*module, "ruff", "format", "--check", "--quiet", "."],
         "lint": [*module, "ruff", "check", "--quiet", "."],
         "types": [*module, "mypy"],
-        "tests": [*module, "pytest", "-q", "-n", workers(), *BY_TURNS, *REST, *extra],
+        "tests": [*module, "pytest", "-q", "-n", workers(), *BY_FILE, NO_KERNEL, *extra],
         "kernel": [*module, "pytest", "-q", "-n", workers(), *BY_FILE, "tests/kernel", *extra],
     }[part]
 
