@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -35,6 +36,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.environ.get("NETEMU_REQUIRE_KERNEL"):
         pytest.fail(f"kernel tests must run here, but there is no {lacks}", pytrace=False)
     pytest.skip(f"needs {lacks}")
+
+
+def pytest_runtest_teardown() -> None:
+    """Take back what a command of the test's froze: it thinks that its process ends with it.
+
+    What stayed frozen would be counted, object by object, whenever a rule set is read.
+    """
+    gc.unfreeze()
 
 
 def what_lacks() -> str:
