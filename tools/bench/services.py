@@ -72,7 +72,12 @@ def node_of(services: int) -> Node:
                         state="PERMANENT",
                     )
                 ],
-                sysctls={"net.ipv4.ip_forward": "1"},
+                sysctls={
+                    "net.ipv4.ip_forward": "1",
+                    # one network of 50,000 servers: no node could do with 1,024 neighbours
+                    "net.ipv4.neigh.default.gc_thresh2": "100000",
+                    "net.ipv4.neigh.default.gc_thresh3": "100000",
+                },
                 sockets=[],
             )
         )
