@@ -137,7 +137,8 @@ def icmp_send(net: Net, skb: Skb, icmp_type: int, code: int, info: int) -> None:
     out = ip_route_output_key(net, flow, skb)
     if isinstance(out, Errno):
         return
-    _relookup(net, skb, tos)
+    if inet_addr_type(net, flow.daddr) != RouteType.LOCAL:
+        _relookup(net, skb, tos)
     if not _xrlim_allow(net, out, flow.daddr, limited=limited):
         return
     room = min(ip_dst_mtu_maybe_forward(out), ICMP_QUOTE_LIMIT)
