@@ -49,7 +49,7 @@ LARGEST_OFFSET = 1 << 16
 
 _LOG_SEQ = re.compile(r" PROTO=TCP SPT=\d+ DPT=\d+ (?:SEQ=(\d+) )?")
 _LOG_NUMBERS = re.compile(
-    r" ID=(\d+) ((?:CE )?DF )?(PROTO=TCP SPT=\d+ DPT=\d+) SEQ=(\d+) ACK=(\d+) "
+    r" ID=(\d+) ((?:CE )?DF )?((?:OPT \(\w+\) )?PROTO=TCP SPT=\d+ DPT=\d+) SEQ=(\d+) ACK=(\d+) "
 )
 LOG_FLAGS = re.compile(r" SEQ=(\d+) ACK=(\d+) WINDOW=\d+ RES=\S+ ((?:[A-Z]{3} )*)")
 """Numbers and flags of a segment in a log line."""
@@ -57,7 +57,7 @@ _LOG_BOUND = re.compile(r" bound (\d+) ")
 _LOG_TIMESTAMP = re.compile(r"080A([0-9A-F]{8})")
 _LOG_TUNNEL = re.compile(r" SPT=(\d+) DPT=(\d+) ")
 _LOG_ANY_ID = re.compile(r"\bID=\d+ ")
-_LOG_SEGMENT_ID = re.compile(r"(TTL=\d+ ID=)(\d+)( (?:CE )?DF PROTO=TCP)")
+_LOG_SEGMENT_ID = re.compile(r"(TTL=\d+ ID=)(\d+)( (?:CE )?DF (?:OPT \(\w+\) )?PROTO=TCP)")
 _LOG_ID = re.compile(r"(TTL=\d+ ID=)(\d+)( (?!DF|CE DF))")
 
 
@@ -132,6 +132,17 @@ class Masks:
         if offset is not None:
             _mask_segment(data, segment, offset)
             self._mask_id(data, start, own_segment=True)
+        elif self._stamped_here(data, segment):
+            _mask_stamps(data, segment)
+            self._mask_id(data, start, own_segment=True)
+
+    def _stamped_here(self, data: bytearray, segment: int) -> bool:
+        """Return whether a segment's time stamp is a listener's: it did not come in.
+
+        So a listener's segment is known where nothing left that would tell its first number.
+        """
+        stamps = [get32(data, at) for at in _stamp_offsets(data, segment) if len(data) >= at + 4]
+        return self._listening and bool(stamps) and self._known_stamps.isdisjoint(stamps)
 
     def _quotes_own(self, data: bytearray, start: int) -> bool:
         """Return whether a quoted packet is a segment of a listener's connection."""
@@ -199,8 +210,9 @@ class Masks:
             self._learn_isn(int(outer[1]), int(outer[2]), log_flags(outer[3]))
         line, own = _LOG_NUMBERS.subn(self._log_numbers, line)
         if own and self._offset(int(found[1])) is not None:
-            line = _LOG_TIMESTAMP.sub("080A00000000", line)
-        return line
+            return _LOG_TIMESTAMP.sub("080A00000000", line)
+        stamped = _LOG_TIMESTAMP.sub(self._log_stamp, line) if self._listening else line
+        return line if stamped == line else _LOG_SEGMENT_ID.sub(self._log_id, stamped, count=1)
 
     def _log_numbers(self, found: re.Match[str]) -> str:
         """Mask a segment's numbers, wherever in the line it is quoted."""
@@ -303,6 +315,11 @@ def _stamp_offsets(frame: bytes | bytearray, segment: int) -> list[int]:
 def _mask_segment(data: bytearray, segment: int, offset: int) -> None:
     """Count a sequence number from the connection's first one, and zero the time stamp."""
     replace_octets(data, segment, segment + 4, offset.to_bytes(4, "big"))
+    _mask_stamps(data, segment)
+
+
+def _mask_stamps(data: bytearray, segment: int) -> None:
+    """Zero a segment's time stamp."""
     for place in _stamp_offsets(data, segment):
         if len(data) >= place + 4:
             replace_octets(data, segment, place, bytes(4))

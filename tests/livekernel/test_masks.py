@@ -84,3 +84,33 @@ def test_other_frames_stay() -> None:
     frame = bytes(12) + b"\x08\x06" + bytes(28)
     assert Masks([], []).frame(frame) == frame
     assert get16(frame, 12) == 0x0806
+
+
+def test_a_listeners_segment_is_known_by_its_time_stamp() -> None:
+    """The SYN+ACK never left, and the client's acknowledgement came in (seed 870141)."""
+    came_in = [segment(500, 0x10, src_port=9, stamp=7)]
+    masks = Masks(came_in, [(B, 80)])
+    one, other = segment(500, 0x10, stamp=1001), segment(500, 0x10, stamp=2002)
+    assert masks.frame(one) == masks.frame(other)
+    assert masks.frame(segment(500, 0x10, stamp=7)) != masks.frame(one)
+    assert Masks(came_in, []).frame(one) != Masks(came_in, []).frame(other)
+
+
+def test_a_log_line_with_ip_options_is_masked_too() -> None:
+    """Seed 851290: the options stand between DF and the protocol."""
+    masks = Masks([], [(A, 80)])
+    line = (
+        "TRACE: raw:OUTPUT:policy:2 IN= OUT=eth0 SRC=10.0.0.1 DST=10.0.0.2 LEN=72 TOS=0x00 "
+        "PREC=0x00 TTL=64 ID={} DF OPT (440C0D200000000000000000) PROTO=TCP SPT=80 DPT=600 "
+        "SEQ={} ACK=2 WINDOW=65160 RES=0x00 ACK SYN URGP=0 OPT (0101080A{}0000000A) "
+    )
+    masked = {
+        masks.log_line(line.format(*drawn)) for drawn in ((0, 9, "05B7F034"), (0, 70, "F4DBD3E7"))
+    }
+    assert len(masked) == 1
+    later = line.replace("ACK SYN", "ACK")
+    masked = {
+        masks.log_line(later.format(*drawn))
+        for drawn in ((4564, 10, "05B7F034"), (27491, 71, "F4DBD3E7"))
+    }
+    assert len(masked) == 1
