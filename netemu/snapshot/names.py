@@ -15,10 +15,14 @@ from netemu.sim.spec import LinkSpec, NamespaceSpec
 def pair_names(spaces: list[NamespaceSpec]) -> None:
     """Complete `netns_ids` of every namespace in place; ids of foreign namespaces go."""
     known = {space.name for space in spaces}
+    told = {space.name: space.netns_ids for space in spaces}
     for space in spaces:
         named = {nsid: name for nsid, name in space.netns_ids.items() if name in known}
         for nsid in sorted(_ids(space.links) - named.keys()):
-            found = [other.name for other in spaces if _mirrored(space, nsid, other)]
+            found = [
+                other.name for other in spaces if _mirrored(space, nsid, other, told[other.name])
+            ]
+            found = [name for name in found if space.name in told[name].values()] or found
             if len(found) == 1:
                 named[nsid] = found[0]
         space.netns_ids = dict(sorted(named.items()))
@@ -28,8 +32,13 @@ def _ids(links: Iterable[LinkSpec]) -> set[int]:
     return {link.peer_netnsid for link in links if link.peer_netnsid is not None}
 
 
-def _mirrored(space: NamespaceSpec, nsid: int, other: NamespaceSpec) -> bool:
-    """Return whether every veth end of `space` towards `nsid` has its peer in `other`."""
+def _mirrored(
+    space: NamespaceSpec, nsid: int, other: NamespaceSpec, told: dict[int, str]
+) -> bool:
+    """Return whether every veth end of `space` towards `nsid` has its peer in `other`.
+
+    Two pairs may have the same indexes: a peer that `other` was `told` to be another's is none.
+    """
     if other is space:
         return False
     ends = {
@@ -40,7 +49,9 @@ def _mirrored(space: NamespaceSpec, nsid: int, other: NamespaceSpec) -> bool:
     peers = {
         (link.ifindex, link.peer_ifindex)
         for link in other.links
-        if link.kind == "veth" and link.peer_netnsid is not None
+        if link.kind == "veth"
+        and link.peer_netnsid is not None
+        and told.get(link.peer_netnsid, space.name) == space.name
     }
     return bool(ends) and ends <= peers
 

@@ -33,6 +33,26 @@ def test_two_candidates_are_not_guessed_between() -> None:
     assert peer_of([node, *twins], node, node.links[0]) is None
 
 
+def test_a_candidate_that_names_the_namespace_wins() -> None:
+    """Another machine's pair may have the same two indexes: the kernel's own names decide."""
+    node = NamespaceSpec(name="node", links=[veth("a", 5, 2, 1)])
+    ours = NamespaceSpec(name="pid-7", links=[veth("eth0", 2, 5, 0)], netns_ids={0: "node"})
+    unnamed = NamespaceSpec(name="pid-8", links=[veth("eth0", 2, 5, 0)])
+    foreign = NamespaceSpec(name="x", links=[veth("eth0", 2, 5, 0)], netns_ids={0: "gone"})
+    spaces = [foreign, unnamed, node, ours]
+    pair_names(spaces)
+    assert node.netns_ids == {1: "pid-7"}
+    assert peer_of(spaces, node, node.links[0]) == "pid-7/eth0"
+
+
+def test_a_candidate_that_names_another_is_none() -> None:
+    node = NamespaceSpec(links=[veth("a", 5, 2, 1)])
+    ours = NamespaceSpec(name="pid-7", links=[veth("eth0", 2, 5, 0)])
+    foreign = NamespaceSpec(name="x", links=[veth("eth0", 2, 5, 0)], netns_ids={0: "gone"})
+    pair_names([foreign, node, ours])
+    assert node.netns_ids == {1: "pid-7"}
+
+
 def test_names_of_namespaces_that_are_not_there_go() -> None:
     node = NamespaceSpec(links=[veth("a", 5, 2, 0)], netns_ids={0: "gone", 1: "here"})
     here = NamespaceSpec(name="here")
