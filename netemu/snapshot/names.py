@@ -32,9 +32,7 @@ def _ids(links: Iterable[LinkSpec]) -> set[int]:
     return {link.peer_netnsid for link in links if link.peer_netnsid is not None}
 
 
-def _mirrored(
-    space: NamespaceSpec, nsid: int, other: NamespaceSpec, told: dict[int, str]
-) -> bool:
+def _mirrored(space: NamespaceSpec, nsid: int, other: NamespaceSpec, told: dict[int, str]) -> bool:
     """Return whether every veth end of `space` towards `nsid` has its peer in `other`.
 
     Two pairs may have the same indexes: a peer that `other` was `told` to be another's is none.
