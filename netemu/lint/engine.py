@@ -69,9 +69,18 @@ def _may_run(rule: LintRule, subject: Subject) -> bool:
 
 def _findings(rule: LintRule, subject: Subject) -> Iterator[Finding]:
     for finding in rule.check(subject):
-        if rule.stylistic and finding.chain is not None and subject.spares(finding.chain):
+        if rule.stylistic and _spared(subject, finding):
             continue
         yield replace(finding, code=rule.code, level=rule.level, file=finding.file or subject.file)
+
+
+def _spared(subject: Subject, finding: Finding) -> bool:
+    """Return whether a finding is about what a program wrote: its user cannot tidy it up."""
+    if finding.chain is None:
+        return False
+    if subject.spares(finding.chain) or finding.span is None or finding.rule is None:
+        return subject.spares(finding.chain)
+    return subject.spares_rule(finding.span.line)
 
 
 @dataclass(slots=True, kw_only=True)

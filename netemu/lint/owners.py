@@ -4,7 +4,8 @@ Kernel: none.
 
 A program that owns a chain writes it anew whenever it likes, so nobody can tidy it up by hand, and
 a rules file that holds it holds a copy that is out of date. Chains that a program makes for its
-user to write to (DOCKER-USER, ufw-user-input) belong to the user.
+user to write to (DOCKER-USER, ufw-user-input) belong to the user. Programs also write rules
+into chains that they do not own, such as docker into FORWARD: these are told by their text.
 """
 
 from __future__ import annotations
@@ -53,6 +54,26 @@ _OWNERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 
+_JUMP = re.compile(r" -[jg] (\S+)$")
+
+_DOCKER0 = r"(?:docker0|br-[0-9a-f]{12})"
+
+_WRITERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), writer)
+    for pattern, writer in (
+        (rf"-A FORWARD -i ({_DOCKER0}) (?:! )?-o \1 -j (?:ACCEPT|DROP)$", "docker"),
+        (
+            rf"-A FORWARD -o {_DOCKER0} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT$",
+            "docker",
+        ),
+        (r"-A DOCKER-USER -j RETURN$", "docker"),
+        (rf"-A POSTROUTING -s \S+ ! -o {_DOCKER0} -j MASQUERADE$", "docker"),
+        (r"-A POSTROUTING -s (\S+/32) -d \1 -p (\w+) -m \2 --dport \d+ -j MASQUERADE$", "docker"),
+        (r'-A \S+ .*-m comment --comment "flanneld (?:forward|masq)"', "flannel"),
+        (r"-A (?:INPUT|FORWARD|OUTPUT) .*-[io] virbr\d+ ", "libvirt"),
+    )
+)
+
 
 def owner_of(chain: str) -> str:
     """Return the program that owns a chain; an empty string for one of the user's own.
@@ -65,3 +86,14 @@ def owner_of(chain: str) -> str:
     if chain in KUBELET:
         return "kubelet"
     return next((owner for pattern, owner in _OWNERS if pattern.match(chain)), "")
+
+
+def writer_of(rule: str) -> str:
+    """Return the program that writes a rule, as iptables-save prints it; empty for one's own.
+
+    >>> writer_of("-A FORWARD -i docker0 ! -o docker0 -j ACCEPT"), writer_of("-A INPUT -j f2b-sshd")
+    ('docker', 'fail2ban')
+    """
+    jump = _JUMP.search(rule)
+    owner = owner_of(jump[1]) if jump is not None else ""
+    return owner or next((writer for pattern, writer in _WRITERS if pattern.match(rule)), "")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from netemu.errors import RulesetError
 from netemu.lint.finding import Finding, Fix, Related, Span, Witness
 from netemu.lint.kube_view import KubeView
-from netemu.lint.owners import owner_of
+from netemu.lint.owners import owner_of, writer_of
 from netemu.lint.suppression import Suppression
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.model import Chain, Rule, Ruleset, Table
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from netemu.lint.dead import Dead
     from netemu.lint.witness import Prover
 
+_COUNTERS = re.compile(r"\[\d+:\d+\] ")
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"?|\S+')
 
 
@@ -174,6 +175,10 @@ class Subject:
     def spares(self, chain: str) -> bool:
         """Return whether stylistic findings inside a chain are not told: no need to look."""
         return not self.tells_owned and bool(self.owner(chain))
+
+    def spares_rule(self, line: int) -> bool:
+        """Return whether stylistic findings about a line are not told: a program writes it."""
+        return not self.tells_owned and bool(writer_of(_COUNTERS.sub("", self.lines[line - 1])))
 
     def words(self, line: int) -> list[Word]:
         """Return the words of a rule's line, without counters, with their columns."""

@@ -68,6 +68,10 @@ CASES = [
     catches("NE105", ":INPUT ACCEPT; -A INPUT -p tcp -s 10.0.0.0/8 -j ACCEPT; -A INPUT -s 10.0.0.0/9 -j ACCEPT;"
             " -A INPUT -s 10.128.0.0/9 -j ACCEPT; -A INPUT -j DROP", 3),
     catches("NE105", ":web; -A INPUT -j web; -A web -s 10.0.0.1 -j RETURN", 4),
+    passes("NE105", ":FORWARD ACCEPT; -A FORWARD -i docker0 ! -o docker0 -j ACCEPT", "docker writes it"),
+    passes("NE105", ":DOCKER-USER; -A FORWARD -j DOCKER-USER; -A DOCKER-USER -j RETURN", "docker, too"),
+    catches("NE105", ":FORWARD ACCEPT; -A FORWARD -i docker0 ! -o eth0 -j ACCEPT", 3),
+    catches("NE105", ":DOCKER-USER; -A FORWARD -j DOCKER-USER; -A DOCKER-USER -s 10.0.0.1 -j RETURN", 4),
     # NE106
     passes("NE106", ":web; -A INPUT -p tcp -j web; -A web -p tcp -m tcp --dport 22 -j ACCEPT"),
     passes("NE106", "-A INPUT -p tcp -m multiport --dports 22,80 -m tcp --dport 22 -j ACCEPT"),
