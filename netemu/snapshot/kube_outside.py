@@ -1,11 +1,14 @@
 """What lies beyond the nodes of a cluster that runs: a router with clients on it.
 
-The router has the address that the nodes' default routes lead to, and every client's address.
+The router has the address that the nodes' default routes lead to, and every client's address. A
+load balancer in front of several healthy nodes is a route with that many next hops, of which each
+connection's addresses and ports choose one, as balancers by ECMP do.
 """
 
 from __future__ import annotations
 
 from netemu.errors import UsageError
+from netemu.ip.multipath import POLICY, Policy
 from netemu.kube.balancer import balancer_at, node_ip
 from netemu.kube.cluster import Cluster
 from netemu.kube.service_ports import IPV4
@@ -49,16 +52,18 @@ class Outside:
         return OUTSIDE
 
     def lead(self, ip: str, port: int, protocol: str, via: str) -> None:
-        """Lead packets for a Service's address to a node: `via`, or where its balancer sends them.
+        """Lead packets for a Service's address to a node: `via`, or those its balancer sends to.
 
         Raises UsageError when there is no such node, or none that is healthy.
         """
-        gateway = self._node_for(ip, port, protocol, via)
+        gateways = self._nodes_for(ip, port, protocol, via)
         net = self._node.namespaces[OUTSIDE].net
-        if not gateway:
+        if not gateways:
             return
-        hop = NexthopSpec(device=UPLINK, gateway=parse_address(gateway))
-        route = RouteSpec(prefix=parse_address(ip), prefix_len=32, nexthops=(hop,))
+        hops = tuple(
+            NexthopSpec(device=UPLINK, gateway=parse_address(gateway)) for gateway in gateways
+        )
+        route = RouteSpec(prefix=parse_address(ip), prefix_len=32, nexthops=hops)
         known = self._routes.get(ip)
         if known == route:
             return
@@ -67,22 +72,22 @@ class Outside:
         add_route(net, route)
         self._routes[ip] = route
 
-    def _node_for(self, ip: str, port: int, protocol: str, via: str) -> str:
-        """Return the address of the node that packets go to; empty for a node's own address."""
+    def _nodes_for(self, ip: str, port: int, protocol: str, via: str) -> list[str]:
+        """Return the addresses of the nodes that packets go to; none for a node's own address."""
         if self._cluster.node_of(ip):
-            return ""
+            return []
         if via:
-            return node_ip(self._cluster.node(via), IPV4)
+            return [node_ip(self._cluster.node(via), IPV4)]
         balancer = balancer_at(self._cluster, ip, port, protocol, IPV4)
         if balancer is None:
-            return node_ip(self._cluster.nodes[0], IPV4)
+            return [node_ip(self._cluster.nodes[0], IPV4)]
         if balancer.by_proxy:
             raise UsageError(
                 f"the load balancer at {ip} ends connections itself (ipMode Proxy); ask a node port"
             )
         if not balancer.healthy:
             raise UsageError(f"the load balancer at {ip} has no healthy node")
-        return balancer.healthy[0].ip
+        return [node.ip for node in balancer.healthy]
 
     def _plug(self) -> None:
         """Join the router to the nodes' network."""
@@ -93,7 +98,9 @@ class Outside:
             for hop in route.nexthops
             if not route.prefix_len
         }
-        part = NamespaceSpec(name=OUTSIDE, netns_ids={0: NETWORK})
+        part = NamespaceSpec(
+            name=OUTSIDE, netns_ids={0: NETWORK}, sysctls={POLICY: str(int(Policy.L4))}
+        )
         loopback = AddressSpec(device="lo", address=parse_address("127.0.0.1"), prefix_len=8)
         part.addresses = [
             loopback,

@@ -54,7 +54,10 @@ def test_the_userspace_proxy_heeds_no_policy():
 @pytest.mark.parametrize("mode", ["iptables", "ipvs"])
 def test_source_ranges_of_a_load_balancer(mode: str):
     found = run("load-balancer", "--mode", mode)
-    assert len(answers(found, "203.0.113.9")) == 2
+    through = {client for _, client in answers(found, "203.0.113.9")}
+    assert through & {"192.168.0.11", "10.244.1.1"}, "some connections come through node-a"
+    assert through & {"192.168.0.12", "10.244.2.1"}, "others through node-b"
+    assert len(answers(found, "203.0.113.9")) == 8
     assert told(found, "192.0.2.7") == ["no connection within 2 s, gives up"]
 
 
