@@ -22,6 +22,7 @@ from netemu.analysis.wording import axis_of
 from netemu.netfilter.xtables.space import CtState, Field
 from netemu.wire.address import format_address
 from netemu.wire.ipv4 import Protocol
+from netemu.wire.packet_text import parse_packet
 
 SYN, ACK, RST = 0x02, 0x10, 0x04
 
@@ -46,12 +47,22 @@ class Example:
     device: str
     """Where it enters; empty: the node sends it."""
     first: str = ""
-    """A packet to send before it, so that the connection has its state."""
+    """A packet to send before it, so that the connection has its state.
+
+    The other end answers it, unless this packet is that answer.
+    """
     first_device: str = ""
-    answered: bool = False
-    """The other end answers that first packet."""
+    """Where that one enters; empty: as this one, or as what the node sends if this is an answer."""
     options: tuple[str, ...] = ()
     """What the node is assumed to have besides, as words of the command line."""
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The option of `netemu trace` that sends what comes before."""
+        if not self.first:
+            return ()
+        where = f"{self.first_device}=" if self.first_device else ""
+        return "--after", where + self.first
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -79,8 +90,8 @@ def examples(
     `own` are addresses that the node has in any case, `devices` such devices, liked ones first.
     """
     seen: set[str] = set()
-    for tried in _variants(space):
-        chosen = _narrowed(space, packets, tried, own, devices)
+    for tried, flags in _variants():
+        chosen = _narrowed(space, packets, tried, flags, own, devices)
         if chosen == EMPTY:
             continue
         values = _values(space, chosen)
@@ -93,22 +104,49 @@ def examples(
 Wish = Callable[[Reader], int]
 
 
-def _variants(space: Space) -> Iterator[list[Wish]]:
-    """Yield lists of wishes; what comes first counts most."""
-    protocols = (Protocol.TCP, Protocol.UDP, Protocol.ICMP)
-    states = (CtState.NEW, CtState.ESTABLISHED, CtState.INVALID)
-    for state in states:
-        for protocol in protocols:
+def _variants() -> Iterator[tuple[list[Wish], tuple[int, ...]]]:
+    """Yield what must be so, and the TCP flags that go with it, best first."""
+    for state, reply, flags in _STATES:
+        for protocol in (Protocol.TCP, Protocol.UDP, Protocol.ICMP):
             for local in (False, True):
-                yield [
+                must: list[Wish] = [
                     partial(_comes, local=local),
                     partial(_has, Field.CT_STATE, state),
+                    partial(_has, Field.CT_REPLY, reply),
                     partial(_has, Field.PROTOCOL, protocol),
                 ]
+                yield must, flags
+    for local in (False, True):
+        yield [partial(_comes, local=local), _is_error], ()
+
+
+_STATES = (
+    (CtState.NEW, 0, (SYN, ACK)),
+    (CtState.ESTABLISHED, 1, (SYN | ACK, ACK, RST)),
+    (CtState.ESTABLISHED, 0, (ACK, SYN, RST)),
+    (CtState.INVALID, 0, (RST, ACK, SYN)),
+)
+"""State, direction and flags of packets."""
+
+_ECHO, _ECHO_REPLY = 0x0800, 0x0000
+"""Type and code."""
+
+_UNREACHABLE = 0x0303
+"""Type and code of the ICMP error that stands for all: port unreachable."""
 
 
 def _comes(read: Reader, *, local: bool) -> int:
     return read.when(not local, read.masked(Field.IN_DEVICE, 0))
+
+
+def _is_error(read: Reader) -> int:
+    """Return what a host or router says of the first packet of a connection."""
+    return read.both(
+        read.masked(Field.CT_STATE, CtState.RELATED),
+        read.masked(Field.CT_REPLY, 1),
+        read.masked(Field.PROTOCOL, Protocol.ICMP),
+        read.masked(Field.DESTINATION_PORT, _UNREACHABLE),
+    )
 
 
 def _has(field: Field, value: int, read: Reader) -> int:
@@ -119,6 +157,7 @@ def _narrowed(
     space: Space,
     packets: int,
     first: list[Wish],
+    flags: tuple[int, ...],
     own: Sequence[bytes],
     devices: Sequence[str],
 ) -> int:
@@ -128,7 +167,7 @@ def _narrowed(
     chosen = both(packets, _possible(read))
     for wish in first:
         chosen = both(chosen, wish(read))
-    for liked in _likings(read, own, devices):
+    for liked in _likings(read, flags, own, devices):
         left = both(chosen, liked)
         chosen = left if left != EMPTY else chosen
     return chosen
@@ -146,17 +185,21 @@ def _possible(read: Reader) -> int:
     return read.outside(read.both(outside, read.either(*bad)))
 
 
-def _likings(read: Reader, own: Sequence[bytes], devices: Sequence[str]) -> Iterator[int]:
+def _likings(
+    read: Reader, flags: tuple[int, ...], own: Sequence[bytes], devices: Sequence[str]
+) -> Iterator[int]:
     yield read.outside(read.broadcast(Field.DESTINATION))
     yield read.masked(Field.FRAGMENT, 0)
     for name in (Field.IN_DEVICE, Field.OUT_DEVICE):
         yield from (read.device(name, device) for device in devices)
-    yield read.masked(Field.TCP_FLAGS, SYN)
-    yield read.masked(Field.TCP_FLAGS, ACK)
-    yield read.masked(Field.TCP_FLAGS, RST)
-    yield read.both(
-        read.masked(Field.PROTOCOL, Protocol.ICMP), read.masked(Field.DESTINATION_PORT, 0x800)
-    )
+    yield from (read.masked(Field.TCP_FLAGS, one) for one in flags)
+    reply = read.masked(Field.CT_REPLY, 1)
+    for kind, goes in ((_ECHO, read.outside(reply)), (_ECHO_REPLY, reply)):
+        yield read.both(
+            read.masked(Field.PROTOCOL, Protocol.ICMP),
+            read.masked(Field.DESTINATION_PORT, kind),
+            goes,
+        )
     for field, number in (
         (Field.MARK, 0),
         (Field.CONNMARK, 0),
@@ -172,6 +215,9 @@ def _likings(read: Reader, own: Sequence[bytes], devices: Sequence[str]) -> Iter
         it = read.masked(Field.DESTINATION, number)
         yield read.outside(read.both(it, read.outside(here)))
         yield read.either(read.outside(here), read.both(here, it))
+    sent = read.masked(Field.IN_DEVICE, 0)
+    for address in own:
+        yield read.both(sent, read.masked(Field.SOURCE, int.from_bytes(address, "big")))
     for text in _SOURCES:
         yield _address(read, Field.SOURCE, text)
     yield read.span(Field.SOURCE, 1 << 24, (224 << 24) - 1)
@@ -222,21 +268,36 @@ def _example(
             if devices and out not in {*devices, device}:
                 options += ["--addr", f"{out}={_OTHER_NETWORK}"]
             options += ["--route", f"{format_address(destination)}/32,dev={out}"]
+    first, first_device = "", ""
+    if values[Field.CT_REPLY] and space.locals is None and not values[Field.DESTINATION_LOCAL]:
+        # It came from where this one goes to.
+        first_device = space.devices[values[Field.OUT_DEVICE]]
     state = values[Field.CT_STATE]
-    if state == CtState.RELATED:
-        return None
-    reply = bool(values[Field.CT_REPLY])
-    first = ""
     if state == CtState.ESTABLISHED:
-        first = packet_text(_turned(values) if reply else values, first=True)
+        first = packet_text(_turned(values) if values[Field.CT_REPLY] else values, first=True)
+    elif state == CtState.RELATED:
+        first = packet_text(_refused(values), first=True)
+        text += f" payload=0x{parse_packet(first).network[:_QUOTED].hex()}"
     return Example(
-        text=text,
-        device=device,
-        first=first,
-        first_device="" if reply else device,
-        answered=bool(first) and not reply,
-        options=tuple(options),
+        text=text, device=device, first=first, first_device=first_device, options=tuple(options)
     )
+
+
+_QUOTED = 28
+"""Octets of the packet it is about that an ICMP error quotes: its header and 8 more."""
+
+
+def _refused(error: Values) -> Values:
+    """Return a first packet that an ICMP error is about."""
+    return _turned(error) | {
+        Field.PROTOCOL: Protocol.UDP,
+        Field.SOURCE_PORT: 40000,
+        Field.DESTINATION_PORT: 33434,
+        Field.LENGTH: 28,
+        Field.TTL: 64,
+        Field.TOS: 0,
+        Field.MARK: 0,
+    }
 
 
 def _out_matters(space: Space, packets: int, values: Values) -> bool:
@@ -258,13 +319,18 @@ def _out_matters(space: Space, packets: int, values: Values) -> bool:
 
 
 def _turned(values: Values) -> Values:
-    """Return the packet's fields the other way round."""
+    """Return the packet's fields the other way round; for an echo reply, the echo."""
+    ports = {
+        Field.SOURCE_PORT: values[Field.DESTINATION_PORT],
+        Field.DESTINATION_PORT: values[Field.SOURCE_PORT],
+    }
+    if values[Field.PROTOCOL] == Protocol.ICMP:
+        ports = {Field.DESTINATION_PORT: _ECHO}
     return {
         **values,
         Field.SOURCE: values[Field.DESTINATION],
         Field.DESTINATION: values[Field.SOURCE],
-        Field.SOURCE_PORT: values[Field.DESTINATION_PORT],
-        Field.DESTINATION_PORT: values[Field.SOURCE_PORT],
+        **ports,
     }
 
 

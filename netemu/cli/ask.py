@@ -111,7 +111,7 @@ def _found_lines(found: Found, node: str) -> Iterable[str]:
     if example.first:
         yield f"      after: {example.first}"
     way = ["--in", example.device] if example.device else ["--local"]
-    yield f"      try: {shlex.join(['netemu', 'trace', node, *way, example.text])}"
+    yield f"      try: {shlex.join(['netemu', 'trace', node, *way, *example.after, example.text])}"
 
 
 def decided(answer: Answer) -> str:

@@ -67,7 +67,6 @@ def _record(found: Difference) -> dict[str, object]:
             "in": example.device or None,
             "local": not example.device,
             "setup": [example.first] if example.first else [],
-            "answered": example.answered,
             "options": list(example.options),
         },
         "old": _fate(found.old),
@@ -128,8 +127,7 @@ def _difference_lines(found: Difference, old: str, new: str, paint: Paint) -> It
     for line in found.lines:
         yield f"    {line}"
     if found.example.first:
-        answered = ", which is answered" if found.example.answered else ""
-        yield f"    after: {found.example.first}{answered}"
+        yield f"    after: {found.example.first}, which is answered"
     yield f"    try: {_try(found, new)}"
 
 
@@ -164,4 +162,4 @@ def _try(found: Difference, node: str) -> str:
     example = found.example
     words = ["netemu", "trace", node, *example.options]
     words += ["--in", example.device] if example.device else ["--local"]
-    return shlex.join([*words, example.text])
+    return shlex.join([*words, *example.after, example.text])

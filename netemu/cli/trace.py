@@ -20,7 +20,7 @@ from netemu.cli.common import (
 from netemu.cli.tracing import run_passage, run_reply, share_of
 from netemu.errors import InputError, UsageError
 from netemu.sim.node import Node
-from netemu.sim.probe import Entry, enter, outcomes, trace_everything
+from netemu.sim.probe import Entry, Written, begin_connection, outcomes, trace_everything
 from netemu.sim.replay import CapturedAt, Replay
 from netemu.sim.spec import NodeSpec
 from netemu.trace.model import Trace
@@ -43,6 +43,7 @@ class TraceOptions:
     packet: str | None
     device: str
     local: bool
+    after: tuple[str, ...]
     scapy: str | None
     everything: bool
     reply: bool
@@ -56,6 +57,12 @@ class TraceOptions:
 @click.argument("packet", metavar="PACKET|FILE[#N]", required=False)
 @click.option("--in", "device", metavar="DEV", default="", help="Where the packet enters.")
 @click.option("--local", is_flag=True, help="The node itself sends the packet.")
+@click.option(
+    "--after",
+    metavar="[DEV=]PACKET",
+    multiple=True,
+    help="A packet before it; the other end answers, unless PACKET is that answer.",
+)
 @click.option("--scapy", metavar="EXPR", help="The packet as a Scapy expression.")
 @click.option("--all", "everything", is_flag=True, help="Show rules that did not match, and why.")
 @click.option("--reply", is_flag=True, help="Show the answer's way back too.")
@@ -76,6 +83,7 @@ def command(
     packet: str | None,
     device: str,
     local: bool,
+    after: tuple[str, ...],
     scapy: str | None,
     everything: bool,
     reply: bool,
@@ -102,6 +110,7 @@ def command(
         packet=packet,
         device=device,
         local=local,
+        after=after,
         scapy=scapy,
         everything=everything,
         reply=reply,
@@ -151,7 +160,7 @@ def make_trace(options: TraceOptions) -> Trace:
     """Read the node and the packet, run it, and return what happened."""
     composed = _composed(options)
     spec = options.node.read()
-    builder = _Captured(options, spec) if composed is None else _Written(options, spec, composed)
+    builder = _Captured(options, spec) if composed is None else _Composed(options, spec, composed)
     node = builder.build()
     notes = list(node.notes) + builder.notes
     if options.format == "kernel":
@@ -208,13 +217,22 @@ def split_number(text: str) -> tuple[str, int]:
     return path, int(number)
 
 
-class _Written:
+def _placed(text: str) -> tuple[str, ComposedPacket]:
+    """Return the device, if one is named, and the packet of --after."""
+    device, equals, packet = text.partition("=")
+    if not equals or " " in device.strip():
+        device, packet = "", text
+    return device.strip(), parse_packet(packet)
+
+
+class _Composed:
     """A packet that was written down."""
 
     def __init__(self, options: TraceOptions, spec: NodeSpec, packet: ComposedPacket) -> None:
         self.options = options
         self.spec = spec
-        self.packet = packet
+        self.packet = Written(packet=packet, device=options.device, local=options.local)
+        self.before = [_placed(text) for text in options.after]
         self.notes: list[str] = []
 
     def build(self) -> Node:
@@ -222,11 +240,13 @@ class _Written:
         node = self.options.node.build(self.spec, 0)
         if not self.options.strict and not self.spec.is_lab:
             node.assume_neighbours()
+        for device, first in self.before:
+            begin_connection(node, first, self.packet, device)
         return node
 
     def entry(self, node: Node) -> Entry:
         """Return how the packet enters."""
-        return enter(node, self.packet, self.options.device, local=self.options.local)
+        return self.packet.entry(node)
 
 
 class _Captured:
@@ -236,6 +256,8 @@ class _Captured:
         assert options.packet is not None
         if options.local:
             raise UsageError("--local needs a written packet, not a capture")
+        if options.after:
+            raise UsageError("--after needs a written packet; before a capture's come its frames")
         self.options = options
         self.spec = spec
         self.notes: list[str] = []

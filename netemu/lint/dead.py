@@ -17,6 +17,7 @@ from enum import Enum, auto
 from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.program import GOES_ON
 from netemu.analysis.reach import Reach, RuleReach, Visit
+from netemu.analysis.space import View
 from netemu.analysis.walk import below
 from netemu.lint.finding import Witness
 from netemu.lint.witness import Place, Prover, Seen
@@ -90,27 +91,47 @@ def _wall(reach: Reach, rule: RuleReach) -> RuleReach | None:
 
 def _takers(reach: Reach, rule: RuleReach) -> tuple[RuleReach, ...]:
     """Return the one earlier rule that takes all, or those that do so together."""
-    every = asked_at_entry(reach, rule)
-    coming = [place for place, (visit, asked) in enumerate(every) if reach.comes(visit, asked)]
-    if not coming:
-        return ()
-    entry = [every[place] for place in coming]
-    diagram = reach.space.diagram
+    every = [
+        (place, asked)
+        for place, (visit, asked) in enumerate(asked_at_entry(reach, rule))
+        if reach.comes(visit, asked)
+    ]
+    within = reach.space.diagram.within
+    wanted = _Wanted(reach, rule)
     together: list[RuleReach] = []
     for number in range(1, rule.number):
         earlier = reach.rule(rule.table.name, rule.chain.name, number)
-        if not _keeps(reach, earlier):
+        if not _keeps(reach, earlier) or not wanted.is_taken_by(earlier):
             continue
         here = asked_at_entry(reach, earlier)
-        if all(diagram.within(every[place][1], here[place][1]) for place in coming):
+        if every and all(within(asked, here[place][1]) for place, asked in every):
             return (earlier,)
-        if any(
-            diagram.meet(visit.passed.taken, asked)
-            for visit in earlier.visits()
-            for _, asked in entry
-        ):
-            together.append(earlier)
+        together.append(earlier)
     return tuple(together)
+
+
+class _Wanted:
+    """What a rule asks for, of packets as they are where others take them."""
+
+    def __init__(self, reach: Reach, rule: RuleReach) -> None:
+        self._reach = reach
+        self._program = reach.programs[rule.table.name]
+        self._ready = self._program.chains[rule.chain.name].rules[rule.number - 1]
+        self._asked: dict[View, int] = {}
+
+    def packets(self, view: View) -> int:
+        """Return those with fields as a view reads them."""
+        if view not in self._asked:
+            self._asked[view], _ = self._program.takes(self._ready, view, 0)
+        return self._asked[view]
+
+    def is_taken_by(self, earlier: RuleReach) -> bool:
+        """Return whether another rule takes any."""
+        both, comes = self._reach.space.diagram.both, self._reach.comes
+        return any(
+            comes(visit, both(visit.passed.taken, self.packets(visit.passed.view)))
+            for visit in earlier.visits()
+        )
 
 
 def _keeps(reach: Reach, rule: RuleReach) -> bool:
@@ -149,17 +170,22 @@ def witness_of(prover: Prover, dead: Dead) -> Witness | None:
         for visit, packets in asked_at_entry(reach, dead.rule)
         if reach.comes(visit, packets)
     )
-    return prover.shown_of(asked, lambda seen: place not in seen.matched)
+    found = prover.shown_of(asked, lambda seen: place not in seen.matched)
+    if found is not None:
+        return found
+    # Such packets cannot be made by hand: what takes them is shown with another one.
+    others = (one.taken for one in dead.by)
+    return prover.shown_of(others, taken)
 
 
 def _taken_before(reach: Reach, dead: Dead) -> Iterator[int]:
     """Yield packets that a rule asks for and that those which shadow it take."""
-    program = reach.programs[dead.rule.table.name]
-    ready = program.chains[dead.rule.chain.name].rules[dead.rule.number - 1]
+    wanted = _Wanted(reach, dead.rule)
     for one in dead.by:
         for visit in one.visits():
-            asked, _ = program.takes(ready, visit.passed.view, 0)
-            packets = reach.space.diagram.both(visit.passed.taken, asked)
+            packets = reach.space.diagram.both(
+                visit.passed.taken, wanted.packets(visit.passed.view)
+            )
             if reach.comes(visit, packets):
                 yield reach.space.entered(reach.whole(visit, packets))
 

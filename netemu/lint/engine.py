@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from netemu.lint.codes import BY_CODE
 from netemu.lint.finding import Finding, Level
+from netemu.lint.owners import maker_of
 from netemu.lint.rule import LintRule, Needs
 from netemu.lint.settings import LintSettings
 from netemu.lint.subject import Subject
@@ -78,8 +79,10 @@ def _spared(subject: Subject, finding: Finding) -> bool:
     """Return whether a finding is about what a program wrote: its user cannot tidy it up."""
     if finding.chain is None:
         return False
-    if subject.spares(finding.chain) or finding.span is None or finding.rule is None:
-        return subject.spares(finding.chain)
+    if finding.span is None or finding.rule is None:
+        return not subject.tells_owned and bool(maker_of(finding.chain))
+    if subject.spares(finding.chain):
+        return True
     return subject.spares_rule(finding.span.line)
 
 

@@ -102,7 +102,9 @@ class KubeView:
     def _witness(self, run: Run) -> Witness:
         sent = run.sent
         where = ["--local"] if sent.local else ["--in", sent.device] if sent.device else []
-        words = ["netemu", "trace", self._file, sent.packet, *where, *self._trace_words]
+        entry = "" if sent.local or not sent.device else f"{sent.device}="
+        after = [word for packet in sent.setup for word in ("--after", entry + packet)]
+        words = ["netemu", "trace", self._file, sent.packet, *where, *after, *self._trace_words]
         words += ["--outcomes"] * (run.share != 1)
         return Witness(
             packet=sent.packet,

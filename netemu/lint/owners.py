@@ -5,7 +5,8 @@ Kernel: none.
 A program that owns a chain writes it anew whenever it likes, so nobody can tidy it up by hand, and
 a rules file that holds it holds a copy that is out of date. Chains that a program makes for its
 user to write to (DOCKER-USER, ufw-user-input) belong to the user. Programs also write rules
-into chains that they do not own, such as docker into FORWARD: these are told by their text.
+into chains that they do not own, such as docker into FORWARD: these are told by their text. That
+a chain for users is there at all, be it used or not, is the doing of the program that declares it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ _OWNERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"(?:(?:IN|FWD[IO]|PRE|POST)_|FWD_)(?!direct)\S+_(?:log|deny|allow|pre|post)$",
             "firewalld",
         ),
-        (r"(?:INPUT|FORWARD|PREROUTING|POSTROUTING|OUTPUT)_ZONES(?:_SOURCE|_IFACE)?$", "firewalld"),
+        (r"(?:INPUT|FORWARD(?:_IN|_OUT)?|PREROUTING|POSTROUTING|OUTPUT)_ZONES", "firewalld"),
+        (r"(?:INPUT|FORWARD|PREROUTING|POSTROUTING|OUTPUT)_POLICIES_(?:pre|post)$", "firewalld"),
         (r"zone_\w+_(?:input|output|forward|dest|src|prerouting|postrouting)", "OpenWrt's fw3"),
         (r"neutron-", "OpenStack Neutron"),
         (r"nova-", "OpenStack Nova"),
@@ -69,10 +71,29 @@ _WRITERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"-A DOCKER-USER -j RETURN$", "docker"),
         (rf"-A POSTROUTING -s \S+ ! -o {_DOCKER0} -j MASQUERADE$", "docker"),
         (r"-A POSTROUTING -s (\S+/32) -d \1 -p (\w+) -m \2 --dport \d+ -j MASQUERADE$", "docker"),
+        (r"-A \S+ .*-m comment --comment \"?cali:", "Calico"),
+        (r"-A \S+ .*-m comment --comment \"?!fw3", "OpenWrt's fw3"),
         (r'-A \S+ .*-m comment --comment "flanneld (?:forward|masq)"', "flannel"),
         (r"-A (?:INPUT|FORWARD|OUTPUT) .*-[io] virbr\d+ ", "libvirt"),
     )
 )
+
+
+_DECLARED = re.compile(r"(?:input|output|forwarding|prerouting|postrouting)_(?:\w+_)?rule$")
+"""Chains that OpenWrt's fw3 makes for its user's own rules."""
+
+
+def maker_of(chain: str) -> str:
+    """Return the program that declares a chain, whoever fills it.
+
+    >>> maker_of("ufw-user-output"), maker_of("forwarding_rule"), maker_of("web")
+    ('ufw', "OpenWrt's fw3", '')
+    """
+    if _UFW_USER.match(chain):
+        return "ufw"
+    if chain in FOR_USERS:
+        return "docker"
+    return "OpenWrt's fw3" if _DECLARED.match(chain) else owner_of(chain)
 
 
 def owner_of(chain: str) -> str:

@@ -38,14 +38,13 @@ from netemu.lint.finding import Step, Witness
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.model import Ruleset
 from netemu.sim.node import Node, build_node
-from netemu.sim.probe import enter
+from netemu.sim.probe import Written, begin_connection
 from netemu.sim.spec import NodeSpec
 from netemu.skb import Fate
 from netemu.snapshot.change import add_device, change_addresses, change_routes
-from netemu.wire.answer import answer_to
 from netemu.wire.packet_text import parse_packet
 
-TRIES = 8
+TRIES = 12
 """So many examples of a set are sent before it is given up."""
 
 _MADE_UP_MAC = bytes((2, 0, 0, 2, 0, 1))
@@ -135,9 +134,11 @@ class Prover:
 
     def _send(self, node: NodeSpec, example: Example) -> Seen:
         built = self._build(node, example)
+        packet = parse_packet(example.text)
+        written = Written(packet=packet, device=example.device, local=not example.device)
         if example.first:
-            _open(built, example)
-        entry = enter(built, parse_packet(example.text), example.device, local=not example.device)
+            begin_connection(built, parse_packet(example.first), written, example.first_device)
+        entry = written.entry(built)
         watch = _Watch()
         built.set_sink(watch)
         fate = entry.send(built)
@@ -182,7 +183,8 @@ class Prover:
 
     def _witness(self, example: Example, seen: Seen) -> Witness:
         where = ["--in", example.device] if example.device else ["--local"]
-        words = ["netemu", "trace", self.file, example.text, *where, *example.options]
+        words = ["netemu", "trace", self.file, example.text, *where, *example.after]
+        words += example.options
         return Witness(
             packet=example.text,
             device=example.device,
@@ -192,19 +194,6 @@ class Prover:
             outcome=seen.outcome,
             steps=tuple(seen.steps),
         )
-
-
-def _open(node: Node, example: Example) -> None:
-    """Send the first packet of a connection, and let the other end answer."""
-    local = not example.first_device
-    fate = enter(node, parse_packet(example.first), example.first_device, local=local).send(node)
-    if not example.answered:
-        return
-    for sent in list(fate.frames):
-        answer = answer_to(sent.frame)
-        if answer is not None:
-            node.receive(sent.device, answer)
-            node.settle()
 
 
 class _Watch:

@@ -10,13 +10,11 @@ from netemu.analysis.example import Example
 from netemu.entropy import Script
 from netemu.errors import UsageError
 from netemu.events import ChanceDrawn, Event, HeaderRewritten, MarkChanged, RuleVisited, Stamp
-from netemu.ip.fib import Fib
 from netemu.link.bridge import Bridge
 from netemu.questions.subject import Subject
 from netemu.sim.node import Node
-from netemu.sim.probe import CHANCES, Branch, alternatives, enter
+from netemu.sim.probe import CHANCES, Branch, Written, alternatives, begin_connection
 from netemu.skb import Fate, RulePlace
-from netemu.wire.answer import answer_to
 from netemu.wire.packet_text import parse_packet
 
 MAXIMUM_BRANCHES = 2_000
@@ -103,32 +101,19 @@ _NOTHING = ("", None, None, False, None)
 
 def _run(subject: Subject, example: Example, script: Sequence[int]) -> tuple[_Watch, Fate]:
     node = subject.build(example.addresses, example.routes)
+    packet = parse_packet(example.text)
+    device = port_of(node, example.device)
+    written = Written(packet=packet, device=device, local=not example.device)
     if example.first:
-        _open(node, example)
+        first = parse_packet(example.first)
+        begin_connection(node, first, written, port_of(node, example.first_device))
     play = Script(script)
     for space in node.namespaces.values():
         space.net.entropy.play("statistic", play)
-    packet = parse_packet(example.text)
-    entry = enter(node, packet, port_of(node, example.device), local=not example.device)
+    entry = written.entry(node)
     watch = _Watch(entry.mark)
     node.set_sink(watch)
     return watch, entry.send(node)
-
-
-def _open(node: Node, example: Example) -> None:
-    """Send the first packet of a connection, and let the other end answer."""
-    packet = parse_packet(example.first)
-    own = node.main.net.generic(Fib).addresses.by_local
-    local = packet.src in own
-    device = port_of(node, example.first_device)
-    fate = enter(node, packet, "" if local else device, local=local).send(node)
-    if not example.answered:
-        return
-    for sent in list(fate.frames):
-        answer = answer_to(sent.frame)
-        if answer is not None:
-            node.receive(sent.device, answer)
-            node.settle()
 
 
 def port_of(node: Node, device: str) -> str:

@@ -23,6 +23,7 @@ from netemu.sim.node import Namespace, Node
 from netemu.sim.spec import NeighbourSpec
 from netemu.skb import Device, Fate, Skb
 from netemu.wire.address import format_address, ipv4_is_loopback
+from netemu.wire.answer import answer_to
 from netemu.wire.composed import DEFAULT_SRC_MAC, ComposedPacket
 
 CHANCES = 1 << 31
@@ -74,6 +75,41 @@ def enter(node: Node, packet: ComposedPacket, device: str = "", *, local: bool =
     src_mac = packet.src_mac or _neighbour_mac(space, found, packet.src) or DEFAULT_SRC_MAC
     frame = packet.frame(dst_mac=found.mac, src_mac=src_mac)
     return Entry(device=name, frame=frame, mark=packet.mark)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A packet that was written down, and where it enters."""
+
+    packet: ComposedPacket
+    device: str = ""
+    local: bool = False
+
+    def entry(self, node: Node) -> Entry:
+        """Return how it starts at a node."""
+        return enter(node, self.packet, self.device, local=self.local)
+
+
+def begin_connection(
+    node: Node, first: ComposedPacket, following: Written, device: str = ""
+) -> None:
+    """Send the first packet of a connection; the other end answers, if that is not `following`.
+
+    Without a device it enters as `following` if the sender is the same, else by the way back to its
+    source, which may be the node itself.
+    """
+    same = first.src == following.packet.src
+    if same and not device:
+        entry = enter(node, first, following.device, local=following.local)
+    else:
+        local = not device and len(first.src) == 4 and _is_local(node.main, first.src)
+        entry = enter(node, first, device, local=local)
+    fate = entry.send(node)
+    for sent in list(fate.frames) if same else []:
+        answer = answer_to(sent.frame)
+        if answer is not None:
+            node.receive(sent.device, answer)
+            node.settle()
 
 
 def _sender(node: Node, packet: ComposedPacket) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,36 @@ def test_the_readme_s_router_has_the_faults_that_are_told(
     assert code == 1
     found = [(one["code"], one["line"]) for one in json.loads(out)]
     assert found == [("NE702", 8), ("NE101", 9), ("NE201", 17)]
+
+
+STATES = """*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+-A INPUT -p tcp -m tcp --dport 22 -m conntrack --ctstate ESTABLISHED -j DROP
+-A INPUT -p icmp -m conntrack --ctstate RELATED -j DROP
+-A INPUT -i lo -j ACCEPT
+-A FORWARD -i lan -o eth0 -m conntrack --ctstate NEW -j ACCEPT
+-A FORWARD -i eth0 -o lan -m conntrack --ctstate ESTABLISHED -j ACCEPT
+-A FORWARD -i eth0 -o lan -p udp -m conntrack --ctstate ESTABLISHED -j ACCEPT
+COMMIT
+"""
+
+
+def test_the_command_of_a_witness_makes_its_connection_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each shadowed rule's packet meets the rule that shadows it, when its command is typed."""
+    path = tmp_path / "states.rules"
+    path.write_text(STATES)
+    found = json.loads(lint(capsys, str(path), "--output-format", "json")[1])
+    shadows = {one["line"]: one["related"][0]["line"] for one in found if one["code"] == "NE101"}
+    assert shadows == {6: 5, 7: 5, 11: 10}
+    for one in found:
+        assert one["witness"]["setup"]
+        run(cli, [*shlex.split(one["witness"]["command"])[1:], "--json"])
+        events = json.loads(capsys.readouterr().out)["events"]
+        matched = {event["line"] for event in events if event.get("matched")}
+        assert one["line"] not in matched
+        assert shadows[one["line"]] in matched

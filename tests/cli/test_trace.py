@@ -159,9 +159,33 @@ def test_numbers_of_frames():
     assert split_number("a.pcapng#12") == ("a.pcapng", 12)
 
 
+def test_a_packet_before_makes_the_connection_known(netemu, tmp_path):
+    """A SYN+ACK is dropped, unless the SYN before it was let out: by the node, or forwarded."""
+    path = tmp_path / "closed.rules"
+    path.write_text(
+        "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n"
+        "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\n"
+        "-A FORWARD -i lan -j ACCEPT\n"
+        "-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\nCOMMIT\n"
+    )
+    to_node = "tcp 198.51.100.1:80 > 192.0.2.1:40000 S."
+    to_lan = "tcp 198.51.100.1:80 > 10.0.0.5:40000 S."
+    route = ("--route", "10.0.0.0/8,dev=lan")
+    for packet, before in (
+        (to_node, "tcp 192.0.2.1:40000 > 198.51.100.1:80 S"),
+        (to_lan, "lan=tcp 10.0.0.5:40000 > 198.51.100.1:80 S"),
+    ):
+        assert "DROP" in netemu("trace", str(path), packet, *route).out.splitlines()[0]
+        done = netemu("trace", str(path), packet, "--after", before, *route)
+        assert "NETFILTER_DROP" not in done.out
+        assert "--ctstate ESTABLISHED -j ACCEPT" in done.out
+
+
 @pytest.mark.parametrize(
     "arguments,code,message",
     [
+        (("RULES", SYN, "--after", "eth9=tcp 1.1.1.1:1 > 2.2.2.2:2"), 2, "no device 'eth9'"),
+        (("RULES", SYN, "--after", "tcp 1.1.1.1:1 > 2.2.2.2"), 3, "<packet>:1:17: '2.2.2.2' lacks"),
         (("RULES", "tcp 1.1.1.1:1 > 2.2.2.2"), 3, "<packet>:1:17: '2.2.2.2' lacks its port"),
         (("RULES", "no such packet"), 3, "'no' is no packet kind"),
         (("RULES", "missing.pcap"), 3, "missing.pcap: cannot be read (No such file"),

@@ -40,6 +40,13 @@ CASES = [
            " *raw; -A PREROUTING -p udp -j LOG", "that conntrack never takes it for NEW is beside the point"),
     passes("NE101", ":DOCKER; -A FORWARD -j DOCKER; -A DOCKER -i eth0 -j DROP; -A DOCKER -i eth0 -j DROP", "docker's"),
     catches("NE101", ":DOCKER; -A FORWARD -j DOCKER; -A DOCKER -i eth0 -j DROP; -A DOCKER -i eth0 -j ACCEPT", 5),
+    passes("NE101", "-A INPUT -j MARK --set-xmark 0x0/0x3; -A INPUT -m mark --mark 0x2/0x2 -j DROP;"
+           " -A INPUT -m mark --mark 0x1/0x1 -j ACCEPT", "nothing takes marks that are cleared: NE106"),
+    catches("NE101", "-A INPUT -s 10.0.0.0/8 -j MARK --set-xmark 0x1/0x1; -A INPUT -m mark --mark 0x1/0x1 -j DROP;"
+            " -A INPUT -m mark --mark 0x1/0x1 -j ACCEPT", 4),
+    catches("NE101", "-A INPUT -m conntrack --ctstate RELATED -j ACCEPT; -A INPUT -p icmp -m state --state RELATED -j DROP", 3),
+    catches("NE101", "-A INPUT -m conntrack --ctstate RELATED -j ACCEPT;"
+            " -A INPUT -p tcp -m conntrack --ctstate RELATED -j DROP", 3),
     # NE102: behind a rule that takes all
     passes("NE102", "-A INPUT -j LOG; -A INPUT -s 10.0.0.1 -j ACCEPT"),
     passes("NE102", ":web; -A INPUT -j web; -A web -p tcp -j DROP; -A INPUT -s 10.0.0.1 -j ACCEPT"),
@@ -51,6 +58,7 @@ CASES = [
     catches("NE102", ":INPUT DROP; -A INPUT -p tcp -j REJECT; -A INPUT -j DROP;"
             " -A INPUT -p tcp -m tcp --dport 7250 -j DROP", 5),
     # NE103
+    passes("NE103", ":ufw-user-logging-input; -A INPUT -j ACCEPT", "ufw declares it, used or not"),
     passes("NE103", ":web; -A INPUT -j web; -A web -j DROP"),
     passes("NE103", ":web; :www; -A INPUT -j web; -A web -g www; -A www -j DROP"),
     passes("NE103", ":KUBE-NODEPORTS; -A KUBE-NODEPORTS -j DROP", "kube-proxy makes it"),
@@ -80,7 +88,15 @@ CASES = [
     catches("NE106", "-A INPUT -p tcp -m multiport --dports 22,80 -m tcp --dport 443 -j ACCEPT", 2),
     catches("NE106", "-A INPUT -s 10.0.0.0/8 -m iprange --src-range 11.1.0.0-12.0.0.0 -j ACCEPT", 2),
     catches("NE106", "-A INPUT -m conntrack --ctstate NEW -m conntrack --ctstate ESTABLISHED -j ACCEPT", 2),
+    passes("NE106", ":INPUT ACCEPT; -A FORWARD -i lo -j ACCEPT; -A FORWARD -j DROP", "firewalld writes it"),
+    passes("NE106", '-A FORWARD -j MARK --set-xmark 0x0/0x1; -A FORWARD -m comment --comment "cali:S93hcgKJrXEqnTfs"'
+           " -m mark --mark 0x1/0x1 -j ACCEPT", "Calico signs its rules"),
+    catches("NE106", "-A FORWARD -i lo -s 10.0.0.1 -j ACCEPT", 2),
+    catches("NE106", "-A INPUT -j MARK --set-xmark 0x0/0x3; -A INPUT -m mark --mark 0x2/0x2 -j DROP;"
+            " -A INPUT -m mark --mark 0x1/0x1 -j ACCEPT", 4),
     # NE107
+    passes("NE107", ":ufw-user-output; -A OUTPUT -j ufw-user-output", "ufw declares it, used or not"),
+    passes("NE107", ":forwarding_lan_rule; -A FORWARD -j forwarding_lan_rule", "OpenWrt's"),
     passes("NE107", ":web; -A INPUT -j web; -A web -j RETURN"),
     passes("NE107", ":web; -A web -j ACCEPT"),
     passes("NE107", ":DOCKER-ISOLATION-STAGE-2; -A FORWARD -j DOCKER-ISOLATION-STAGE-2", "docker's"),
