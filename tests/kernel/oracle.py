@@ -69,19 +69,23 @@ def harness() -> Path | None:
 
 
 @functools.cache
-def prepared() -> Path:
-    """Fetch the oracle's kernel once, one process at a time; skip where there is no oracle."""
+def prepared(backend: str = "uml") -> Path:
+    """Fetch an oracle's kernel once, one process at a time; skip where there is no oracle."""
     program = harness()
     if program is None:
         pytest.skip("the oracle's kernel is not beside the checkout (NETEMU_ORACLE says where)")
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _set_up(program)
+        if backend == "uml":
+            _set_up_uml(program)
+        elif not (CACHE / backend / "initrd").exists():
+            _must(["qemu-system-x86_64", "--version"])
+            _must([program, "setup", "--backend", backend, "--cache", CACHE])
     return program
 
 
-def _set_up(program: Path) -> None:
+def _set_up_uml(program: Path) -> None:
     linux = CACHE / "uml" / "linux"
     real = linux.with_name("linux.real")
     if not real.exists():
@@ -98,9 +102,13 @@ def _set_up(program: Path) -> None:
 
 def _must(command: Sequence[str | Path]) -> None:
     """Run a step of the set-up; where it fails, skip, or fail where kernel tests must run."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        message = f"the oracle's kernel cannot be set up: {done.stderr.strip()[-300:]}"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        failed = done.stderr.strip()[-300:] if done.returncode != 0 else None
+    except FileNotFoundError:
+        failed = f"{command[0]} is not installed"
+    if failed is not None:
+        message = f"the oracle's kernel cannot be set up: {failed}"
         if os.environ.get("NETEMU_REQUIRE_KERNEL"):
             pytest.fail(message)
         pytest.skip(message)
