@@ -139,9 +139,13 @@ class Entering:
                 and (not verdicts or seen.fate.verdict in verdicts)
             )
 
+        return self.subject.prover.shown(self.at_home(packets), claim)
+
+    def at_home(self, packets: int) -> int:
+        """Return what of a set there can be, such as suits the node's addresses if any does."""
         packets = self.both(packets, self.any)
-        at_home = self.both(packets, self._own_are_local)
-        return self.subject.prover.shown(at_home if at_home != EMPTY else packets, claim)
+        suiting = self.both(packets, self._own_are_local)
+        return suiting if suiting != EMPTY else packets
 
     @functools.cached_property
     def _own_are_local(self) -> int:

@@ -25,7 +25,7 @@ import copy
 import functools
 import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from netemu.analysis.bdd import EMPTY
@@ -108,13 +108,18 @@ class Prover:
         """Whether the engine walks such packets: it does those of IPv4."""
         return self.ruleset.family == Family.IPV4 and self.node is not None
 
-    def shown(self, packets: int, claim: Claim) -> Witness | None:
-        """Return a packet of a set of which the engine says what is claimed."""
+    def shown(self, packets: int, claim: Claim, *, addresses: Iterable[str] = ()) -> Witness | None:
+        """Return a packet of a set of which the engine says what is claimed.
+
+        `addresses` are those that the node must have besides, as values of --addr.
+        """
         node = self.node
         if node is None or packets == EMPTY or not self.walks:
             return None
         tried = examples(self.reach.space, packets, self._own_addresses(node), self._devices(node))
-        for example in islice(tried, TRIES):
+        more = tuple(word for address in addresses for word in ("--addr", address))
+        for made in islice(tried, TRIES):
+            example = replace(made, options=(*made.options, *more))
             try:
                 seen = self._send(node, example)
             except NetemuError:

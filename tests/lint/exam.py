@@ -60,8 +60,9 @@ def mutants(count: int, seed: int = 0, only: str = "") -> Iterator[Mutant]:
 def sit(mutant: Mutant) -> Answer:
     """Let the linter read a mutant."""
     mutation, lines = mutant.mutation, mutant.planted.lines
-    before = {_identity(one, clean_lines(mutant.base)) for one in clean(mutant.base)}
-    new = [one for one in lint(lines) if _identity(one, lines) not in before]
+    select = mutation.select
+    before = {_identity(one, clean_lines(mutant.base)) for one in clean(mutant.base, select)}
+    new = [one for one in lint(lines, select) if _identity(one, lines) not in before]
     hits = [one for one in new if names_it(one, mutant)]
     beside = [
         one
@@ -86,19 +87,20 @@ def names_it(finding: Found, mutant: Mutant) -> bool:
     )  # fmt: skip
 
 
-def lint(lines: list[str]) -> list[Found]:
-    """Return the findings of a rule set, all levels."""
+def lint(lines: list[str], select: tuple[str, ...] = ()) -> list[Found]:
+    """Return the findings of a rule set, all levels; those of some more rules besides."""
     text = "\n".join(lines) + "\n"
-    done = CliRunner().invoke(cli, ["lint", "-", "--output-format", "json"], input=text)
+    more = [word for code in select for word in ("--extend-select", code)]
+    done = CliRunner().invoke(cli, ["lint", "-", "--output-format", "json", *more], input=text)
     assert done.exit_code in {0, 1}, done.output
     found: list[Found] = json.loads(done.stdout)
     return found
 
 
 @functools.cache
-def clean(base: str) -> tuple[Found, ...]:
+def clean(base: str, select: tuple[str, ...] = ()) -> tuple[Found, ...]:
     """Return the findings of a rule set without a defect."""
-    return tuple(lint(clean_lines(base)))
+    return tuple(lint(clean_lines(base), select))
 
 
 def clean_lines(base: str) -> list[str]:

@@ -34,6 +34,8 @@ class Mutation:
     plant: Callable[[Lines, random.Random], Planted | None]
     also: tuple[str, ...] = ()
     """Further findings that the defect rightly causes."""
+    select: tuple[str, ...] = ()
+    """Rules that are looked with besides those that are selected anyway."""
     heuristic: bool = False
 
 
@@ -322,6 +324,26 @@ def shadowed_in_raw(lines: Lines, rng: random.Random) -> Planted | None:
     return Planted(lines=[*planted.lines, *raw], where=planted.where)
 
 
+def exception(lines: Lines, rng: random.Random) -> Planted | None:
+    """A rule, and in front of it one with another verdict for a part of its packets."""
+    chain, first = head_of(lines, rng)
+    net, port = f"198.51.{rng.randint(100, 110)}", rng.randint(20000, 30000)
+    return inserted(
+        lines, first, f"-A {chain} -s {net}.{rng.randint(1, 250)}/32 -p udp -j ACCEPT",
+        f"-A {chain} -s {net}.0/24 -p udp -m udp --dport {port} -j DROP",
+        f"-A {chain} -s {net}.0/24 -p udp -j DROP",
+    )  # fmt: skip
+
+
+def crossing(lines: Lines, rng: random.Random) -> Planted | None:
+    """Two rules with different verdicts, each of which asks for something that both have."""
+    chain, first = head_of(lines, rng)
+    return inserted(
+        lines, first, f"-A {chain} -s 198.51.{rng.randint(100, 110)}.0/24 -p udp -j ACCEPT",
+        f"-A {chain} -p udp -m udp --dport {rng.randint(20000, 30000)} -j DROP",
+    )  # fmt: skip
+
+
 # --- NE2: NAT and conntrack ---------------------------------------------------------------------
 
 
@@ -418,6 +440,41 @@ def dnat_of_everything(lines: Lines, rng: random.Random) -> Planted | None:
             return replaced(lines, place.index, line)
     del rng
     return None
+
+
+def hairpin(lines: Lines, rng: random.Random) -> Planted | None:
+    """DNAT to a neighbour of those who may ask, whose answer does not come back here."""
+    if "-A POSTROUTING -s 10.20.0.0/24 -o eth0 -j MASQUERADE" not in lines:
+        return None
+    host, port = f"10.20.0.{rng.randint(100, 200)}", rng.randint(9000, 9900)
+    address = rng.choice(["192.0.2.1/32", "203.0.113.80/32"])
+    text = f"-d {address} -p tcp -m tcp --dport {port} -j DNAT --to-destination {host}"
+    nat = inserted(lines, last_of(lines, "nat", "PREROUTING"), f"-A PREROUTING {text}")
+    accept = f"-A FORWARD -d {host}/32 -o lan0 -p tcp -m tcp --dport {port} -j ACCEPT"
+    put = inserted(nat.lines, last_of(nat.lines, "filter", "FORWARD"), accept)
+    return Planted(lines=put.lines, where=frozenset(place + 1 for place in nat.where))
+
+
+def port_of_any_protocol(lines: Lines, rng: random.Random) -> Planted | None:
+    """A port of a connection, whatever its protocol."""
+    chain = rng.choice(["INPUT", "FORWARD"])
+    option = rng.choice(["ctorigdstport", "ctorigsrcport"])
+    text = f"-m conntrack --ctstate NEW --{option} {rng.randint(20000, 60000)} -j DROP"
+    return inserted(lines, first_of(lines, chain), f"-A {chain} {text}")
+
+
+# --- NE7: exposure ------------------------------------------------------------------------------
+
+
+def spoofable(lines: Lines, rng: random.Random) -> Planted | None:
+    """An inner network is trusted wherever its packets come from."""
+    if ":INPUT DROP [0:0]" not in lines:
+        return None
+    inner = "10.20.0.0/24" if any("10.20.0.0/24" in line for line in lines) else rng.choice(
+        ["10.0.0.0/8", "192.168.0.0/16", "172.16.4.0/24"]
+    )  # fmt: skip
+    rest = rng.choice(["", "-p udp -m udp --dport 161 ", "-p icmp "])
+    return inserted(lines, first_of(lines, "INPUT"), f"-A INPUT -s {inner} {rest}-j ACCEPT")
 
 
 # --- NE3: kube-proxy ----------------------------------------------------------------------------
@@ -562,13 +619,15 @@ MUTATIONS = (
     Mutation("opposite below", ("NE1",), opposite_below),
     Mutation("narrower below", ("NE1",), narrower_below),
     Mutation("behind all", ("NE1",), behind_all, also=("NE1",)),
-    Mutation("union of networks", ("NE1",), union_of_networks),
+    Mutation("union of networks", ("NE1",), union_of_networks, also=("NE703",)),
     Mutation("union of ports", ("NE1",), union_of_ports),
     Mutation("union of states", ("NE1",), union_of_states),
     Mutation("contradiction", ("NE1",), contradiction, also=("NE8",)),
     Mutation("unused chain", ("NE1",), unused_chain),
     Mutation("caller never matches", ("NE1",), caller_never_matches),
     Mutation("shadowed in raw", ("NE1",), shadowed_in_raw),
+    Mutation("exception", ("NE108",), exception, also=("NE1",), select=("NE108",)),
+    Mutation("crossing", ("NE109",), crossing, also=("NE1",), select=("NE109",)),
     Mutation("DNAT into a wall", ("NE2",), dnat_into_a_wall, also=("NE2",)),
     Mutation("MASQUERADE everywhere", ("NE2",), masquerade_everywhere),
     Mutation("SNAT to a stranger", ("NE2",), snat_to_a_stranger),
@@ -577,6 +636,9 @@ MUTATIONS = (
     Mutation("INVALID accepted", ("NE2",), invalid_accepted, also=("NE1",)),
     Mutation("before translation", ("NE2",), before_translation),
     Mutation("DNAT of everything", ("NE2",), dnat_of_everything),
+    Mutation("hairpin", ("NE210",), hairpin),
+    Mutation("port of any protocol", ("NE204",), port_of_any_protocol),
+    Mutation("spoofable", ("NE703",), spoofable),
     Mutation("probability", ("NE3",), probability),
     Mutation("no hairpin mark", ("NE3",), no_hairpin_mark),
     Mutation("orphan endpoint", ("NE3",), orphan_endpoint, also=("NE1", "NE3")),

@@ -8,7 +8,7 @@ from tests.lint.exam import Mutant, clean, mutants, sit
 from tests.lint.mutations import MUTATIONS
 
 CASES = list(mutants(len(MUTATIONS)))
-MUST_SHOW = ("NE1", "NE2", "NE3")
+MUST_SHOW = ("NE1", "NE2", "NE3", "NE7")
 """Families whose findings carry a packet."""
 
 
@@ -16,7 +16,7 @@ MUST_SHOW = ("NE1", "NE2", "NE3")
 def test_a_planted_defect_is_found_and_nothing_beside(mutant: Mutant) -> None:
     answer = sit(mutant)
     assert (answer.found, answer.beside) == (True, [])
-    if mutant.mutation.codes[0] in MUST_SHOW:
+    if mutant.mutation.codes[0].startswith(MUST_SHOW):
         assert answer.witnessed
 
 

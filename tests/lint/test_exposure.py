@@ -13,6 +13,7 @@ DOCKER = (
     "*nat; :DOCKER; -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER; "
     "-A DOCKER ! -i docker0 -p tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80"
 )
+HOME = "*nat; -A POSTROUTING -s 10.20.0.0/24 -o eth0 -j MASQUERADE"
 PINGS = "-A INPUT -p icmp -m limit --limit 10/sec -j ACCEPT"
 
 
@@ -36,6 +37,19 @@ CASES = [
     catches("NE702", f"{CLOSED}; -A INPUT -p tcp --dport 22 -j ACCEPT", 5),
     catches("NE702", f"{CLOSED}; -A INPUT -p tcp -m multiport --dports 443,6379 -j ACCEPT"),
     catches("NE702", f"{CLOSED}; :s; -A INPUT -p tcp -j s; -A s -p tcp --dport 3389 -j ACCEPT"),
+    passes("NE703", f"{CLOSED}; -A INPUT -s 10.0.0.0/8 -i lan0 -j ACCEPT"),
+    passes("NE703", f"{CLOSED}; -A INPUT -s 10.0.0.0/8 -p tcp --dport 22 -j ACCEPT", "a handshake"),
+    passes("NE703", f"{CLOSED}; -A INPUT -s 203.0.113.0/24 -j ACCEPT", "not private"),
+    passes("NE703", f"{CLOSED}; -A INPUT -s 127.0.0.0/8 -j ACCEPT", "the kernel refuses it"),
+    passes("NE703", f"{CLOSED}; -A INPUT -i eth0 -s 10.0.0.0/8 -j DROP; -A INPUT -s 10.0.0.0/8 "
+           "-j ACCEPT", "asked before"),
+    passes("NE703", f"{CLOSED}; -A INPUT -s 10.0.0.0/8 -j ACCEPT; -A INPUT -i eth0 -s 10.1.0.0/16 "
+           "-p tcp --dport 22 -j ACCEPT", "the network is there"),
+    passes("NE703", "-A INPUT -s 10.0.0.0/8 -p udp -j ACCEPT", "so are all others"),
+    catches("NE703", f"{CLOSED}; -A INPUT -s 10.0.0.0/8 -j ACCEPT", 5),
+    catches("NE703", f"{CLOSED}; -A INPUT -s 192.168.7.0/24 -p udp --dport 161 -j ACCEPT", 5),
+    catches("NE703", f":FORWARD DROP; -A FORWARD -s 10.20.0.0/24 -j ACCEPT; {HOME}", 3),
+    catches("NE703", f"{CLOSED}; -A INPUT -s 10.20.0.0/16 -i eth0 -p tcp -j ACCEPT; {HOME}", 5),
     passes("NE704", f":INPUT DROP; {LO}; {EST}"),
     passes("NE704", f":INPUT DROP; -A INPUT -s 127.0.0.0/8 -j ACCEPT; {EST}"),
     passes("NE704", f"{EST}; -A INPUT -i eth0 -j DROP"),

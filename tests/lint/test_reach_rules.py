@@ -103,6 +103,25 @@ CASES = [
     catches("NE107", ":web; -A INPUT -j web", 2),
     catches("NE107", ":web; -A INPUT -p tcp -g web", 2),
     catches("NE107", ":f2; -A INPUT -p tcp -j f2; -A INPUT -j ACCEPT", 2),
+    # NE108, NE109
+    passes("NE108", f"-A INPUT -s 10.0.0.1 {SSH} -j ACCEPT; -A INPUT {SSH} -j ACCEPT", "no other verdict"),
+    passes("NE108", f"-A INPUT -s 10.0.0.1 {SSH} -j ACCEPT; -A INPUT -j DROP", "this is the policy"),
+    passes("NE108", f"-A INPUT -s 10.0.0.1 {SSH} -j LOG; -A INPUT {SSH} -j DROP", "LOG goes on"),
+    passes("NE108", "-A INPUT -p tcp -j ACCEPT; -A INPUT -s 10.0.0.1 -j DROP", "that is correlation"),
+    passes("NE108", "-A INPUT -p tcp -j ACCEPT; -A INPUT -p udp -j DROP"),
+    catches("NE108", f"-A INPUT -s 10.0.0.1 {SSH} -j ACCEPT; -A INPUT {SSH} -j DROP", 3),
+    catches("NE108", "-A FORWARD -i eth0 -s 10.1.0.0/16 -j DROP; -A FORWARD -i eth0 -j ACCEPT", 3),
+    catches("NE108", f":s; -A INPUT -p tcp -j s; -A s -s 10.0.0.1 {SSH} -j REJECT; -A s -p udp "
+            "-j ACCEPT; -A s ! -s 10.0.0.2 -j ACCEPT", 6),
+    passes("NE109", f"-A INPUT -s 10.0.0.1 {SSH} -j ACCEPT; -A INPUT {SSH} -j DROP", "all are in it"),
+    passes("NE109", "-A INPUT -p tcp -j ACCEPT; -A INPUT -s 10.0.0.1 -j ACCEPT", "no other verdict"),
+    passes("NE109", "-A INPUT -p tcp -s 10.0.0.2 -j ACCEPT; -A INPUT -s 10.0.0.1 -j DROP"),
+    passes("NE109", ":s; -A INPUT -p tcp -s 10.0.0.1 -j s; -A s -p tcp -j ACCEPT; -A s -s 10.0.0.1 "
+           "-j DROP", "alike where they stand"),
+    catches("NE109", "-A INPUT -p tcp -j ACCEPT; -A INPUT -s 10.0.0.1 -j DROP", 3),
+    catches("NE109", f"-A INPUT -s 10.0.0.0/8 -p tcp -m multiport --dports 22,80 -j DROP; "
+            f"-A INPUT -s 10.1.0.0/16 {SSH} -j DROP; -A INPUT -s 8.0.0.0/6 {SSH} -j ACCEPT", 4),
+    catches("NE109", ":s; -A INPUT -j s; -A s -i eth0 -j ACCEPT; -A s -p udp -j REJECT", 5),
 ]  # fmt: skip
 
 

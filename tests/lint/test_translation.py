@@ -8,6 +8,10 @@ from tests.lint.cases import Case, catches, check, expand, findings_of, passes
 
 EST = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
 WEB = "*nat; -A PREROUTING -i eth0 -p tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80"
+HOME = (
+    "*nat; -A PREROUTING -d 192.0.2.1 -p tcp --dport 80 -j DNAT --to-destination 192.168.1.10; "
+    "-A POSTROUTING -s 192.168.1.0/24 -o eth0 -j MASQUERADE"
+)
 MANY = "; ".join(f"-A INPUT -s 192.0.2.{n} -p tcp --dport 22 -j ACCEPT" for n in range(1, 11))
 
 CASES = [
@@ -64,6 +68,14 @@ CASES = [
         "-A POSTROUTING -s 10.0.0.2 -j SNAT --to-source 10.0.0.9",
         3,
     ),
+    passes("NE204", "-A INPUT -p tcp -m conntrack --ctorigdstport 80 -j ACCEPT"),
+    passes("NE204", "-A INPUT -m conntrack --ctproto 6 --ctorigdstport 80 -j ACCEPT"),
+    passes("NE204", "-A INPUT -p udp -m udp --dport 53 -m conntrack --ctstate NEW -j ACCEPT"),
+    passes("NE204", ":x; -A INPUT -p tcp -j x; -A x -m conntrack --ctorigdstport 80 -j ACCEPT",
+           "the caller asks for it"),
+    catches("NE204", "-A INPUT -m conntrack --ctorigdstport 80 -j ACCEPT", 2),
+    catches("NE204", "-A INPUT ! -p tcp -m conntrack --ctorigdstport 80:90 -j DROP", 2),
+    catches("NE204", "-A FORWARD -m conntrack --ctstate NEW --ctorigsrcport 53 -j ACCEPT", 2),
     passes("NE205", f"*raw; -A PREROUTING -p udp -j NOTRACK; {WEB}"),
     passes("NE205", f"*raw; -A PREROUTING -s 192.0.2.1 -j CT --notrack; {WEB}", "some are tracked"),
     passes("NE205", f"*raw; -A PREROUTING -p tcp --dport 80 -j CT --notrack; {WEB}"),
@@ -109,6 +121,20 @@ CASES = [
             "-A POSTROUTING -o lan0 -j RETURN"),
     catches("NE209", "*nat; :w; -A PREROUTING -j w; -A w -p tcp --dport 80 -j DNAT --to 10.0.0.2; "
             "-A POSTROUTING -o lan0 -j RETURN"),
+    passes("NE210", f"{HOME.replace('-d 192.0.2.1', '-i eth0')}", "asked from outside alone"),
+    passes("NE210", f"{HOME}; -A POSTROUTING -s 192.168.1.0/24 -d 192.168.1.10 -j MASQUERADE"),
+    passes("NE210", f"{HOME}; -A POSTROUTING -s 192.168.0.0/16 -j SNAT --to-source 192.168.1.1"),
+    passes("NE210", f"{HOME}; *filter; :FORWARD DROP; -A FORWARD -i eth0 -j ACCEPT", "dropped"),
+    passes("NE210", f"{HOME.replace('.1.10', '.2.10')}", "the server is elsewhere"),
+    passes("NE210", "*nat; -A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 172.17.0.2; "
+           "-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE", "bridged: conntrack sees it"),
+    passes("NE210", "*nat; -A PREROUTING -d 192.0.2.1 -j DNAT --to-destination 10.0.0.2",
+           "nobody knows who its neighbours are"),
+    catches("NE210", HOME, 2),
+    catches("NE210", f"{HOME}; -A POSTROUTING -s 192.168.1.0/24 -d 192.168.1.11 -j MASQUERADE", 2),
+    catches("NE210", f"{HOME}; *filter; :FORWARD DROP; -A FORWARD -d 192.168.1.10 -j ACCEPT", 2),
+    catches("NE210", "*nat; :w; -A PREROUTING -d 192.0.2.1 -j w; -A w -p tcp --dport 80 -j DNAT "
+            "--to-destination 10.20.0.80:8080; *filter; -A FORWARD -s 10.20.0.0/24 -i lan0 -j ACCEPT"),
     passes("NE211", "*nat; -A POSTROUTING -s 10.244.0.0/16 -o eth0 -j MASQUERADE"),
     passes("NE211", "*nat; -A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE"),
     passes("NE211", "*nat; -A POSTROUTING -s 10.244.0.0/16 -d 10.244.0.0/16 -j RETURN; "
