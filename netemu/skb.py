@@ -57,6 +57,13 @@ class Checksum(IntEnum):
     """Holds the pseudo-header sum only; completed on output. Counts as good."""
 
 
+class NfConntrack(Protocol):
+    """What an skb refers to as its connection (struct nf_conntrack)."""
+
+    holders: int
+    """Who keeps it beside the table that it is in."""
+
+
 class VlanUpper(Protocol):
     """An 802.1Q device above another one, as that one sees it (link/vlan.py)."""
 
@@ -286,7 +293,7 @@ class Skb:
         self.priority = 0
         self.secmark = ""
         """Security context, as it was written; empty for none."""
-        self.nfct: object | None = None
+        self.nfct: NfConntrack | None = None
         """The conntrack entry or UNTRACKED mark; read it with nf_ct_get."""
         self.ctinfo = 0
         self.nf_trace = False

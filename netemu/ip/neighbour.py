@@ -268,7 +268,7 @@ class NeighbourTable:
 
     def _flush(self, entry: Neighbour) -> None:
         while entry.state & VALID and entry.queue:
-            self.resolve_output(entry, entry.queue.popleft())
+            self.resolve_output(entry, _released(entry.queue.popleft()))
         self._purge(entry)
 
     def reachable_ns(self, device: Device) -> int:
@@ -335,12 +335,13 @@ class NeighbourTable:
             if self.link_failure is not None:
                 self.link_failure(skb)
             name = format_address(entry.address)
-            kfree_skb_reason(self._net, skb, "NEIGH_FAILED", f"nobody answers for {name}")
+            reason = f"nobody answers for {name}"
+            kfree_skb_reason(self._net, _released(skb), "NEIGH_FAILED", reason)
         self._purge(entry)
 
     def _purge(self, entry: Neighbour) -> None:
         while entry.queue:
-            kfree_skb_reason(self._net, entry.queue.popleft(), "QUEUE_PURGE")
+            kfree_skb_reason(self._net, _released(entry.queue.popleft()), "QUEUE_PURGE")
         entry.queue_octets = 0
 
     def _begin_resolution(self, entry: Neighbour, skb: Skb | None) -> None:
@@ -374,8 +375,10 @@ class NeighbourTable:
         while entry.queue and entry.queue_octets + size > limit:
             oldest = entry.queue.popleft()
             entry.queue_octets -= skb_truesize(oldest)
-            kfree_skb_reason(self._net, oldest, "NEIGH_QUEUEFULL")
+            kfree_skb_reason(self._net, _released(oldest), "NEIGH_QUEUEFULL")
         entry.queue.append(skb)
+        if skb.nfct is not None:
+            skb.nfct.holders += 1
         entry.queue_octets += size
         if self._net.sink is not None:
             name = format_address(entry.address)
@@ -458,3 +461,10 @@ def neigh_output(net: Net, skb: Skb, device: Device, next_hop: bytes) -> None:
 def _key(address: bytes, device: Device) -> bytes:
     """All IPv4 next hops on lo share one entry (__ipv4_neigh_lookup_noref)."""
     return bytes(4) if device.loopback and len(address) == 4 else bytes(address)
+
+
+def _released(skb: Skb) -> Skb:
+    """Return a packet that waits no more, and thus holds its connection no more by waiting."""
+    if skb.nfct is not None:
+        skb.nfct.holders -= 1
+    return skb

@@ -210,6 +210,7 @@ class Connection:
         "dccp",
         "help_data",
         "helper",
+        "holders",
         "labels",
         "mark",
         "masq_ifindex",
@@ -264,6 +265,9 @@ class Connection:
         """Device that MASQUERADE chose the address of; 0 for none."""
         self.number = 0
         """Order of confirmation; 0 while unconfirmed."""
+        self.holders = 0
+        """Packets that wait for a neighbour, and connections that this one is the master of; what
+        the packet at hand holds does not count."""
 
     @property
     def protocol(self) -> int:

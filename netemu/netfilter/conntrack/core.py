@@ -219,6 +219,7 @@ def init_conntrack(
 ) -> Connection | None:
     """Make an entry; None when the table is full."""
     sysctl = net.sysctl
+    table.settle()
     limit = sysctl.get("net.netfilter.nf_conntrack_max")
     if (
         limit

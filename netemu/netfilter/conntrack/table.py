@@ -6,6 +6,9 @@ Theory of operation: `_by_tuple` maps (tuple, zone id) to (connection, direction
 of every confirmed entry; it stands for the kernel's hash table. Entries expire lazily: whoever
 meets one whose time has come removes it, as the kernel does; the kernel's gc worker, which removes
 the rest sooner or later, shows only in dumps, and those skip expired entries anyway.
+
+An entry that has ended is found no more, but it lives on while anybody holds it: its RST that waits
+for a neighbour, a connection that it expected. Until then it counts, and NAT remembers its source.
 """
 
 from __future__ import annotations
@@ -63,8 +66,8 @@ class Conntrack:
         "_behind",
         "_by_tuple",
         "_connections",
+        "_ended",
         "by_source",
-        "count",
         "last_number",
         "net",
         "note",
@@ -79,6 +82,8 @@ class Conntrack:
         """Entries behind one of the same key, latest last: with zones of one direction, a tuple and
         zone id may be the original of one connection and the reply of another."""
         self._connections: dict[Connection, None] = {}
+        self._ended: list[Connection] = []
+        """Entries that were taken out, but may still be held."""
         self.last_number = 0
         """Of the latest entry that was confirmed."""
         self.by_source: dict[tuple[bytes, int, int, int], list[Connection]] = {}
@@ -87,12 +92,16 @@ class Conntrack:
         The kernel has unconfirmed entries there too; they belong to packets in flight, of which
         there is one at a time here.
         """
-        self.count = 0
-        """Confirmed entries."""
         self.note = ""
         """What log_invalid would say about the packet at hand."""
         self.packet: Skb | None = None
         """The packet at hand, so that removing an expired entry can be told."""
+
+    @property
+    def count(self) -> int:
+        """Return how many entries there are, with those that have ended and are held."""
+        self.settle()
+        return len(self._connections) + len(self._ended)
 
     def __len__(self) -> int:
         """Return the number of entries that a dump would show."""
@@ -178,7 +187,8 @@ class Conntrack:
         connection.status |= IPS_CONFIRMED
         if connection.status & IPS_SRC_NAT_DONE:
             self.by_source.setdefault(source_key(connection), []).insert(0, connection)
-        self.count += 1
+        if connection.master is not None:
+            connection.master.holders += 1
 
     def _put(self, key: Key, entry: Entry) -> None:
         before = self._by_tuple.get(key)
@@ -200,18 +210,29 @@ class Conntrack:
             del self._behind[key]
 
     def remove(self, connection: Connection) -> None:
-        """Take an entry out (clean_from_lists and nf_ct_destroy)."""
+        """Take an entry out (clean_from_lists)."""
         if connection not in self._connections:
             return
         del self._connections[connection]
-        self.count -= 1
         for direction, tuple_ in ((ORIGINAL, connection.original), (REPLY, connection.reply)):
             self._take((tuple_, connection.zone.id_in(direction)), connection)
-        self.forget_source(connection)
+        self._ended.append(connection)
         if connection.helper:
             self.net.generic(Expectations).forget_master(connection)
 
-    def forget_source(self, connection: Connection) -> None:
+    def settle(self) -> None:
+        """Let go of what has ended and nobody holds (nf_ct_destroy).
+
+        For a moment when no packet at hand has a connection: before it gets one.
+        """
+        while free := [connection for connection in self._ended if not connection.holders]:
+            self._ended = [connection for connection in self._ended if connection.holders]
+            for connection in free:
+                self._forget_source(connection)
+                if connection.master is not None:
+                    connection.master.holders -= 1
+
+    def _forget_source(self, connection: Connection) -> None:
         """Take an entry out of the hash by source (nf_nat_cleanup_conntrack)."""
         key = source_key(connection)
         bucket = self.by_source.get(key)
@@ -242,9 +263,7 @@ class Conntrack:
         age_s = None
         if start_ns is not None:
             age_s = (self.net.clock.now_ns - start_ns) // NSEC_PER_SEC
-        uses = 1
-        if connection.helper:
-            uses += sum(child.master is connection for child in self._connections)
+        uses = 1 + connection.holders
         expires_s = self.expires_s(connection)
         if form is Form.PROC:
             once, answered = (self.net.sysctl.get(key) for key in _GRE_TIMEOUT_KEYS)

@@ -131,8 +131,27 @@ def test_nat_hash_forgets_removed_entries() -> None:
     (bucket,) = held.by_source.values()
     assert bucket == [two, one]
     held.remove(two)
+    held.settle()
     assert bucket == [one]
     held.remove(one)
+    held.settle()
+    assert not held.by_source
+
+
+def test_ended_entry_counts_while_it_is_held() -> None:
+    """The master's entry goes with the last connection that it expected (nf_ct_destroy)."""
+    held = table()
+    master, child = connection(1), connection(2)
+    master.status |= Status.SRC_NAT_DONE
+    child.master = master
+    held.insert(master)
+    held.insert(child)
+    held.remove(master)
+    assert held.count == 2
+    (bucket,) = held.by_source.values()
+    assert bucket == [master]
+    held.remove(child)
+    assert held.count == 0
     assert not held.by_source
 
 
