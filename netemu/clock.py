@@ -6,7 +6,8 @@ Theory of operation: `call_at` puts a timer on a heap ordered by (time, order of
 ties fire in the order in which they were made. `call_soon` is the softirq backlog: what it holds
 runs, first in first out, before the next timer and before the next frame is injected. `add_timer`
 makes a kernel timer: once `booted` has said how long the node has been up, such timers sit in the
-buckets of the kernel's wheel. Nothing here reads the machine's clock.
+buckets of the kernel's wheel, and those of one jiffy all fire before the backlog runs, as
+TIMER_SOFTIRQ comes before NET_RX_SOFTIRQ. Nothing here reads the machine's clock.
 
 Differs from Linux: timers (ARP requests, SYN/ACKs once more, fragments that time out) fire when
 due; Linux fires them up to an eighth of their time later, as its uptime has it, which no snapshot
@@ -46,6 +47,10 @@ class Timer:
     def __lt__(self, other: Timer) -> bool:
         """Order by time, then as the clock says."""
         return (self.when_ns, self.order) < (other.when_ns, other.order)
+
+    def in_one_softirq_with(self, other: Timer) -> bool:
+        """Return whether both are kernel timers of one jiffy."""
+        return self.when_ns == other.when_ns and min(self.order[0], other.order[0]) > 0
 
     def cancel(self) -> None:
         """Make sure that the call never happens."""
@@ -163,7 +168,8 @@ class Clock:
             self.now_ns = timer.when_ns
             timer.function = None
             function()
-            self.run_soon()
+            if not (heap and timer.in_one_softirq_with(heap[0])):
+                self.run_soon()
         self.now_ns = max(self.now_ns, when_ns)
 
     def next_timer_ns(self) -> int | None:

@@ -81,3 +81,14 @@ def test_jiffies_count_from_the_start() -> None:
     assert clock.jiffies == 0
     clock.run_until(1)
     assert clock.jiffies == 1
+
+
+def test_timers_of_one_jiffy_fire_before_the_backlog_runs() -> None:
+    """TIMER_SOFTIRQ comes before NET_RX_SOFTIRQ (include/linux/interrupt.h)."""
+    clock = Clock()
+    clock.booted(1000 * JIFFY_NS)
+    fired: list[str] = []
+    clock.add_timer(250 * JIFFY_NS, lambda: fired.append("first"))
+    clock.add_timer(250 * JIFFY_NS, lambda: clock.call_soon(lambda: fired.append("backlog")))
+    clock.run_until(2 * NSEC_PER_SEC)
+    assert fired == ["first", "backlog"]
