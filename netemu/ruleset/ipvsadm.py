@@ -1,8 +1,9 @@
 """ipvsadm's text: rules as `ipvsadm -Sn` prints and `-R` reads them, lists as `-Ln` prints them.
 
 A rule file's lines are ipvsadm's own options: `-A -t 10.96.0.1:443 -s rr`, then
-`-a -t 10.96.0.1:443 -r 192.168.1.10:6443 -m -w 1`; -E -e -D -d -C change and remove. A list has no
-thresholds, so that they are lost where it is read.
+`-a -t 10.96.0.1:443 -r 192.168.1.10:6443 -m -w 1`; -E -e -D -d -C change and remove, and
+`--set 900 120 300` sets the timeouts of TCP, of TCP after a FIN, of UDP. A list has no thresholds,
+so that they are lost where it is read.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from netemu.netfilter.ipvs.control import (
     ip_vs_edit_dest,
     ip_vs_edit_service,
     ip_vs_flush,
+    ip_vs_set_timeouts,
 )
 from netemu.netfilter.ipvs.service import (
     FORWARD_WORDS,
@@ -44,6 +46,9 @@ DEFAULT_PERSISTENCE_S = 360
 
 MAXIMUM_PORT = 0xFFFF
 
+MAXIMUM_TIMEOUT_S = 31 * 24 * 3600
+"""MAX_TIMEOUT of ipvsadm."""
+
 IPV6_LEFT_OUT = "IPv6 virtual servers are left out: netemu does not emulate IPv6 yet"
 
 
@@ -53,9 +58,11 @@ class IpvsCommand:
 
     line: int
     do: str
-    """A E D for virtual servers, a e d for real ones, C for all."""
+    """A E D for virtual servers, a e d for real ones, C for all, set for timeouts."""
     service: VirtualServerSpec
     server: RealServerSpec | None = None
+    timeouts_s: tuple[int, ...] = ()
+    """Of TCP, TCP after a FIN, UDP."""
     text: str = ""
 
 
@@ -103,13 +110,16 @@ def _apply(net: Net, command: IpvsCommand) -> None:
     if command.do == "C":
         ip_vs_flush(net)
         return
+    if command.do == "set":
+        ip_vs_set_timeouts(net, *command.timeouts_s)
+        return
     if command.do == "A":
         ip_vs_add_service(net, spec)
         return
     ipvs = net.generic(Ipvs)
     service = ipvs.find_exact(spec.fwmark, spec.protocol, spec.address, spec.port)
     if service is None:
-        raise RulesetError("No such service")
+        raise RulesetError("No such service" if command.do in "ED" else "Service not defined")
     if command.do == "E":
         ip_vs_edit_service(net, service, spec)
     elif command.do == "D":
@@ -195,6 +205,7 @@ class _Draft:
     tunnel_port: int = 0
     tunnel_sum: str = ""
     flag_names: str = ""
+    timeouts_s: tuple[int, ...] = ()
 
 
 Reader = Callable[[_Line, str, _Draft], None]
@@ -203,7 +214,7 @@ _COMMANDS = {
     "-A": "A", "--add-service": "A", "-E": "E", "--edit-service": "E",
     "-D": "D", "--delete-service": "D", "-a": "a", "--add-server": "a",
     "-e": "e", "--edit-server": "e", "-d": "d", "--delete-server": "d",
-    "-C": "C", "--clear": "C",
+    "-C": "C", "--clear": "C", "--set": "set",
 }  # fmt: skip
 
 
@@ -236,8 +247,16 @@ def _service_option(protocol: int) -> Reader:
     return read
 
 
+def _mark_of(line: _Line, word: str) -> int:
+    """Read a mark; ipvsadm prints one of 2^31 and more as a negative number."""
+    number = int(word) if re.fullmatch(r"-?\d+", word) else 0
+    if not number or not -(1 << 31) <= number < 1 << 32:
+        raise line.error(f'illegal mark "{word}"; a number from 1 to 4294967295 would be right')
+    return number & 0xFFFFFFFF
+
+
 def _mark_option(line: _Line, option: str, draft: _Draft) -> None:
-    draft.service.fwmark = line.number_of(option, 1, 0xFFFFFFFF)
+    draft.service.fwmark = _mark_of(line, line.take(option))
     draft.named = True
 
 
@@ -249,7 +268,7 @@ def _persistent_option(line: _Line, option: str, draft: _Draft) -> None:
     draft.service.flags |= ServiceFlag.PERSISTENT
     draft.service.timeout_s = DEFAULT_PERSISTENCE_S
     if line.peek().isdigit():
-        draft.service.timeout_s = line.number_of(option, 1, 31 * 24 * 3600)
+        draft.service.timeout_s = line.number_of(option, 1, MAXIMUM_TIMEOUT_S)
 
 
 def _netmask_option(line: _Line, option: str, draft: _Draft) -> None:
@@ -357,13 +376,17 @@ def _rule(line: _Line) -> IpvsCommand:
             if draft.do:
                 raise line.error("multiple commands specified; one per line would be right")
             draft.do = _COMMANDS[option]
+            if draft.do == "set":
+                draft.timeouts_s = tuple(
+                    line.number_of(option, 0, MAXIMUM_TIMEOUT_S) for _ in ("tcp", "tcpfin", "udp")
+                )
         elif option in _OPTIONS:
             _OPTIONS[option](line, option, draft)
         else:
             raise line.error(f'unknown option "{option}"; a line of ipvsadm -Sn would be right')
     if not draft.do:
         raise line.error("no command specified; -A or -a would be right")
-    if draft.do != "C" and not draft.named:
+    if draft.do not in {"C", "set"} and not draft.named:
         raise line.error("no service specified; -t, -u, --sctp-service or -f would be right")
     _set_flags(line, draft)
     service = draft.service
@@ -376,7 +399,12 @@ def _rule(line: _Line) -> IpvsCommand:
             raise line.error("no real server specified; -r ADDRESS:PORT would be right")
         server = _server_of(draft)
     return IpvsCommand(
-        line=line.number, do=draft.do, service=draft.service, server=server, text=line.text
+        line=line.number,
+        do=draft.do,
+        service=draft.service,
+        server=server,
+        timeouts_s=draft.timeouts_s,
+        text=line.text,
     )
 
 
@@ -454,9 +482,7 @@ def _listed_service(line: _Line) -> VirtualServerSpec:
         raise _Ipv6Error
     draft = _Draft(service=VirtualServerSpec(scheduler=scheduler))
     if word == "FWM":
-        if not name.isdigit():
-            raise line.error(f'illegal mark "{name}"; a number would be right')
-        draft.service.fwmark = int(name)
+        draft.service.fwmark = _mark_of(line, name)
     else:
         address, port = _end_of(line, name)
         draft.service.protocol = _PROTOCOL_WORDS[word]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
+from netemu.wire.address import parse_address
 from netemu.wire.packet_text import parse_packet
 from tests.kernel.ipvs_generator import Step, fragments, frame_at
+from tests.kernel.ipvs_guest.runner import checksum, ip_packet
 
 VIP = "10.96.0.10"
 CLIENT = "192.168.50.2"
@@ -44,6 +46,17 @@ def in_parts(*sizes: int, df: bool = False, ident: int = 77, text: str = "") -> 
     data = "f" * (sum(sizes) - header)
     packet = parse_packet(f"{text} df=0 id={ident} payload={data}").network
     return fragments("client", packet, set(accumulate(sizes[:-1])), df=df)
+
+
+def about(port: int, *, wrong: int = 0) -> Step:
+    """Let the client complain, by port unreachable, about what the virtual server answered."""
+    client, virtual = parse_address(CLIENT), parse_address(VIP)
+    ports = (53).to_bytes(2, "big") + port.to_bytes(2, "big")
+    quoted = ip_packet(virtual, client, 17, ports + bytes((0, 9, 0, 0, 1)))[:28]
+    body = b"\x03\x03" + bytes(6) + quoted
+    check = (checksum(body) ^ wrong).to_bytes(2, "big")
+    packet = ip_packet(client, virtual, 1, body[:2] + check + body[4:])
+    return {"at": "client", "hex": udp(port)["hex"][:28] + packet.hex()}
 
 
 def answer(step: int, flags: int, *, seq: int = 1, ack: int = 2) -> Step:
@@ -235,5 +248,67 @@ def _timed_cases() -> list[dict[str, Any]]:
              udp(1001, data="q" * 1400), udp(1001, data="q" * 1200),
              {"error": 3, "type": 3, "code": 4, "info": 1100, "quote": 100, "src": "172.16.0.9"},
              udp(1001, data="q" * 1200)],
+        ),
+        *(
+            case(
+                f"an error with a wrong checksum is dropped, method {method}",
+                service("rr", f"{server}:53 {method} -w 1"),
+                [udp(1001), about(1001), about(1001, wrong=0x101)],
+            )
+            for method, server in (
+                ("-m", "10.244.0.11"), ("-g", "172.16.0.3"), ("-i", "172.16.0.3"),
+                ("-i --tun-type gre", "172.16.0.3"),
+            )
+        ),
+        case(
+            "timeouts that are set hold for what comes next, 0 leaves one as it was",
+            service("rr", *TWO) + service("rr", *WEB, name=TCP_NAME),
+            [udp(1001), tcp(2001, "S"), {"ipvs": "--set 700 0 40\n"}, udp(1002),
+             tcp(2001, "A", seq=2)],
+        ),
+        case(
+            "scheduling flags are listed by number, and with sh and mh only their own",
+            "".join(
+                service(f"{scheduler} -b {flags}", name=f"-t {VIP}:{port}")
+                for port, (scheduler, flags) in enumerate(
+                    ((scheduler, flags) for scheduler in ("rr", "sh", "mh")
+                     for flags in ("flag-1", "flag-2", "flag-3", "flag-1,flag-2,flag-3")), 1)
+            ),
+            [udp(1001)],
+        ),
+        *(
+            case(
+                f"of {kind} only the IP header is taken off the path MTU that the client is told",
+                service("rr", f"{server}:53 -i -w 1 --tun-type {kind}"),
+                [udp(1001, data="q" * 1300),
+                 {"error": 0, "type": 3, "code": 4, "info": 1300, "quote": 100,
+                  "src": "172.16.0.9"},
+                 udp(1001, data="q" * 1300)],
+            )
+            for kind, server in (("gre", "172.16.0.7"), ("gre --tun-csum", "172.16.0.8"))
+        ),
+        case(
+            "marks of 2^31 and more are listed as negative numbers",
+            "".join(
+                service("rr", "10.244.0.11:5353 -m -w 1", name=f"-f {mark}")
+                for mark in (0x80000000, 0xFFFFFFFF)
+            ),
+            [udp(1001)],
+            iptables=EMPTY.replace(
+                ":POSTROUTING ACCEPT [0:0]\nCOMMIT\n*nat",
+                ":POSTROUTING ACCEPT [0:0]\n-A PREROUTING -j MARK --set-mark 0x80000000\n"
+                "COMMIT\n*nat"),
+        ),
+        case(
+            "a server's counters outlive its removal, not that of its service",
+            service("rr", *WEB, name=TCP_NAME) + service("rr", *TWO),
+            [
+                tcp(2001, "S"), tcp(2002, "S"), udp(1001), udp(1002), wait(4.1),
+                {"ipvs": f"-D {TCP_NAME}\n{service('rr', *WEB, name=TCP_NAME)}"
+                         f"-d -u {VIP}:53 -r {TWO[0].split()[0]}\n"
+                         f"-a -u {VIP}:53 -r {TWO[0]}\n"},
+                tcp(2001, "A", seq=2), tcp(2002, "A", seq=2), udp(1001), udp(1002),
+            ],
+            stats=True,
         ),
     ]  # fmt: skip

@@ -512,6 +512,8 @@ class Drawn:
                 server["tunnel"] = ""
                 text = self._server_text("e", service, server)
         elif change == "renew":
+            # Counters that were estimated by then begin anew, and when that was is chance.
+            self.case["stats"] = False
             self.steps.append({"ipvs": f"-D {self._name(service)}\n", "settle": SETTLE_S})
             if self._chance(0.3):
                 self._begin()

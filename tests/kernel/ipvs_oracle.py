@@ -290,10 +290,15 @@ def _proc_rows(lines: list[str]) -> list[str]:
             rows.append(f"{service} {_proc_end(words[1])} {' '.join(words[2:])}")
         else:
             service = (
-                f"{words[0]} {_proc_end(words[1]) if words[0] != 'FWM' else int(words[1], 16)}"
+                f"{words[0]} {_proc_mark(words[1]) if words[0] == 'FWM' else _proc_end(words[1])}"
             )
             rows.append(service)
     return sorted(rows)
+
+
+def _proc_mark(word: str) -> int:
+    """Return a mark as ipvsadm prints it: as a signed number."""
+    return int.from_bytes(bytes.fromhex(word), "big", signed=True)
 
 
 def _proc_end(word: str) -> str:

@@ -47,7 +47,7 @@ def test_ipv6_is_left_out_with_a_note():
         ("-A -t 10.0.0.1:80 -s", "f:1:19", 'option "-s" requires an argument'),
         ("\n-A -t 10.0.0.1:80 -s lrr", "f:2:1", "Scheduler or persistence engine not found"),
         ("-A -t 10.0.0.1:0 -s rr", "f:1:21", "Zero port specified for non-persistent service"),
-        ("-a -t 10.0.0.1:80 -r 10.0.0.2", "f:1:1", "No such service"),
+        ("-a -t 10.0.0.1:80 -r 10.0.0.2", "f:1:1", "Service not defined"),
         ("-A -t 10.0.0.1:80\n-A -t 10.0.0.1:80", "f:2:1", "Service already exists"),
         ("-A -t 10.0.0.1:80 -s rr -b sh-port", "f:1:28", 'illegal scheduling flag "sh-port"'),
         ("-t 10.0.0.1:80", "f:1:4", "no command specified"),

@@ -61,9 +61,7 @@ def ip_vs_add_service(net: Net, spec: VirtualServerSpec) -> VirtualServer:
     _bind_scheduler(net, service, scheduler)
     service.flags |= ServiceFlag.HASHED
     ipvs.hash_service(service)
-    if not ipvs.enabled:
-        ipvs.enabled = True
-        start_defense(ipvs)
+    start_defense(ipvs)
     return service
 
 
@@ -216,7 +214,10 @@ def _update_dest(
         service.conntrack = True
         nf_ct_netns_get(net)
     ipvs.hash_real(server)
-    server.service = service
+    if server.service is not service:
+        # It comes from the trash of a service that was removed.
+        server.stats.zero(net.clock)
+        server.service = service
     server.available = True
     if not spec.u_threshold or spec.u_threshold > server.u_threshold:
         server.overload = False

@@ -55,9 +55,10 @@ class Dropper:
     def second(self) -> None:
         """Look at a 32nd of the table, then wait (defense_work_handler)."""
         net = self._ipvs.net
-        if net.sysctl.get("net.ipv4.vs.drop_entry") == ALWAYS:
+        self._ipvs.defends = net.sysctl.get("net.ipv4.vs.drop_entry") == ALWAYS
+        if self._ipvs.defends:
             self._random_dropentry()
-        net.clock.call_later(NSEC_PER_SEC, self.second)
+            net.clock.call_later(NSEC_PER_SEC, self.second)
 
     def _random_dropentry(self) -> None:
         table = self._ipvs.connections
@@ -100,8 +101,9 @@ class Dropper:
 
 
 def start_defense(ipvs: Ipvs) -> None:
-    """Begin when the first service comes."""
-    if ipvs.net.sysctl.get("net.ipv4.vs.drop_entry") == ALWAYS:
+    """Begin to drop entries, if drop_entry says so by now."""
+    if not ipvs.defends and ipvs.net.sysctl.get("net.ipv4.vs.drop_entry") == ALWAYS:
+        ipvs.defends = True
         ipvs.net.clock.call_later(NSEC_PER_SEC, Dropper(ipvs).second)
 
 

@@ -42,6 +42,13 @@ class IpvsStats:
         self._estimates = [0, 0, 0, 0, 0]
         self._period = 0
 
+    def zero(self, clock: Clock) -> None:
+        """Begin anew; what was counted since the last estimate stays (ip_vs_zero_stats)."""
+        self._catch_up(clock)
+        self.counts = [count - last for count, last in zip(self.counts, self._last, strict=True)]
+        self._last = [0, 0, 0, 0, 0]
+        self._estimates = [0, 0, 0, 0, 0]
+
     def count_connection(self, clock: Clock) -> None:
         """Count a new connection (ip_vs_conn_stats)."""
         self._catch_up(clock)

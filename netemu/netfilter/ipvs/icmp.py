@@ -24,6 +24,7 @@ from netemu.netfilter.hook import Hook, Verdict
 from netemu.netfilter.ipvs.connection import IpvsConnection
 from netemu.netfilter.ipvs.encap import (
     GUE_HEADER_LEN,
+    IP_HEADER_LEN,
     IPPROTO_GRE,
     IPPROTO_IPIP,
     UDP_HEADER_LEN,
@@ -37,6 +38,7 @@ from netemu.netfilter.ipvs.schedule import try_to_schedule
 from netemu.netfilter.ipvs.service import IP_VS_CONN_F_MASQ, TunnelType
 from netemu.netfilter.ipvs.table import Ipvs
 from netemu.netfilter.ipvs.xmit import (
+    IPV4_MIN_MTU,
     RouteMode,
     count_in,
     count_out,
@@ -130,7 +132,7 @@ def ip_vs_in_icmp(net: Net, skb: Skb, hook: Hook) -> Verdict | None:
         if isinstance(made, Verdict):
             return made
         connection = made
-    if (connection.forward == IP_VS_CONN_F_MASQ or tunnel) and not _checksum_is_right(skb, offset):
+    if not _checksum_is_right(skb, offset):
         verdict = _drop(net, skb, "wrong ICMP checksum")
     elif tunnel:
         verdict = _unwrap(net, skb, connection, outer, quoted)
@@ -278,8 +280,8 @@ def _unwrap(
     info = int.from_bytes(skb.data[offset + 4 : offset + 8], "big")
     if kind == IcmpType.DEST_UNREACH and code == ICMP_FRAG_NEEDED:
         mtu = _learn_pmtu(net, outer.daddr, info & 0xFFFF)
-        wrapped = quoted.offset - outer.offset
-        info = mtu - wrapped if mtu > 68 + wrapped else mtu
+        # The kernel takes off the outer IP header only, whatever else the tunnel adds.
+        info = mtu - IP_HEADER_LEN if mtu > IPV4_MIN_MTU + IP_HEADER_LEN else mtu
         if not IPv4(skb.data, quoted.offset).dont_fragment:
             return _drop(net, skb, "the client does not ask for the path MTU")
     del skb.data[: quoted.offset]

@@ -22,7 +22,7 @@ from netemu.netfilter.ipvs.connection import (
     IP_VS_CONN_F_TEMPLATE,
     IpvsConnection,
 )
-from netemu.netfilter.ipvs.defense import ip_vs_todrop
+from netemu.netfilter.ipvs.defense import ip_vs_todrop, start_defense
 from netemu.netfilter.ipvs.header import IpvsHeader
 from netemu.netfilter.ipvs.protocol import Direction, Protocol, Wish
 from netemu.netfilter.ipvs.protocols import conn_in_get
@@ -66,6 +66,7 @@ def try_to_schedule(
         return Verdict.ACCEPT
     if net.sink is not None:
         net.tell(skb, IpvsServiceFound(service=str(service), bucket=service.bucket))
+    start_defense(ipvs)
     if ip_vs_todrop(ipvs):
         return _drop(net, skb, "IPVS drops every am_droprate-th connection (drop_packet)")
     if ports[0] == FTPDATA or _answers_itself(net, skb, protocol, header):

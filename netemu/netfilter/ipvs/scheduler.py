@@ -38,7 +38,7 @@ Figure = Callable[[Call, RealServer], str]
 
 NO_DESTINATION = "no destination available"
 
-PLAIN_FLAGS = ("flag-1", "flag-2")
+PLAIN_FLAGS = ("flag-1", "flag-2", "flag-3")
 """What ipvsadm calls flags that mean nothing to a scheduler."""
 
 
@@ -67,8 +67,8 @@ class Scheduler:
     upd_dest: ChangeFunction | None = None
     no_server: Callable[[Call], str] = lambda call: NO_DESTINATION
     """What the kernel log says when it chose none; empty where it says nothing."""
-    flags: tuple[str, str] = PLAIN_FLAGS
-    """Names of IP_VS_SVC_F_SCHED1 and 2 in ipvsadm -b."""
+    flags: tuple[str, ...] = PLAIN_FLAGS
+    """Names of IP_VS_SVC_F_SCHED1, 2 and 3 in ipvsadm -b; one without a name is not listed."""
 
 
 def scheduler_of(service: VirtualServer) -> Scheduler | None:

@@ -52,8 +52,8 @@ class Ipvs:
         "_null_services",
         "_real",
         "connections",
+        "defends",
         "drop_counter",
-        "enabled",
         "ftp_services",
         "hooks_registered",
         "net",
@@ -78,8 +78,8 @@ class Ipvs:
         self.trash: list[RealServer] = []
         """Servers that were removed while connections name them; newest first."""
         self.trash_timer: Timer | None = None
-        self.enabled = False
-        """A service was added once (ipvs->enable)."""
+        self.defends = False
+        """Each second connections are dropped (drop_entry)."""
         self.hooks_registered = False
         """IPVS stands at the hooks; its functions do nothing while there is no service."""
         self.timeouts_s: dict[int, dict[int, int]] = {}

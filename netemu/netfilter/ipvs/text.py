@@ -35,6 +35,8 @@ HEADING = "Prot LocalAddress:Port Scheduler Flags"
 
 TUNNEL_WORDS = {TunnelType.IPIP: "ipip", TunnelType.GUE: "gue", TunnelType.GRE: "gre"}
 
+ANY_SCHED_FLAG = ServiceFlag.SCHED1 | ServiceFlag.SCHED2 | ServiceFlag.SCHED3
+
 DEFAULT_NETMASK = b"\xff\xff\xff\xff"
 
 
@@ -111,7 +113,7 @@ def _list(net: Net, columns: _Columns) -> str:
 
 def _service_head(service: VirtualServer) -> str:
     if service.fwmark:
-        return f"FWM  {service.fwmark}"
+        return f"FWM  {_signed(service.fwmark)}"
     word = PROTOCOL_WORDS[service.protocol]
     return f"{word:<4} {_end(service.address, service.port)}"
 
@@ -169,15 +171,14 @@ def _flag_names(service: VirtualServer) -> list[str]:
     scheduler = scheduler_of(service)
     names = scheduler.flags if scheduler is not None else PLAIN_FLAGS
     bits = (ServiceFlag.SCHED1, ServiceFlag.SCHED2, ServiceFlag.SCHED3)
-    return [name for name, bit in zip((*names, "flag-3"), bits, strict=True) if service.flags & bit]
+    return [name for name, bit in zip(names, bits, strict=False) if service.flags & bit]
 
 
 def _listed_options(service: VirtualServer) -> str:
     """Return what follows the scheduler in a list."""
     text = ""
-    flags = _flag_names(service)
-    if flags:
-        text += f" ({','.join(flags)})"
+    if service.flags & ANY_SCHED_FLAG:
+        text += f" ({','.join(_flag_names(service))})"
     if service.flags & ServiceFlag.PERSISTENT:
         text += f" persistent {service.timeout_s}"
         if service.netmask != DEFAULT_NETMASK:
@@ -196,9 +197,8 @@ def _service_options(service: VirtualServer) -> str:
             text += f" -M {format_address(service.netmask)}"
     if service.flags & ServiceFlag.ONEPACKET:
         text += " -o"
-    flags = _flag_names(service)
-    if flags:
-        text += f" -b {','.join(flags)}"
+    if service.flags & ANY_SCHED_FLAG:
+        text += f" -b {','.join(_flag_names(service))}"
     return text
 
 
@@ -207,7 +207,7 @@ _OPTION = {6: "-t", 17: "-u", 132: "--sctp-service"}
 
 def _option_name(service: VirtualServer) -> str:
     if service.fwmark:
-        return f"-f {service.fwmark}"
+        return f"-f {_signed(service.fwmark)}"
     return f"{_OPTION[service.protocol]} {_end(service.address, service.port)}"
 
 
@@ -274,6 +274,7 @@ def _compare_servers(one: RealServer, other: RealServer) -> int:
 
 
 def _signed(difference: int) -> int:
+    """Take a number of 32 bits for a signed one; so ipvsadm prints marks, too."""
     difference &= 0xFFFFFFFF
     return difference - (1 << 32) if difference >> 31 else difference
 

@@ -364,6 +364,8 @@ def run_case(case, fence, log):
                 fence.sockets[made[0]].send(made[1])
         elif "ipvs" in step:
             sh(["ipvsadm", "-R"], step["ipvs"])
+            if "--set" in step["ipvs"]:
+                LAST["timeouts"] = None
         elif "sysctl" in step:
             set_sysctl(step["sysctl"])
         elif "wait" in step:

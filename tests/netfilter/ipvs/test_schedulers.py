@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from netemu.netfilter.ipvs.scheduler import Call
 from netemu.netfilter.ipvs.schedulers import BY_NAME, SCHEDULERS
 from netemu.netfilter.ipvs.schedulers.mh import HASH_1, ip_vs_mh_hashkey
 from netemu.netfilter.ipvs.schedulers.sh import ip_vs_sh_hashkey
+from netemu.netfilter.ipvs.schedulers.twos import ip_vs_twos_schedule
+from netemu.netfilter.ipvs.table import Ipvs
 
 
 def rules(scheduler: str, weights: dict[str, int], more: str = "") -> str:
@@ -100,6 +105,66 @@ def test_a_drained_server_of_sh_refuses_its_clients(balancer):
     assert node.servers(1) == ["2"]
     node.do("-e -t 10.96.0.1:80 -r 10.0.0.2:8080 -m -w 0")
     assert node.send("tcp 192.0.2.2:41000 > 10.96.0.1:80 S") == []
+
+
+class Draws:
+    """Plays the numbers that `prandom_u32_max(total)` is to return."""
+
+    def __init__(self, total, *numbers):
+        self.total, self.numbers = total, list(numbers)
+
+    def stream(self, name):
+        assert name == "ipvs twos"
+        return self
+
+    def u32(self):
+        """Return the least 32-bit number that is scaled to the next one."""
+        return -(-(self.numbers.pop(0) << 32) // self.total)
+
+
+def twos(node, *numbers):
+    """Return the last octet of the server for two numbers that are drawn."""
+    service = node.net.generic(Ipvs).all_services()[0]
+    total = sum(server.weight for server in service.destinations if not server.overload) + 1
+    net = SimpleNamespace(entropy=Draws(total, *numbers))
+    chosen = ip_vs_twos_schedule(Call(net, service, None, None))
+    return str(chosen.address[-1]) if chosen is not None else None
+
+
+def test_twos_subtracts_weights_from_what_it_drew(balancer):
+    """Of weights 2, 0, 1, 3 it draws 0 to 6: 0 to 2 end at the first, 3 at the third."""
+    node = balancer(rules("twos", {"2": 2, "9": 0, "3": 1, "4": 3}))
+    assert [twos(node, n, n) for n in range(7)] == ["2", "2", "2", "3", "4", "4", "4"]
+
+
+def test_twos_takes_the_less_loaded_of_two(balancer):
+    """One active connection is 256: by weight that is 128 and 256; equal loads keep the first."""
+    node = balancer(rules("twos", {"2": 2, "3": 1}))
+    one, other = node.net.generic(Ipvs).all_services()[0].destinations
+    assert [twos(node, 0, 3), twos(node, 3, 0)] == ["2", "3"]
+    one.activeconns = other.activeconns = 1
+    assert [twos(node, 0, 3), twos(node, 3, 0)] == ["2", "2"]
+    one.inactconns = 257
+    assert [twos(node, 0, 3), twos(node, 3, 0)] == ["3", "3"]
+
+
+def test_twos_passes_over_overloaded_servers(balancer):
+    node = balancer(rules("twos", {"2": 1, "3": 1}))
+    servers = node.net.generic(Ipvs).all_services()[0].destinations
+    servers[0].overload = True
+    assert [twos(node, n, n) for n in range(2)] == ["3", "3"]
+    servers[1].overload = True
+    assert twos(node) is None
+
+
+def test_twos_multiplies_in_32_bits(balancer):
+    """65535 * 256 * 129 is above 2^31 and counts as negative, so the busier one seems idle."""
+    node = balancer(rules("twos", {"2": 65535, "3": 65535}))
+    one = node.net.generic(Ipvs).all_services()[0].destinations[0]
+    one.activeconns = 127
+    assert twos(node, 0, 65536) == "3"
+    one.activeconns = 129
+    assert twos(node, 0, 65536) == "2"
 
 
 def test_twos_is_the_same_for_the_same_seed(balancer):

@@ -1,6 +1,12 @@
 """Two random choices: the less loaded of two servers that chance picks by weight.
 
 Kernel: net/netfilter/ipvs/ip_vs_twos.c.
+
+Theory of operation: each of two draws from 0 to the sum of the weights walks through the list,
+subtracting weights, and stops where nothing is left. Loads are compared by cross-multiplying ints.
+
+The kernel's draws cannot be foreseen, ours come from the seed. No kernel was asked about this
+scheduler, since those at hand were built without it; the tests are worked examples of its rule.
 """
 
 from __future__ import annotations
@@ -21,7 +27,13 @@ def ip_vs_twos_schedule(call: Call) -> RealServer | None:
     stream = call.net.entropy.stream("ipvs twos")
     first = _pick(servers, reciprocal_scale(stream.u32(), total))
     second = _pick(servers, reciprocal_scale(stream.u32(), total))
-    return second if second.weight * first.overhead > first.weight * second.overhead else first
+    better = _int(second.weight * first.overhead) > _int(first.weight * second.overhead)
+    return second if better else first
+
+
+def _int(number: int) -> int:
+    """Keep what a signed int of 32 bits holds."""
+    return ((number + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
 
 
 def _pick(servers: list[RealServer], draw: int) -> RealServer:
