@@ -29,7 +29,7 @@ IPVS_PARTS = ("ipset", "ipvsadm", "addresses")
     help="kube-proxy's mode [as configured, else iptables].",
 )
 @click.option("--proxy-version", "version", metavar="V", help="kube-proxy's version [1.30].")
-@click.option("-6", "ipv6", is_flag=True, help="The rules of IPv6.")
+@click.option("-6", "ipv6", is_flag=True, help="The rules of IPv6 [if Services have no other].")
 @click.option(
     "--part",
     type=click.Choice(PARTS),
@@ -67,10 +67,11 @@ def _text(
 ) -> str:
     """Return the part that was asked for."""
     from netemu.kube.proxy.render import render
-    from netemu.kube.service_ports import IPV4, IPV6
+    from netemu.kube.service_ports import IPV6, family_of
 
     chosen = mode or cluster.proxy_config().mode or "iptables"
-    found = render(cluster, name, chosen, octets=IPV6 if ipv6 else IPV4, version=version)
+    octets = IPV6 if ipv6 else family_of(cluster.services)
+    found = render(cluster, name, chosen, octets=octets, version=version)
     if part in IPVS_PARTS and found.ipvs is None:
         raise UsageError(f"--part {part} is a part of --mode ipvs")
     if part == "rules":

@@ -26,7 +26,7 @@ from netemu.kube.service_ports import (
 )
 from netemu.sim.node import Node, build_node
 from netemu.sim.probe import Entry, Outcome, enter, outcomes
-from netemu.sim.spec import SocketSpec
+from netemu.sim.spec import NodeSpec, SocketSpec
 from netemu.snapshot.kube_node import (
     BRIDGE,
     NETWORK,
@@ -199,12 +199,12 @@ def walk(options: WalkOptions, mode: str) -> Walk:
 
     assumed = _let_listen(made, options.destination)
 
-    def build() -> Node:
-        node = build_node(made.spec, seed=options.seed, kernel=options.kernel)
+    def build(spec: NodeSpec) -> Node:
+        node = build_node(spec, seed=options.seed, kernel=options.kernel)
         node.assume_neighbours()
         return node
 
-    node = build()
+    node = build(made.spec)
     entry = entry_of(options, made, node)
     passage = run_passage(node, entry)
     found = Walk(
@@ -224,10 +224,11 @@ def walk(options: WalkOptions, mode: str) -> Walk:
     if proxy is not None:
         found.second = _second_connection(options, node, proxy, choice=0)
     if options.with_outcomes:
+        again = partial(build, made.near_spec())
         if proxy is not None:
-            shares = _proxied_outcomes(options, build, entry, proxy)
+            shares = _proxied_outcomes(options, again, entry, proxy)
         else:
-            shares = [share_of(item) for item in outcomes(branch_runner(build, entry))]
+            shares = [share_of(item) for item in outcomes(branch_runner(again, entry))]
         found.trace.outcomes = merged_shares(_renamed(made, share) for share in shares)
     passage.delivered_to = _delivered(made, passage.delivered_to)
     if found.second is not None:

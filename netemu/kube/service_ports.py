@@ -174,6 +174,13 @@ def service_ports(
     ]
 
 
+def family_of(services: Iterable[Service]) -> int:
+    """Return the family that Services are of, as octets: IPv4 unless all have only IPv6."""
+    given = [service.spec.cluster_ips or [service.spec.cluster_ip] for service in services]
+    ips = [ip for item in given for ip in item if ip not in {"", "None"}]
+    return IPV6 if ips and all(is_family(ip, IPV6) for ip in ips) else IPV4
+
+
 def without_address(services: Iterable[Service]) -> list[str]:
     """Return a sentence for each Service that kube-proxy passes over for want of a ClusterIP."""
     return [
@@ -209,6 +216,12 @@ def port_key(info: ServicePortInfo) -> PortKey:
     return (f"{info.namespace}/{info.service}", info.port_name, info.protocol)
 
 
+def owner_of(item: EndpointSlice) -> str:
+    """Return `namespace/service` of the Service that a slice belongs to; empty for none."""
+    name = (item.metadata.labels or {}).get(SERVICE_NAME_LABEL, "")
+    return f"{item.metadata.namespace or 'default'}/{name}" if name else ""
+
+
 def endpoints_map(
     slices: Iterable[EndpointSlice], octets: int, node_name: str
 ) -> dict[PortKey, list[EndpointInfo]]:
@@ -219,10 +232,9 @@ def endpoints_map(
     address_type = "IPv4" if octets == IPV4 else "IPv6"
     found: dict[PortKey, dict[str, EndpointInfo]] = {}
     for slice_ in slices:
-        service = (slice_.metadata.labels or {}).get(SERVICE_NAME_LABEL, "")
-        if not service or slice_.address_type != address_type:
+        owner = owner_of(slice_)
+        if not owner or slice_.address_type != address_type:
             continue
-        owner = f"{slice_.metadata.namespace or 'default'}/{service}"
         for port in slice_.ports or ():
             if not port.port:
                 continue

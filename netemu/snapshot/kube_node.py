@@ -11,12 +11,14 @@ it does with a packet that reaches it is not walked.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TypeAlias
 
 from netemu.errors import InputError
 from netemu.kube.cluster import Cluster
-from netemu.kube.objects import Node
+from netemu.kube.objects import EndpointSlice, Node, Service
 from netemu.kube.proxy.ipvs import (
     DUMMY_DEVICE,
     IPVS_SYSCTLS,
@@ -32,6 +34,7 @@ from netemu.kube.service_ports import (
     ServicePortInfo,
     endpoints_map,
     is_family,
+    owner_of,
     port_key,
     service_ports,
 )
@@ -67,6 +70,9 @@ POD_GATEWAY = "169.254.1.1"
 """cni0's address on a node without podCIDR, as point-to-point CNI plugins have it."""
 FINISHED = ("Succeeded", "Failed")
 
+Later: TypeAlias = Callable[[], NamespaceSpec]
+"""Makes what a node gets when the first packet comes by."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodPlace:
@@ -99,6 +105,16 @@ class ClusterNode:
     nodes: dict[str, str] = field(default_factory=dict)
     """Namespace -> name of the node."""
     services: list[ServicePortInfo] = field(default_factory=list)
+    near: dict[str, Later] = field(default_factory=dict)
+    """By namespace of another node: its rules without those that no packet from here meets."""
+
+    def near_spec(self) -> NodeSpec:
+        """Return the spec with just these rules: what becomes of a packet is the same, and soon.
+
+        The number of rules that it visits is not.
+        """
+        others = [replace(part, later=self.near.get(part.name)) for part in self.spec.others]
+        return replace(self.spec, others=others)
 
 
 def cluster_node(
@@ -129,6 +145,8 @@ def cluster_node(
     )
     specs: list[NamespaceSpec] = []
     version = str(settings.version)
+    met = {*wanted, *(place.ip for place in places)}
+    near = cache(lambda: shared.services_at(met))
     for number, name in enumerate(names):
         space = "" if number == 0 else name
         own = (
@@ -144,6 +162,7 @@ def cluster_node(
             builder.program(render(cluster, name, rendered.mode, octets=octets, version=version))
         else:
             builder.program_later(version)
+            found.near[space] = builder.later(version, near)
         builder.add_pods([place for place in places if place.node == name])
         builder.add_routes()
         specs.append(builder.space)
@@ -164,7 +183,7 @@ def cluster_nodes(cluster: Cluster, *, mode: str, version: str | None) -> NodeSp
     Namespaces have the nodes' names; the first node's is the main one.
     """
     specs: list[NamespaceSpec] = []
-    chosen = version_for(mode, version)
+    chosen = version_for(cluster, mode, version)
     shared = _Shared(cluster, IPV4, parse_version(chosen))
     for number, node in enumerate(cluster.nodes):
         name = node.metadata.name
@@ -202,6 +221,28 @@ class _Shared:
             for endpoint in items:
                 if endpoint.ip in self.host_ports:
                     self.host_ports[endpoint.ip][endpoint.port] = None
+
+    def services_at(self, addresses: set[str]) -> Cluster:
+        """Return the cluster with only the Services that answer at addresses.
+
+        Or at those of their endpoints: what is sent there may be sent on.
+        """
+        met, names, before = set(addresses), set[str](), -1
+        while before != len(names):
+            before = len(names)
+            for port in self.ports:
+                if not met.isdisjoint(_addresses_of(port, self.host_ips)):
+                    names.add(port_key(port)[0])
+                    met.update(item.ip for item in self.endpoints.get(port_key(port), ()))
+        found = Cluster()
+        for item in self.cluster.objects.values():
+            if isinstance(item, Service):
+                kept = f"{item.metadata.namespace or 'default'}/{item.metadata.name}" in names
+            else:
+                kept = not isinstance(item, EndpointSlice) or owner_of(item) in names
+            if kept:
+                found.add([item])
+        return found
 
 
 # --- Pods -----------------------------------------------------------------------------------------
@@ -300,13 +341,17 @@ class _Builder:
 
     def program_later(self, version: str) -> None:
         """Let the node get it when a packet comes by: most nodes of a cluster see none."""
+        self.space.later = self.later(version, lambda: self.cluster)
+
+    def later(self, version: str, cluster: Callable[[], Cluster]) -> Later:
+        """Return what makes the node's rules of a cluster."""
 
         def program() -> NamespaceSpec:
             name, mode = self.settings.node_name, self.mode
-            rendered = render(self.cluster, name, mode, octets=self.octets, version=version)
+            rendered = render(cluster(), name, mode, octets=self.octets, version=version)
             return self._programmed(rendered)
 
-        self.space.later = program
+        return program
 
     def _programmed(self, rendered: Rendered) -> NamespaceSpec:
         """Return rules, sets, virtual servers and the sockets of a proxy process."""

@@ -62,7 +62,7 @@ class KubeProxy:
         self._cluster = cluster
         self._node = node
         self._name = name
-        self._version = version_for(mode, version)
+        self._version = version_for(cluster, mode, version)
         self._mode = mode
         self._programmer = PROGRAMMERS[mode](node, node.namespaces[name])
         self._begin()

@@ -19,7 +19,7 @@ from netemu.errors import InputError
 from netemu.kube.cluster import Cluster
 from netemu.kube.controllers.endpointslice import mirrored, slices_of
 from netemu.kube.objects import KINDS, Endpoints, EndpointSlice, KubeObject
-from netemu.kube.service_ports import SERVICE_NAME_LABEL
+from netemu.kube.service_ports import owner_of
 from netemu.kube.validation import faults
 from netemu.sim.spec import TextFile
 
@@ -92,11 +92,7 @@ def read_cluster(files: Iterable[TextFile]) -> Cluster:
 
 def complete_endpoints(cluster: Cluster) -> None:
     """Make the slices of Services that have none."""
-    owned = {
-        f"{item.metadata.namespace or 'default'}/{name}"
-        for item in cluster.slices
-        if (name := (item.metadata.labels or {}).get(SERVICE_NAME_LABEL))
-    }
+    owned = set(map(owner_of, cluster.slices))
     rebuilt: list[str] = []
     for service in cluster.services:
         key = f"{service.metadata.namespace or 'default'}/{service.metadata.name}"
@@ -204,6 +200,8 @@ def _convert(place: _Place, kind: str, item: dict[str, object]) -> KubeObject:
         except msgspec.ValidationError as problem:
             message, _, path = str(problem).partition(" - at ")
             raise place.error(path.strip("`"), in_words(message)) from None
+    if any(faults(found)):
+        found = msgspec.convert(_plain_addresses(_without_nulls(item)), KINDS[kind])
     for path, message in faults(found):
         raise place.error(f"$.{path}", message)
     return found
@@ -251,6 +249,27 @@ def _without_nulls(value: object) -> object:
     if isinstance(value, dict):
         return {key: _without_nulls(part) for key, part in value.items() if part is not None}
     return [_without_nulls(part) for part in value] if isinstance(value, list) else value
+
+
+_PADDING = re.compile(r"(?<!\d)0+(?=\d)")
+_QUAD = re.compile(r"\s*\d+(?:\.\d+){3}(?:/\d+)?\s*")
+
+
+def _plain_addresses(value: object) -> object:
+    """Return a value whose IPv4 addresses and prefixes lack leading zeros, outside its metadata.
+
+    The API server takes 10.96.0.010 and means 10.96.0.10, as kube-proxy does (ParseIPSloppy).
+    """
+    if isinstance(value, dict):
+        return {
+            key: part if key == "metadata" else _plain_addresses(part)
+            for key, part in value.items()
+        }
+    if isinstance(value, list):
+        return [_plain_addresses(part) for part in value]
+    if isinstance(value, str) and _QUAD.fullmatch(value):
+        return _PADDING.sub("", value)
+    return value
 
 
 class _Place:

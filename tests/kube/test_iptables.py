@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from netemu.errors import UsageError
+from netemu.kube.objects import Service, ServiceSpec
 from netemu.kube.proxy.render import render
+from netemu.kube.service_ports import IPV4, IPV6, family_of
 from netemu.sim.spec import TextFile
 from netemu.snapshot.objects import read_cluster
 
@@ -119,6 +121,20 @@ def test_nfacct_counts_since_1_31(cluster):
     first, second = rules(given, "KUBE-NODEPORTS", version="1.31")
     assert "-d 127.0.0.0/8 --dport 30080 -m nfacct" in first
     assert "nfacct" not in second
+
+
+def test_counters_that_are_there_mean_a_version_that_uses_them(cluster):
+    """Without --proxy-version: a configuration that tells of them is none of 1.30."""
+    assert "nfacct" in rules(cluster(config="x-nfacct: true"), "KUBE-FORWARD")[0]
+    assert "nfacct" not in rules(cluster(config="x-nfacct: false"), "KUBE-FORWARD")[0]
+
+
+def test_the_family_is_that_of_the_services():
+    spec = ServiceSpec(cluster_ip="fd00:96::20", cluster_ips=["fd00:96::20"])
+    new, headless = Service(spec=spec), Service(spec=ServiceSpec(cluster_ip="None"))
+    assert family_of([headless, new]) == IPV6
+    assert family_of([Service(spec=ServiceSpec(cluster_ip="10.96.0.20")), new]) == IPV4
+    assert family_of([headless]) == IPV4
 
 
 def test_be_liberal_lets_invalid_pass_since_1_29(cluster):

@@ -9,9 +9,9 @@ from netemu.kube.proxy.render import MODES, render
 from netemu.netfilter.xtables.table import XtTables
 from netemu.sim.node import Node, build_node
 from netemu.sim.probe import enter
-from netemu.sim.spec import TextFile
+from netemu.sim.spec import NamespaceSpec, TextFile
 from netemu.snapshot.kube_node import cluster_node
-from netemu.snapshot.objects import read_cluster
+from netemu.snapshot.objects import read_cluster, read_objects
 from netemu.wire.packet_text import parse_packet
 
 NODES = ("node-a", "node-b", "node-c")
@@ -87,3 +87,48 @@ def test_rules_that_come_later_are_the_same(cluster: Cluster, mode: str):
     assert (more.rules4, more.ipset, more.ipvs) == (now.rules4, now.ipset, now.ipvs)
     assert [*later.sockets, *more.sockets] == now.sockets
     assert later.addresses == now.addresses
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rules_that_no_packet_from_here_meets_may_be_left_out(cluster: Cluster, mode: str):
+    """Web leads to the other nodes, one of its endpoints is chained's address; far is neither."""
+    text = "".join(
+        SERVICE.format(name=name, ip=ip, endpoint=endpoint)
+        for name, ip, endpoint in (
+            ("chained", "10.244.2.5", "10.244.3.7"),
+            ("beyond", "10.244.3.7", "10.244.3.8"),
+            ("far", "10.96.0.99", "10.244.3.9"),
+        )
+    )
+    cluster.add(read_objects(TextFile(name="more.yaml", text=text)))
+    rendered = render(cluster, "node-a", mode)
+    made = cluster_node(cluster, rendered, wanted=("10.244.1.9", "10.96.0.20"))
+    (part,) = [item for item in made.near_spec().others if item.name == "node-b"]
+    (whole,) = [item for item in made.spec.others if item.name == "node-b"]
+    near, full = ("".join(_texts(item)) for item in (part, whole))
+    for word in ("10.96.0.20", "10.244.2.5", "10.244.3.7", "10.96.0.99"):
+        assert word in full
+        assert (word in near) == (word != "10.96.0.99")
+
+
+SERVICE = """
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{clusterIP: {ip}, ports: [{{port: 8080}}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}-1, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+ports: [{{port: 8080, name: ""}}]
+endpoints: [{{addresses: [{endpoint}], nodeName: node-c}}]
+"""
+
+
+def _texts(part: NamespaceSpec) -> list[str]:
+    """Return all texts of what a node gets when a packet comes by."""
+    assert part.later is not None
+    made = part.later()
+    return [file.text for file in (made.rules4, made.ipset, made.ipvs) if file is not None]

@@ -185,3 +185,25 @@ def test_null_fields_count_as_not_given():
     text = "kind: Pod\nmetadata: {name: p, creationTimestamp: null}\nspec:\nstatus: {phase: null}\n"
     (pod,) = read_cluster([TextFile(name="objects.yaml", text=text)]).pods
     assert pod.status.phase == ""
+
+
+def test_leading_zeros_of_addresses_count_for_nothing():
+    """The API server lets them in for old objects' sake; they are decimal, never octal."""
+    (service,) = read(
+        """apiVersion: v1
+kind: Service
+metadata: {name: web, annotations: {made-by: 10.010.0.1}}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.000.020
+  externalIPs: [198.051.100.007]
+  loadBalancerSourceRanges: [" 203.0.113.000/025"]
+status: {loadBalancer: {ingress: [{ip: 192.000.2.100}]}}
+"""
+    ).services
+    assert service.spec.cluster_ip == "10.96.0.20"
+    assert service.spec.external_ips == ["198.51.100.7"]
+    assert service.spec.load_balancer_source_ranges == [" 203.0.113.0/25"]
+    assert service.status.load_balancer.ingress is not None
+    assert service.status.load_balancer.ingress[0].ip == "192.0.2.100"
+    assert service.metadata.annotations == {"made-by": "10.010.0.1"}

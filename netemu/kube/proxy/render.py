@@ -20,7 +20,12 @@ from netemu.kube.proxy.parts import (
 )
 from netemu.kube.proxy.settings import ProxySettings, proxy_settings
 from netemu.kube.proxy.userspace import ProxyPort, render_userspace, userspace_jumps
-from netemu.kube.proxy.version import DEFAULT_VERSION, LAST_USERSPACE, parse_version
+from netemu.kube.proxy.version import (
+    DEFAULT_VERSION,
+    FIRST_COUNTING,
+    LAST_USERSPACE,
+    parse_version,
+)
 from netemu.kube.service_ports import IPV4, endpoints_map, service_ports
 
 MODES = ("iptables", "ipvs", "userspace")
@@ -57,9 +62,14 @@ class Rendered:
         return complete_text(self.settings, self.rules, self.jumps)
 
 
-def version_for(mode: str, version: str | None) -> str:
-    """Return the version that is meant: the given one, else the usual one of a mode."""
-    return version or (str(LAST_USERSPACE) if mode == "userspace" else DEFAULT_VERSION)
+def version_for(cluster: Cluster, mode: str, version: str | None) -> str:
+    """Return the version that is meant: the given one, else the usual one of a mode.
+
+    A configuration that says that there are nfacct counters means one that counts by them.
+    """
+    if version or mode == "userspace":
+        return version or str(LAST_USERSPACE)
+    return str(FIRST_COUNTING) if cluster.proxy_config().x_nfacct else DEFAULT_VERSION
 
 
 def render(
@@ -77,7 +87,7 @@ def render(
     """
     if mode not in MODES:
         raise UsageError(f"there is no mode {mode!r}; there are {', '.join(MODES)}")
-    chosen = version_for(mode, version)
+    chosen = version_for(cluster, mode, version)
     if mode == "userspace" and parse_version(chosen) > LAST_USERSPACE:
         raise UsageError(
             f"kube-proxy {chosen} has no userspace mode; {LAST_USERSPACE} was the last that had"

@@ -89,7 +89,7 @@ class ProxyVersion:
     @property
     def counts_by_nfacct(self) -> bool:
         """Whether some rules count by nfacct where the kernel has it (1.31)."""
-        return self >= ProxyVersion(1, 31)
+        return self >= FIRST_COUNTING
 
     @property
     def hints_need_annotation(self) -> bool:
@@ -106,6 +106,8 @@ DEFAULT = ProxyVersion(1, 30)
 DEFAULT_VERSION = str(DEFAULT)
 LAST_USERSPACE = ProxyVersion(1, 25)
 """The last release with userspace mode."""
+FIRST_COUNTING = ProxyVersion(1, 31)
+"""The first release that counts by nfacct."""
 
 
 def parse_version(text: str) -> ProxyVersion:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from netemu.kube.objects import EndpointSlice, KubeObject, Service
 from netemu.kube.proxy.version import ProxyVersion
 from netemu.kube.service_ports import (
-    SERVICE_NAME_LABEL,
     EndpointInfo,
     PortKey,
     ServicePortInfo,
     endpoints_map,
+    owner_of,
     service_ports,
 )
 
@@ -97,10 +97,9 @@ class ProxyView:
 
     def _note_slice(self, item: EndpointSlice, *, gone: bool) -> str:
         """Keep a slice; return the Service that it belongs to."""
-        name = (item.metadata.labels or {}).get(SERVICE_NAME_LABEL, "")
-        if not name:
+        owner = owner_of(item)
+        if not owner:
             return ""
-        owner = _key(item.metadata.namespace, name)
         slices = self._slices.setdefault(owner, {})
         if gone:
             slices.pop(item.key, None)
