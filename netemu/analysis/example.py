@@ -107,14 +107,15 @@ Wish = Callable[[Reader], int]
 def _variants() -> Iterator[tuple[list[Wish], tuple[int, ...]]]:
     """Yield what must be so, and the TCP flags that go with it, best first."""
     for state, reply, flags in _STATES:
-        for protocol in (Protocol.TCP, Protocol.UDP, Protocol.ICMP):
+        for protocol in (Protocol.TCP, Protocol.UDP, Protocol.ICMP, None):
             for local in (False, True):
                 must: list[Wish] = [
                     partial(_comes, local=local),
                     partial(_has, Field.CT_STATE, state),
                     partial(_has, Field.CT_REPLY, reply),
-                    partial(_has, Field.PROTOCOL, protocol),
                 ]
+                if protocol is not None:
+                    must.append(partial(_has, Field.PROTOCOL, protocol))
                 yield must, flags
     for local in (False, True):
         yield [partial(_comes, local=local), _is_error], ()

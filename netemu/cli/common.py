@@ -75,7 +75,9 @@ def node_options(function: Function) -> Function:
 
 
 ipset_option = click.option(
-    "--ipset", metavar="FILE", help="IP sets for the rules, as `ipset save` prints them."
+    "--ipset",
+    metavar="FILE|empty",
+    help="IP sets for the rules, as `ipset save` prints them; or those they name, without entries.",
 )
 
 _NODE_OPTIONS: list[Callable[[Function], Function]] = [

@@ -198,8 +198,12 @@ def _tell_trace(subjects: Iterable[Subject], reading: Reading) -> None:
         ("--sysctl", reading.changes.sysctls),
     ):
         words += [word for value in values for word in (option, value)]
+    if reading.family is not None:
+        words.append(f"-{reading.family}")
     for subject in subjects:
         subject.trace_words = tuple(words)
+        if reading.backend is None and (len(subject.backends) > 1 or subject.native_tables):
+            subject.trace_words += ("--backend", subject.backend)
 
 
 def _tell_objects(subjects: Iterable[Subject], paths: Iterable[str], node_name: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from netemu.errors import RulesetError
@@ -20,6 +21,7 @@ from netemu.netfilter.xtables.model import Chain, Rule, Ruleset, Table
 from netemu.ruleset.reader import parse_ruleset
 from netemu.ruleset.words import Word, placed_words
 from netemu.sim.spec import NodeSpec
+from netemu.snapshot.no_entries import NO_ENTRIES, empty_sets, names_sets
 
 if TYPE_CHECKING:
     from netemu.lint.dead import Dead
@@ -68,6 +70,10 @@ class Subject:
         """`node` is a real one, not an assumption."""
         self.path = ""
         """Where the text was read, if it may be written there."""
+        self.trace_node = file
+        """How a command names its node."""
+        self.namespace = ""
+        """Of the node, if it is not the main one."""
         self.trace_words: tuple[str, ...] = ()
         """What `netemu trace` must be told besides the node to read it alike."""
         self.backends: tuple[str, ...] = ()
@@ -101,6 +107,7 @@ class Subject:
         )
         other.path = self.path
         other.trace_words = self.trace_words
+        other.trace_node, other.namespace = self.trace_node, self.namespace
         other.objects = self.objects
         return other
 
@@ -124,14 +131,27 @@ class Subject:
     @functools.cached_property
     def kube(self) -> KubeView:
         """The file as Services see it."""
-        return KubeView(self.ruleset, lambda: self.node, self.file, self.trace_words)
+        return KubeView(self.ruleset, lambda: self.node, self.trace_node, self.trace_words)
 
     @functools.cached_property
     def prover(self) -> Prover:
         """The analysis of all packets, and the engine to try examples on."""
-        from netemu.lint.witness import Prover  # noqa: PLC0415 - the analysis and the engine
+        from netemu.lint.witness import Prover, TraceCall  # noqa: PLC0415 - the analysis and the engine
 
-        return Prover(self.ruleset, self.file, lambda: self.node, bare=not self.is_snapshot)
+        call = TraceCall(node=self.trace_node, namespace=self.namespace, words=self.trace_words)
+        if not self.is_snapshot and "--ipset" not in call.words and names_sets(self.text):
+            call = replace(call, words=(*call.words, "--ipset", NO_ENTRIES))
+        return Prover(self.ruleset, call, self._proving_node, bare=not self.is_snapshot)
+
+    def _proving_node(self) -> NodeSpec | None:
+        """Return the node, with the sets that its rules name if nobody has said which there are."""
+        node = self.node
+        if node is None or self.is_snapshot or node.main.ipset is not None:
+            return node
+        if not names_sets(self.text):
+            return node
+        family = 6 if self.family == Family.IPV6 else 4
+        return replace(node, main=replace(node.main, ipset=empty_sets(self.text, family)))
 
     @functools.cached_property
     def dead(self) -> list[Dead]:

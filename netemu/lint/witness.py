@@ -77,15 +77,40 @@ class Seen:
 Claim = Callable[[Seen], bool]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceCall:
+    """How `netemu trace` is told the node."""
+
+    node: str
+    namespace: str = ""
+    words: tuple[str, ...] = ()
+    """Options besides."""
+
+    def command(self, example: Example) -> str:
+        """Return the line that sends an example."""
+        within = f"{self.namespace}/" if self.namespace else ""
+        where = ["--in", within + example.device] if example.device else ["--local"]
+        after = list(example.after)
+        if example.first_device:
+            after = ["--after", f"{within}{example.first_device}={example.first}"]
+        words = ["netemu", "trace", self.node, example.text, *where, *after]
+        return shlex.join([*words, *example.options, *self.words])
+
+
 class Prover:
     """The analysis of one rule file, and the engine to ask about it."""
 
     def __init__(
-        self, ruleset: Ruleset, file: str, find_node: Callable[[], NodeSpec | None], *, bare: bool
+        self,
+        ruleset: Ruleset,
+        call: TraceCall,
+        find_node: Callable[[], NodeSpec | None],
+        *,
+        bare: bool,
     ) -> None:
         """`bare`: the node is assumed, so its addresses and routes are open."""
         self.ruleset = ruleset
-        self.file = file
+        self.call = call
         self.bare = bare
         self.unconfirmed = 0
         """Sets of which the engine confirmed no example."""
@@ -187,15 +212,12 @@ class Prover:
         return list(dict.fromkeys([name for name in ways if name in links] + links))
 
     def _witness(self, example: Example, seen: Seen) -> Witness:
-        where = ["--in", example.device] if example.device else ["--local"]
-        words = ["netemu", "trace", self.file, example.text, *where, *example.after]
-        words += example.options
         return Witness(
             packet=example.text,
             device=example.device,
             local=not example.device,
             setup=(example.first,) if example.first else (),
-            command=shlex.join(words),
+            command=self.call.command(example),
             outcome=seen.outcome,
             steps=tuple(seen.steps),
         )

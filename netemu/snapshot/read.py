@@ -18,6 +18,7 @@ from netemu.snapshot.bare import bare_node
 from netemu.snapshot.change import Changes, change_addresses, change_routes, change_sysctls
 from netemu.snapshot.items import ITEM, ITEMS
 from netemu.snapshot.names import pair_names
+from netemu.snapshot.no_entries import NO_ENTRIES, empty_sets
 from netemu.snapshot.read_rules import BACKENDS
 from netemu.snapshot.read_space import SpaceReader
 from netemu.snapshot.scan import looks_like_lab, looks_like_rules
@@ -54,7 +55,8 @@ def read_node(  # noqa: PLR0913 - one keyword per command-line option
         routes: `PREFIX[,via=IP][,dev=DEV]` each.
         sysctls: `KEY=VALUE` each.
         host: the host of a lab that is looked at; its first one otherwise.
-        ipset: file of `ipset save` text for the main namespace, instead of the snapshot's own.
+        ipset: file of `ipset save` text for the main namespace, instead of the snapshot's own;
+            `empty` for the sets that the rules name, without entries.
 
     """
     if backend not in (None, *BACKENDS):
@@ -76,10 +78,17 @@ def read_node(  # noqa: PLR0913 - one keyword per command-line option
         file = _rule_file(path, as_kind)
         node = bare_node(file, changes, family=family, backend=backend)
     if ipset is not None:
-        node.main.ipset = TextFile(name=ipset, text=_read_text(ipset))
+        node.main.ipset = _sets(ipset, node.main)
         lacks = f"no {ITEM['ipset'].name}:"
         node.notes = [note for note in node.notes if not note.startswith(lacks)]
     return node
+
+
+def _sets(ipset: str, space: NamespaceSpec) -> TextFile:
+    if ipset != NO_ENTRIES:
+        return TextFile(name=ipset, text=_read_text(ipset))
+    family, rules = (6, space.rules6) if space.rules4 is None else (4, space.rules4)
+    return empty_sets("" if rules is None else rules.text, family)
 
 
 def is_lab(path: str) -> bool:

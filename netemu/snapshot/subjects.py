@@ -13,6 +13,7 @@ from netemu.netfilter.hook import Family
 from netemu.sim.spec import NamespaceSpec, NodeSpec, TextFile
 from netemu.snapshot.bare import bare_node
 from netemu.snapshot.change import Changes
+from netemu.snapshot.no_entries import NO_ENTRIES, empty_sets
 from netemu.snapshot.read_rules import backend_of
 from netemu.snapshot.scan import family_of, looks_like_rules
 
@@ -98,7 +99,7 @@ def _of_text(path: str, text: str, reading: Reading) -> Subject:
         backend=reading.backend or backend_of(text),
         make_node=functools.partial(_bare, reading=reading),
     )
-    subject.path = path
+    subject.path = subject.trace_node = path
     return subject
 
 
@@ -106,13 +107,15 @@ def _bare(subject: Subject, *, reading: Reading) -> NodeSpec:
     file = TextFile(name=subject.file, text=subject.text)
     family = 6 if subject.family == Family.IPV6 else 4
     node = bare_node(file, reading.changes, family=family, backend=subject.backend)
-    node.main.ipset = _sets(reading)
+    node.main.ipset = _sets(reading, subject.text, family)
     return node
 
 
-def _sets(reading: Reading) -> TextFile | None:
+def _sets(reading: Reading, text: str, family: int) -> TextFile | None:
     if reading.ipset is None:
         return None
+    if reading.ipset == NO_ENTRIES:
+        return empty_sets(text, family)
     data = _octets(reading.ipset)
     if data is None:
         raise SnapshotError("is a directory; `ipset save` text is needed", file=reading.ipset)
@@ -135,8 +138,9 @@ def _of_tree(path: str, reading: Reading) -> Iterator[Subject]:
     for backend in chosen:
         node = read_tree(tree, backend=backend, changes=reading.changes)
         if reading.ipset is not None:
-            node.main.ipset = _sets(reading)
-        for subject in _of_node(node):
+            rules = node.main.rules4
+            node.main.ipset = _sets(reading, "" if rules is None else rules.text, 4)
+        for subject in _of_node(node, path):
             subject.backends = tuple(active)
             subject.native_tables = held.native
             yield subject
@@ -145,16 +149,18 @@ def _of_tree(path: str, reading: Reading) -> Iterator[Subject]:
 def _of_lab(path: str) -> Iterator[Subject]:
     from netemu.snapshot.read import load_lab  # noqa: PLC0415 - not for mere rule files
 
-    yield from _of_node(load_lab(path).node)
+    yield from _of_node(load_lab(path).node, path)
 
 
-def _of_node(node: NodeSpec) -> Iterator[Subject]:
+def _of_node(node: NodeSpec, path: str) -> Iterator[Subject]:
     """Yield the rule files of a node's namespaces, the main one's first."""
     seen = False
     for space in node.namespaces():
         for family, file in ((Family.IPV4, space.rules4), (Family.IPV6, space.rules6)):
             if file is not None:
-                yield _of_file(file, family, space, _seen_from(node, space))
+                subject = _of_file(file, family, space, _seen_from(node, space))
+                subject.trace_node, subject.namespace = path, space.name
+                yield subject
                 seen = True
     if not seen:
         yield _of_file(TextFile(name=node.source, text=""), Family.IPV4, node.main, node)

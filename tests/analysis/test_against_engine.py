@@ -21,7 +21,7 @@ from netemu.analysis.bdd import EMPTY
 from netemu.analysis.node import space_of
 from netemu.analysis.reach import Reach
 from netemu.analysis.reader import Reader
-from netemu.lint.witness import Prover, _Watch
+from netemu.lint.witness import Prover, TraceCall, _Watch
 from netemu.netfilter.xtables.space import CtState, Field
 from netemu.ruleset import parse_ruleset
 from netemu.sim.node import build_node
@@ -230,7 +230,12 @@ def confirm(seed: int) -> int:
     """Send an example of every rule that takes any; return how many were sent."""
     text = rule_set(random.Random(seed))
     file = TextFile(name="x", text=text)
-    prover = Prover(parse_ruleset(text, "x"), "x", lambda: bare_node(file, Changes()), bare=True)
+    prover = Prover(
+        parse_ruleset(text, "x"),
+        TraceCall(node="x"),
+        lambda: bare_node(file, Changes()),
+        bare=True,
+    )
     sent = 0
     for rule in prover.reach.rules():
         if rule.takes_any:

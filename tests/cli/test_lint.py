@@ -192,3 +192,57 @@ def test_the_command_of_a_witness_makes_its_connection_first(
         matched = {event["line"] for event in events if event.get("matched")}
         assert one["line"] not in matched
         assert shadows[one["line"]] in matched
+
+
+NE101 = ("--select", "NE101", "--output-format", "json")
+
+SETS = """*filter
+:INPUT DROP [0:0]
+-A INPUT -m set --match-set admins src -p tcp -m tcp --dport 22 -j ACCEPT
+-A INPUT -p tcp -j DROP
+-A INPUT -p tcp -m set --match-set web src,dst -j ACCEPT
+COMMIT
+"""
+
+
+def test_rules_that_name_sets_have_witnesses_with_empty_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "sets.rules"
+    path.write_text(SETS)
+    found = json.loads(lint(capsys, str(path), *NE101)[1])
+    assert [(one["code"], one["line"]) for one in found] == [("NE101", 5)]
+    words = shlex.split(found[0]["witness"]["command"])
+    assert words[-2:] == ["--ipset", "empty"]
+    assert run(cli, [*words[1:], "--expect", "drop"]) == 0
+
+
+def test_a_witness_is_sent_to_the_node_that_was_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a snapshot it is the snapshot, of a rule file it is what the options make of it."""
+    rules = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -j DROP\n-A INPUT -p 6 -j ACCEPT\nCOMMIT\n"
+    snapshot = tmp_path / "node.snap"
+    snapshot.mkdir()
+    (snapshot / "iptables-save_-c").write_text(rules)
+    (snapshot / "ip_-j_addr_show").write_text(
+        json.dumps(
+            [
+                {
+                    "ifindex": 2,
+                    "ifname": "wan0",
+                    "addr_info": [{"family": "inet", "local": "10.5.5.5", "prefixlen": 16}],
+                }
+            ]
+        )
+    )
+    file = tmp_path / "a.rules"
+    file.write_text(rules)
+    address = ("--addr", "eth0=10.5.5.5/16")
+    for node, options in ((snapshot, ()), (file, address)):
+        found = json.loads(lint(capsys, str(node), *options, *NE101)[1])
+        words = shlex.split(found[0]["witness"]["command"])
+        assert words[2] == str(node)
+        assert "10.5.5.5" in words[3]
+        assert tuple(words[6:]) == options
+        assert run(cli, [*words[1:], "--expect", "drop"]) == 0

@@ -47,6 +47,7 @@ CASES = [
     catches("NE101", "-A INPUT -m conntrack --ctstate RELATED -j ACCEPT; -A INPUT -p icmp -m state --state RELATED -j DROP", 3),
     catches("NE101", "-A INPUT -m conntrack --ctstate RELATED -j ACCEPT;"
             " -A INPUT -p tcp -m conntrack --ctstate RELATED -j DROP", 3),
+    catches("NE101", "-A INPUT -p gre -j ACCEPT; -A INPUT -p 47 -s 10.0.0.0/8 -j DROP", 3),
     # NE102: behind a rule that takes all
     passes("NE102", "-A INPUT -j LOG; -A INPUT -s 10.0.0.1 -j ACCEPT"),
     passes("NE102", ":web; -A INPUT -j web; -A web -p tcp -j DROP; -A INPUT -s 10.0.0.1 -j ACCEPT"),

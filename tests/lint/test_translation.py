@@ -139,6 +139,7 @@ CASES = [
     passes("NE211", "*nat; -A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE"),
     passes("NE211", "*nat; -A POSTROUTING -s 10.244.0.0/16 -d 10.244.0.0/16 -j RETURN; "
            "-A POSTROUTING -s 10.244.0.0/16 -j MASQUERADE"),
+    passes("NE211", "*nat; :out; -A POSTROUTING -o ppp0 -j out; -A out -s 10.244.0.0/16 -j MASQUERADE"),
     passes("NE211", "*nat; -A POSTROUTING -s 10.244.0.7 -j MASQUERADE"),
     catches("NE211", "*nat; -A POSTROUTING -s 10.244.0.0/16 -j MASQUERADE"),
     catches("NE211", "*nat; -A POSTROUTING -s 10.0.0.0/24 -j SNAT --to-source 192.0.2.1"),

@@ -59,6 +59,8 @@ def check(subject: Subject) -> Iterator[Finding]:
             entering.fresh(),
             entering.from_outside(),
         )
+        if not all(entering.meet(packets, entering.to_device(one)) for one in entering.devices()):
+            continue  # Whoever jumps here has asked for a device.
         witness = entering.shown(packets, matched=[place_of(site)], verdicts={"ACCEPT"})
         if witness is not None:
             yield subject.about(
