@@ -25,7 +25,7 @@ def names_sets(text: str) -> bool:
 
 
 def empty_sets(text: str, family: int) -> TextFile:
-    """Return the sets that rules name, with as many dimensions as they give directions.
+    r"""Return the sets that rules name, with as many dimensions as they give directions.
 
     >>> empty_sets("-A INPUT -m set --match-set web dst,dst -j ACCEPT", 4).text
     'create web hash:net,port family inet\\n'
