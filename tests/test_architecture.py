@@ -22,6 +22,7 @@ FLOORS: list[tuple[int, str]] = [
     (1, "wire"),
     (1, "snapshot.implied"),  # changes of such values, likewise
     (1, "snapshot.change"),
+    (1, "snapshot.no_entries"),
     (2, "skb"),
     (2, "netfilter.hook"),
     (2, "events"),
