@@ -359,7 +359,7 @@ def packet_text(values: Values, *, first: bool = False) -> str:
     if protocol in {Protocol.TCP, Protocol.UDP, Protocol.SCTP}:
         words += [str(name), f"{source}:{ports[0]} > {destination}:{ports[1]}"]
         if protocol == Protocol.TCP:
-            words.append(_flags(SYN if first else values[Field.TCP_FLAGS]))
+            words.append(flag_letters(SYN if first else values[Field.TCP_FLAGS]))
     elif protocol == Protocol.ICMP:
         kind, code = divmod(values[Field.DESTINATION_PORT], 256)
         words += ["icmp", f"{source} > {destination}", f"type={kind}", f"code={code}"]
@@ -377,5 +377,6 @@ def packet_text(values: Values, *, first: bool = False) -> str:
     return " ".join(word for word in words if word)
 
 
-def _flags(octet: int) -> str:
+def flag_letters(octet: int) -> str:
+    """Write TCP flags as tcpdump does."""
     return "".join(letter for bit, letter in enumerate(_LETTERS) if octet >> bit & 1)

@@ -112,10 +112,11 @@ def command(
 ) -> int:
     """Look for faults in rule files and nodes.
 
-    FILE is iptables-save text (`-`: standard input). Lines that would not load are findings, too,
-    and the rest is read on. The exit code is 1 if there is a finding of level --fail-on or above.
-    A line `# netemu: ignore=NE101 REASON` above a rule suppresses a finding, as does the same in
-    the rule's --comment. `netemu explain NE101` explains a rule.
+    FILE is iptables-save text (`-`: standard input); of two that belong together (rules.v4
+    rules.v6), ports that are open in IPv6 alone are told. Lines that would not load are findings,
+    too, and the rest is read on. The exit code is 1 if there is a finding of level --fail-on or
+    above. A line `# netemu: ignore=NE101 REASON` above a rule suppresses a finding, as does the
+    same in the rule's --comment. `netemu explain NE101` explains a rule.
 
     Settings come from netemu.toml ([lint]) or pyproject.toml ([tool.netemu.lint]), the nearest
     upwards: select, extend-select, ignore, per-file-ignores, fail-on, require-reason,
@@ -178,9 +179,11 @@ def _codes(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _subjects(paths: Iterable[str], reading: Reading) -> list[Subject]:
-    from netemu.snapshot.subjects import read_subjects
+    from netemu.snapshot.subjects import pair_files, read_subjects
 
-    return [subject for path in paths for subject in read_subjects(path, reading)]
+    found = [subject for path in paths for subject in read_subjects(path, reading)]
+    pair_files(found)
+    return found
 
 
 def _tell_trace(subjects: Iterable[Subject], reading: Reading) -> None:

@@ -63,6 +63,8 @@ def _may_run(rule: LintRule, subject: Subject) -> bool:
             return subject.loads
         case Needs.NODE:
             return subject.is_snapshot and subject is subject.siblings[0]
+        case Needs.PARTNER:
+            return subject.loads and subject.partner is not None
         case Needs.OBJECTS:
             return subject.loads and subject.objects is not None
     return False

@@ -165,9 +165,9 @@ class Entering:
         )
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def entering_of(subject: Subject) -> Entering:
-    """Return the sets of a subject, made once for all its rules."""
+    """Return the sets of a subject, made once for all its rules; its partner's are kept, too."""
     return Entering(subject)
 
 

@@ -77,7 +77,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witness:
-    """A packet that shows a finding, confirmed by the engine."""
+    """A packet that shows a finding, confirmed by the engine where that walks such packets."""
 
     packet: str
     """As `netemu trace` takes it."""
@@ -87,9 +87,11 @@ class Witness:
     setup: tuple[str, ...] = ()
     """Packets that come before it."""
     command: str = ""
-    """Shows the packet's way."""
+    """Shows the packet's way; empty where the engine does not walk it."""
     outcome: str = ""
     """What becomes of it: `DROP at line 37`."""
+    replayed: bool = True
+    """The engine was asked; False: the analysis alone says so (IPv6)."""
     steps: tuple[Step, ...] = ()
 
 

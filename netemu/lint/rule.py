@@ -27,6 +27,8 @@ class Needs(Enum):
     """A node snapshot; such a rule looks at a node once, whatever rule files it has."""
     OBJECTS = auto()
     """A node's rules and the Kubernetes objects that they come from."""
+    PARTNER = auto()
+    """The rule files of both families of one node; such a rule looks at either."""
     SUPPRESSIONS = auto()
     """What the comments in the file suppressed: such a rule runs after all others."""
 

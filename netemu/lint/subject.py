@@ -82,6 +82,8 @@ class Subject:
         """Of a snapshot: nftables' own tables that act on packets."""
         self.siblings: tuple[Subject, ...] = (self,)
         """Every rule file of the node, this one included."""
+        self.partner: Subject | None = None
+        """The rule file of the other family in the same namespace, if it is known."""
         self.objects: object | None = None
         """Kubernetes objects that the node's rules come from, where given."""
         self.suppressions: list[Suppression] = []
@@ -109,6 +111,7 @@ class Subject:
         other.trace_words = self.trace_words
         other.trace_node, other.namespace = self.trace_node, self.namespace
         other.objects = self.objects
+        other.partner = self.partner
         return other
 
     @functools.cached_property

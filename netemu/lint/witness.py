@@ -30,8 +30,10 @@ from itertools import islice
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.example import Example, examples
+from netemu.analysis.example6 import examples6
+from netemu.analysis.follow import follow
 from netemu.analysis.node import space_of
-from netemu.analysis.reach import Reach
+from netemu.analysis.reach import Reach, RuleReach
 from netemu.errors import NetemuError
 from netemu.events import Event, RuleVisited, Stamp
 from netemu.lint.finding import Step, Witness
@@ -40,12 +42,15 @@ from netemu.netfilter.xtables.model import Ruleset
 from netemu.sim.node import Node, build_node
 from netemu.sim.probe import Written, begin_connection
 from netemu.sim.spec import NodeSpec
-from netemu.skb import Fate
+from netemu.skb import Fate, RulePlace
 from netemu.snapshot.change import add_device, change_addresses, change_routes
 from netemu.wire.packet_text import parse_packet
 
 TRIES = 12
 """So many examples of a set are sent before it is given up."""
+
+OCTETS_IPV6 = 16
+LINK_LOCAL = bytes((0xFE, 0x80))
 
 _MADE_UP_MAC = bytes((2, 0, 0, 2, 0, 1))
 
@@ -139,8 +144,10 @@ class Prover:
         `addresses` are those that the node must have besides, as values of --addr.
         """
         node = self.node
-        if node is None or packets == EMPTY or not self.walks:
+        if packets == EMPTY or node is None:
             return None
+        if not self.walks:
+            return self._reasoned(node, packets, claim)
         tried = examples(self.reach.space, packets, self._own_addresses(node), self._devices(node))
         more = tuple(word for address in addresses for word in ("--addr", address))
         for made in islice(tried, TRIES):
@@ -152,6 +159,21 @@ class Prover:
             if claim(seen):
                 return self._witness(example, seen)
         self.unconfirmed += 1
+        return None
+
+    def _reasoned(self, node: NodeSpec, packets: int, claim: Claim) -> Witness | None:
+        """Return a packet that the engine does not walk; the analysis says what it meets."""
+        own = [
+            one.address
+            for one in node.main.addresses
+            if len(one.address) == OCTETS_IPV6 and one.scope != "host"
+        ]
+        own.sort(key=lambda address: address.startswith(LINK_LOCAL))
+        tried = examples6(self.reach.space, packets, own, self._devices(node))
+        for chosen in islice(tried, TRIES):
+            seen = _followed(self.reach, chosen.packets)
+            if claim(seen):
+                return replace(self._witness(chosen.example, seen), command="", replayed=False)
         return None
 
     def shown_of(self, sets: Iterable[int], claim: Claim) -> Witness | None:
@@ -221,6 +243,42 @@ class Prover:
             outcome=seen.outcome,
             steps=tuple(seen.steps),
         )
+
+
+def _followed(reach: Reach, packet: int) -> Seen:
+    """Return what the analysis says that one packet meets, as the engine would."""
+    met = follow(reach, packet)
+    fate = Fate(packet_id=0)
+    match met.verdict:
+        case "ACCEPT":
+            fate.delivered_to = "node"
+        case "REJECT":
+            fate.reject_type = "reject"
+        case "QUEUE":
+            fate.queue_number = 0
+        case "DROP":
+            fate.drop_reason = "NETFILTER_DROP"
+    if met.decided_by is not None:
+        table, chain, rule = _place(met.decided_by)
+        fate.decided_by = RulePlace(table=table, chain=chain, rule=rule, line=met.decided_by.line)
+    return Seen(
+        fate=fate,
+        visited={_place(rule) for rule in met.visited},
+        matched={_place(rule) for rule in met.matched},
+        steps=[
+            Step(
+                message=f"{rule.table.name}/{rule.chain.name} rule {rule.number} matches",
+                line=rule.line,
+            )
+            for rule in met.matched
+            if rule.rule is not None
+        ],
+        lines={_place(rule): rule.line for rule in met.visited},
+    )
+
+
+def _place(rule: RuleReach) -> Place:
+    return rule.table.name, rule.chain.name, rule.number
 
 
 class _Watch:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from netemu.errors import SnapshotError
@@ -51,6 +52,33 @@ def read_subjects(path: str, reading: Reading) -> list[Subject]:
     for subject in found:
         subject.siblings = tuple(found)
     return found
+
+
+def pair_files(subjects: Sequence[Subject]) -> None:
+    """Make those rule files partners that are of one node by their names, or are the only two.
+
+    Names of a pair differ in a 4 and a 6, or in `iptables` and `ip6tables`.
+    """
+    files = [subject for subject in subjects if not subject.is_snapshot]
+    by_name: dict[str, list[Subject]] = {}
+    for subject in files:
+        by_name.setdefault(_FAMILY.sub("", subject.file), []).append(subject)
+    for group in (*by_name.values(), files):
+        _pair(group)
+
+
+_FAMILY = re.compile(r"(?<![0-9])[46](?![0-9])|(?<=ip)6(?=tables)")
+
+
+def _pair(subjects: Sequence[Subject]) -> None:
+    """Make two rule files of different families partners, unless they have some."""
+    if len(subjects) == PAIR and len({subject.family for subject in subjects}) == PAIR:
+        one, other = subjects
+        if one.partner is None and other.partner is None:
+            one.partner, other.partner = other, one
+
+
+PAIR = 2
 
 
 def _octets(path: str) -> bytes | None:
@@ -156,12 +184,16 @@ def _of_node(node: NodeSpec, path: str) -> Iterator[Subject]:
     """Yield the rule files of a node's namespaces, the main one's first."""
     seen = False
     for space in node.namespaces():
-        for family, file in ((Family.IPV4, space.rules4), (Family.IPV6, space.rules6)):
-            if file is not None:
-                subject = _of_file(file, family, space, _seen_from(node, space))
-                subject.trace_node, subject.namespace = path, space.name
-                yield subject
-                seen = True
+        found = [
+            _of_file(file, family, space, _seen_from(node, space))
+            for family, file in ((Family.IPV4, space.rules4), (Family.IPV6, space.rules6))
+            if file is not None
+        ]
+        _pair(found)
+        for subject in found:
+            subject.trace_node, subject.namespace = path, space.name
+            yield subject
+            seen = True
     if not seen:
         yield _of_file(TextFile(name=node.source, text=""), Family.IPV4, node.main, node)
 

@@ -11,7 +11,8 @@ from netemu.lint.page import SECTIONS, example_of, find_rule, page_lines, sectio
 from netemu.lint.rule import LintRule, Needs
 from tests.lint.cases import findings_of
 
-WITH_FILES = [rule for rule in RULES if rule.needs not in {Needs.NODE, Needs.OBJECTS}]
+MORE = {Needs.NODE, Needs.OBJECTS, Needs.PARTNER}
+WITH_FILES = [rule for rule in RULES if rule.needs not in MORE]
 
 
 def ids(rule: LintRule) -> str:

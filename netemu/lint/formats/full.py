@@ -92,7 +92,8 @@ def _notes(finding: Finding) -> Iterator[str]:
             yield f"  = first:   {packet}"
         by = f" in {witness.device}" if witness.device else " from the node itself"
         outcome = f" -> {witness.outcome}" if witness.outcome else ""
-        yield f"  = witness: {witness.packet}{by}{outcome}"
+        how = "" if witness.replayed else " (by the analysis; not replayed)"
+        yield f"  = witness: {witness.packet}{by}{outcome}{how}"
         if witness.command:
             yield f"  = try:     {witness.command}"
     if finding.fix is not None:

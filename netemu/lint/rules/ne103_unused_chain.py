@@ -51,6 +51,7 @@ def check(subject: Subject) -> Iterator[Finding]:
                 rule.jump == chain.name for one in table.chains.values() for rule in one.rules
             )
             why = "only chains that nothing jumps to name it" if named else "no rule names it"
+            why += "" if chain.rules else ", and it holds none"
             witness = _witness(subject, table, chain)
             yield subject.about_chain(
                 table, chain, f"chain {chain.name} is never used: {why}", witness=witness
@@ -70,19 +71,18 @@ def _led_to(table: Table) -> set[str]:
 
 
 def _witness(subject: Subject, table: Table, chain: Chain) -> Witness | None:
-    """Return a packet that one of its rules would match, if there is one."""
+    """Return a packet that one of its rules would match; of none, or of an empty chain, any packet.
+
+    None of them comes to the chain.
+    """
     prover = subject.prover
     reach = prover.reach
     ready: list[ReadyRule] = reach.programs[table.name].chains[chain.name].rules
-    for rule in ready[:MOST_RULES]:
-        packets = reach.space.diagram.both(reach.path.domain, rule.packets)
-        found = prover.shown(
-            packets,
-            lambda seen: all(place[:2] != (table.name, chain.name) for place in seen.visited),
-        )
-        if found is not None:
-            return found
-    return None
+    wanted = [reach.space.diagram.both(reach.path.domain, rule.packets) for rule in ready]
+    return prover.shown_of(
+        [*wanted[:MOST_RULES], reach.path.domain],
+        lambda seen: all(place[:2] != (table.name, chain.name) for place in seen.visited),
+    )
 
 
 MOST_RULES = 3
