@@ -12,7 +12,7 @@ import click
 
 from netemu.cli.rule_text import chosen_family, family_options, read_rule_text, shown_name
 from netemu.errors import RulesetError, UsageError
-from netemu.netfilter.extensions import EXTENSIONS, MODULES
+from netemu.netfilter.extensions import EXTENSIONS
 from netemu.netfilter.ipvs.scheduler import PLAIN_FLAGS, Scheduler
 from netemu.netfilter.ipvs.schedulers import BY_NAME
 from netemu.netfilter.xtables.kit import Extension
@@ -100,7 +100,7 @@ def _scheduler_lines(scheduler: Scheduler) -> Iterator[str]:
 
 
 def _module_of(extension: Extension) -> ModuleType | None:
-    for module in MODULES:
+    for module in EXTENSIONS.modules:
         if extension in (*getattr(module, "MATCHES", ()), *getattr(module, "TARGETS", ())):
             return module
     return None

@@ -6,16 +6,12 @@ import pytest
 
 from netemu.analysis.node import space_of
 from netemu.analysis.reach import Reach
-from netemu.netfilter.extensions import MODULES
+from netemu.netfilter.extensions import EXTENSIONS
 from netemu.netfilter.xtables.kit import AnyTarget
 from netemu.ruleset import parse_ruleset
 
-TARGETS: list[AnyTarget] = [
-    target for module in MODULES for target in getattr(module, "TARGETS", ())
-]
 
-
-@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("target", EXTENSIONS.targets, ids=lambda target: target.name)
 def test_a_target_declares_its_effect(target: AnyTarget) -> None:
     assert target.effect is not None, f"{target.name} neither changes packets nor says so"
 

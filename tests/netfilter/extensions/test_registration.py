@@ -10,8 +10,18 @@ from netemu.netfilter import extensions
 def test_every_file_is_listed_once_and_in_order():
     folder = Path(extensions.__file__).parent
     files = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
-    listed = [module.__name__.rpartition(".")[2] for module in extensions.MODULES]
-    assert files == listed
+    assert files == list(extensions.FILES)
+
+
+def test_every_name_is_listed_with_its_file():
+    """What the list says is what the files declare: else a rule would not find its extension."""
+    declared = {
+        file: " ".join(
+            one.name for one in (*getattr(module, "MATCHES", ()), *getattr(module, "TARGETS", ()))
+        )
+        for file, module in zip(extensions.FILES, extensions.EXTENSIONS.modules, strict=True)
+    }
+    assert declared == extensions.FILES
 
 
 def test_every_extension_says_what_it_does():
