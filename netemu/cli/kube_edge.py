@@ -8,6 +8,7 @@ from fractions import Fraction
 from urllib.parse import urlsplit
 
 from netemu.cli.kube_render import only_node
+from netemu.cli.kube_rules import reasoned
 from netemu.cli.kube_walk import (
     Destination,
     Sender,
@@ -24,6 +25,7 @@ from netemu.kube.cluster import Cluster
 from netemu.kube.ingress import Choice, choose, controller_service
 from netemu.kube.objects import Ingress
 from netemu.kube.proxy.settings import proxy_settings
+from netemu.kube.service_ports import IPV6
 from netemu.trace.model import OutcomeShare
 from netemu.wire.address import in_prefix, parse_address, parse_prefix
 
@@ -44,7 +46,9 @@ class Journey:
     first: Journey | None = None
     """The way to what opened the connection that `walk` is about."""
     walk: Walk | None = None
-    """None where the packet was refused before it reached a node."""
+    """None where the packet was refused before it reached a node, or is reasoned about."""
+    outcomes: list[OutcomeShare] = field(default_factory=list)
+    """Without a walk: what may become of the packet."""
     verdict: str = ""
     reason: str = ""
 
@@ -74,9 +78,31 @@ def journey(asked: Asked, mode: str) -> Journey:
     """Send a packet, or a request, from outside, a node or a pod."""
     sender = find_sender(asked.cluster, asked.source, asked.octets)
     if asked.target.lower().startswith(SCHEMES):
+        if asked.octets == IPV6:
+            raise UsageError(f"--to {asked.target}: a request over IPv6 is not followed")
         return _request(asked, sender, mode)
     target = find_destination(asked.cluster, asked.target, asked.octets)
+    if asked.octets == IPV6:
+        return _reasoned(asked, sender, target, mode)
     return _packet(asked, sender, target, mode)
+
+
+def _reasoned(asked: Asked, sender: Sender, target: Destination, mode: str) -> Journey:
+    """Say what the rules of the packet's node make of it; nothing is sent."""
+    cluster = asked.cluster
+    node = asked.node or sender.node or cluster.node_of(sender.ip) or cluster.node_of(target.ip)
+    node = node or only_node(cluster)
+    shares = reasoned(
+        cluster, node, sender, target, mode, octets=asked.octets, version=asked.version
+    )
+    found = Journey(mode=mode, outcomes=shares)
+    verdicts = {share.verdict for share in shares}
+    found.verdict = verdicts.pop() if len(verdicts) == 1 else "MIXED"
+    found.lead = [
+        f"== {mode} mode, node {node}",
+        f"{found.verdict}  as its rules have it; no frame of IPv6 is sent",
+    ]
+    return found
 
 
 def _packet(asked: Asked, sender: Sender, target: Destination, mode: str) -> Journey:

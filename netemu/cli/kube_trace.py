@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -14,9 +15,9 @@ from netemu.cli.kube_objects import ObjectSource, follow, object_source, watch_o
 from netemu.cli.kube_walk import Walk
 from netemu.errors import UsageError
 from netemu.kube.proxy.render import MODES
-from netemu.kube.service_ports import IPV4
+from netemu.kube.service_ports import IPV4, IPV6, family_of, is_family
 from netemu.trace.jsonform import passage_object, trace_object
-from netemu.trace.text import Paint, render_passage, render_text
+from netemu.trace.text import Paint, outcome_lines, render_passage, render_text
 
 if TYPE_CHECKING:
     from netemu.kube.cluster import Cluster
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--outcomes", "with_outcomes", is_flag=True, help="Enumerate all random branches.")
 @click.option("--all", "everything", is_flag=True, help="Show rules that did not match, and why.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("-6", "ipv6", is_flag=True, help="An IPv6 packet.")
+@click.option("-6", "ipv6", is_flag=True, help="An IPv6 packet [if an address is one].")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all chance.")
 @click.option("--kernel", type=click.Choice(KERNELS), default=KERNELS[0], show_default=True)
 @watch_option
@@ -66,9 +67,8 @@ def command(
         --from default/client --to web:http
         --from 203.0.113.5 --to 192.168.0.2:30080 --mode iptables,ipvs
     """  # noqa: D301 - \b is a character to click
-    if ipv6:
-        raise UsageError("packets of IPv6 are not walked; kube render -6 prints their rules")
     cluster = objects.read()
+    octets = IPV6 if ipv6 else _family(cluster, source, target)
     wanted = (modes or cluster.proxy_config().mode or "iptables").split(",")
     unknown = [mode for mode in wanted if mode not in MODES]
     if unknown:
@@ -81,7 +81,7 @@ def command(
             target=target,
             node=node_name,
             version=version,
-            octets=IPV4,
+            octets=octets,
             seed=seed,
             kernel=kernel,
             with_outcomes=with_outcomes,
@@ -102,6 +102,13 @@ def command(
     if watch:
         _follow(objects, cluster, before, lambda: text(journeys()))
     return 0
+
+
+def _family(cluster: Cluster, source: str, target: str) -> int:
+    """Return the family that addresses are of, else that of the Services."""
+    if is_family(source, IPV6) or target.startswith("["):
+        return IPV6
+    return IPV4 if is_family(source, IPV4) else family_of(cluster.services)
 
 
 def _follow(objects: ObjectSource, cluster: Cluster, text: str, trace: Callable[[], str]) -> None:
@@ -133,8 +140,11 @@ def _journey_object(item: Journey) -> dict[str, object]:
     else:
         found = {"verdict": item.verdict, "reason": item.reason, "mode": item.mode}
         refused = {"dnat": None, "snat": None, "masquerade": False, "delivered_to": None}
-        outcome = {"probability": CERTAIN, "verdict": item.verdict, **refused}
-        found |= {"events": [], "packets_out": [], "rules_visited": 0, "outcomes": [outcome]}
+        shares = [asdict(share) for share in item.outcomes]
+        shares = shares or [{"probability": CERTAIN, "verdict": item.verdict, **refused}]
+        for share in shares:
+            share.pop("percent", None)
+        found |= {"events": [], "packets_out": [], "rules_visited": 0, "outcomes": shares}
     found |= item.facts
     if item.first is not None:
         found["first"] = _journey_object(item.first)
@@ -154,6 +164,8 @@ def _as_text(item: Journey, *, everything: bool, paint: Paint) -> str:
     if item.first is not None:
         parts.append("\n" + _as_text(item.first, everything=everything, paint=paint))
         parts.append("\n" + paint("the controller's own connection", "stage") + "\n")
+    if item.outcomes:
+        parts.append(outcome_lines(item.outcomes, paint))
     if item.walk is not None:
         parts.append(_walk_text(item.walk, everything=everything, paint=paint))
     return "".join(parts)

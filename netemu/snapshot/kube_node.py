@@ -146,7 +146,7 @@ def cluster_node(
     specs: list[NamespaceSpec] = []
     version = str(settings.version)
     met = {*wanted, *(place.ip for place in places)}
-    near = cache(lambda: shared.services_at(met))
+    near = cache(lambda: shared.services_at(met, settings.local_ips))
     for number, name in enumerate(names):
         space = "" if number == 0 else name
         own = (
@@ -195,6 +195,12 @@ def cluster_nodes(cluster: Cluster, *, mode: str, version: str | None) -> NodeSp
     return NodeSpec(main=specs[0], others=specs[1:], source="Kubernetes objects")
 
 
+def cluster_at(cluster: Cluster, settings: ProxySettings, addresses: Collection[str]) -> Cluster:
+    """Return a cluster without the Services that no packet to these addresses meets."""
+    shared = _Shared(cluster, settings.octets, settings.version)
+    return shared.services_at(addresses, settings.local_ips)
+
+
 class _Shared:
     """What all nodes of a cluster have in common, found out once."""
 
@@ -222,16 +228,18 @@ class _Shared:
                 if endpoint.ip in self.host_ports:
                     self.host_ports[endpoint.ip][endpoint.port] = None
 
-    def services_at(self, addresses: set[str]) -> Cluster:
+    def services_at(self, addresses: Collection[str], own: Collection[str]) -> Cluster:
         """Return the cluster with only the Services that answer at addresses.
 
-        Or at those of their endpoints: what is sent there may be sent on.
+        Or at those of their endpoints: what is sent there may be sent on. `own` are more addresses
+        of nodes.
         """
         met, names, before = set(addresses), set[str](), -1
+        host_ips = self.host_ips.union(own)
         while before != len(names):
             before = len(names)
             for port in self.ports:
-                if not met.isdisjoint(_addresses_of(port, self.host_ips)):
+                if not met.isdisjoint(_addresses_of(port, host_ips)):
                     names.add(port_key(port)[0])
                     met.update(item.ip for item in self.endpoints.get(port_key(port), ()))
         found = Cluster()

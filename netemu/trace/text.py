@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netemu import events
-from netemu.trace.model import Passage, Told, Trace
+from netemu.trace.model import OutcomeShare, Passage, Told, Trace
 from netemu.trace.rows import Row, rows_of
 from netemu.wire.describe import describe_frame, describe_packet
 
@@ -59,7 +59,7 @@ def render_text(trace: Trace, *, everything: bool = False, colour: bool = False)
     elif trace.reply_note:
         parts.append(f"no answer: {trace.reply_note}\n")
     if trace.outcomes:
-        parts.append(_outcome_lines(trace, paint))
+        parts.append(outcome_lines(trace.outcomes, paint))
     return "\n".join(parts)
 
 
@@ -189,9 +189,10 @@ def _body(row: Row, width: int, paint: Paint) -> str:
     return left + mark + "  ".join(parts)
 
 
-def _outcome_lines(trace: Trace, paint: Paint) -> str:
+def outcome_lines(outcomes: Iterable[OutcomeShare], paint: Paint) -> str:
+    """Return a line for each outcome, below their headline."""
     lines = [paint("outcomes", "stage")]
-    for share in trace.outcomes:
+    for share in outcomes:
         words = [f"  {share.probability:>22}  {share.percent:8.4f} %  {share.verdict}"]
         if share.dnat:
             words.append(f"to {share.dnat}")

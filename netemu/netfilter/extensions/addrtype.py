@@ -141,7 +141,9 @@ def _bit(net: Net, device: Device | None, address: bytes) -> int:
 
 def addrtype_packets(info: Addrtype, space: PacketSpace) -> int:
     """Return the packets with addresses of the listed types."""
-    if info.family == Family.IPV6 or info.limit_in or info.limit_out:
+    wants = {info.source, info.dest} - {0}
+    other = info.family == Family.IPV6 and wants != {TYPES["LOCAL"]}
+    if other or info.limit_in or info.limit_out:
         return space.unknown(space.text)
     found = space.both()
     for field, wanted, invert in (
@@ -156,6 +158,8 @@ def addrtype_packets(info: Addrtype, space: PacketSpace) -> int:
 def _of_types(field: Field, wanted: int, space: PacketSpace) -> int:
     """Return the packets whose address is of one of the types, as the local table has them."""
     local = space.local(field)
+    if space.family == Family.IPV6:
+        return local
     multicast = space.masked(field, 0xE0000000, 0xF0000000)
     broadcast = space.either(space.broadcast(field), space.masked(field, 0, 0xFF000000))
     special = space.either(local, multicast, broadcast)

@@ -23,6 +23,7 @@ from netemu.netfilter.xtables.hosts import LooseHost
 from netemu.netfilter.xtables.kinds import U32, U32_MAX, Text, Unsigned
 from netemu.netfilter.xtables.kit import Given, Match, Option, Settings, printed
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import PacketSpace
 from netemu.skb import Skb
 from netemu.wire.address import format_address
 
@@ -228,6 +229,13 @@ def describe_recent(info: Recent, skb: Skb, param: XtParam) -> str:
     return f"{format_address(address)}, in {info.name} with {len(entry.stamps)} stamps"
 
 
+def recent_packets(info: Recent, space: PacketSpace) -> int:
+    """Return all packets for --set, which always holds; what the others find is not known."""
+    if info.operation == "set":
+        return space.when(info.invert, space.both())
+    return space.unknown(space.text)
+
+
 def attach_recent(net: Net, info: Recent) -> None:
     """Make the list, or make its rings longer, which empties it (recent_mt_check)."""
     if net.kernel == "6.1" and info.hit_count > OLD_MAX_HITCOUNT:
@@ -372,6 +380,7 @@ MATCHES = (
         save=_save_recent,
         build=Recent,
         evaluate=recent_mt,
+        packets=recent_packets,
         attach=attach_recent,
         describe=describe_recent,
     ),
