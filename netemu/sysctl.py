@@ -17,6 +17,7 @@ DEFAULTS: dict[str, int] = {
     "net.ipv4.ip_forward_use_pmtu": 0,
     "net.ipv4.ip_forward_update_priority": 1,
     "net.ipv4.ip_early_demux": 1,
+    "net.ipv4.tcp_early_demux": 1,
     "net.ipv4.fib_multipath_hash_policy": 0,
     "net.ipv4.fib_multipath_hash_fields": 7,
     "net.ipv4.fib_multipath_hash_seed": 0,

@@ -37,6 +37,7 @@ from netemu.wire.ipv4 import (
     MIN_HEADER_LEN,
     IPv4,
 )
+from netemu.wire.tcp import MIN_HEADER_LEN as TCP_HEADER_LEN
 
 IPPROTO_PIM = 103
 """Protocol independent multicast (IANA)."""
@@ -97,6 +98,8 @@ def ip_rcv_finish(net: Net, skb: Skb) -> None:
     assert device is not None
     header = IPv4(skb.data)
     if skb.dst is None:
+        if header.protocol == IPPROTO_TCP and skb.frag_list is not None:
+            _tcp_v4_early_demux(net, skb)
         reason = ip_route_input(net, skb, header.dst, header.src, header.tos, device)
         if reason:
             kfree_skb_reason(net, skb, reason)
@@ -113,6 +116,20 @@ def ip_rcv_finish(net: Net, skb: Skb) -> None:
             kfree_skb_reason(net, skb, "UNICAST_IN_L2_MULTICAST")
             return
     dst_input(net, skb)
+
+
+def _tcp_v4_early_demux(net: Net, skb: Skb) -> None:
+    """Let the whole TCP header be in the first part of a packet that came in fragments.
+
+    Nothing of the search for a connection of our own shows but that it reads the header: a packet
+    whose first fragment is shorter leaves in other pieces.
+    """
+    sysctl = net.sysctl
+    if not sysctl.get("net.ipv4.ip_early_demux") or not sysctl.get("net.ipv4.tcp_early_demux"):
+        return
+    octets = skb.transport_offset + TCP_HEADER_LEN
+    if skb.pkt_type == PacketType.HOST and len(skb.data) >= octets:
+        skb.ensure_writable(octets)
 
 
 def dst_input(net: Net, skb: Skb) -> None:

@@ -48,7 +48,11 @@ def nf_checksum_bad(skb: Skb, state: HookState, transport_offset: int, protocol:
 
 
 def nf_ip_checksum_bad(skb: Skb, transport_offset: int, protocol: int) -> bool:
-    """Return whether the L4 checksum is wrong (nf_ip_checksum); a good one is remembered."""
+    """Return whether the L4 checksum is wrong (nf_ip_checksum); a good one is remembered.
+
+    The kernel adds up the IP header as well. That is ffff, and so nothing, but for a message that
+    is all zeros: its checksum is good by that (asked of 6.18).
+    """
     if skb.ip_summed != Checksum.NONE:
         return False
     data = skb.data
@@ -56,7 +60,7 @@ def nf_ip_checksum_bad(skb: Skb, transport_offset: int, protocol: int) -> bool:
     if protocol != IPPROTO_ICMP:
         length = len(data) - transport_offset
         initial = pseudo_header_sum(data[12:16], data[16:20], protocol, length)
-    bad = internet_checksum(data[transport_offset:], initial) != 0
+    bad = internet_checksum(data, initial) != 0
     if not bad:
         skb.ip_summed = Checksum.UNNECESSARY
     return bad

@@ -94,6 +94,7 @@ def _sack_adjust(skb: Skb, transport_offset: int, way: SeqAdjustment) -> bool:
     end = transport_offset + (data[transport_offset + 12] >> 4) * 4
     if len(data) < end:
         return False
+    skb.ensure_writable(end)
     while at < end:
         kind = data[at]
         if kind == TCPOPT_EOL:

@@ -76,6 +76,7 @@ def tcpmss_tg4(mss: int | None, skb: Skb, param: XtParam) -> Verdict | None:
     if param.fragoff:
         return None
     data = skb.data
+    skb.ensure_writable(len(data))
     start = param.thoff
     header_len = whole_header_len(data, start)
     if header_len is None:

@@ -74,6 +74,7 @@ def tcpoptstrip_tg(kinds: frozenset[int], skb: Skb, param: XtParam) -> Verdict |
     stripped: list[int] = []
     at = start + MIN_HEADER_LEN
     end = start + header_len
+    skb.ensure_writable(end)
     while at < end - 1:
         length = optlen(data, at)
         if at + length > end:
