@@ -255,7 +255,9 @@ class Conntrack:
 
     def dump(self, form: Form = Form.PLAIN) -> str:
         """Return the table in one of the forms that tools print, in order of creation."""
-        return "".join(f"{self.text(connection, form)}\n" for connection in self)
+        shown = list(self)
+        self.settle()
+        return "".join(f"{self.text(connection, form)}\n" for connection in shown)
 
     def text(self, connection: Connection, form: Form = Form.PLAIN) -> str:
         """Return one entry as `conntrack -L` prints it, or in another form."""
