@@ -71,6 +71,8 @@ class IpSets:
         exist: bool,
     ) -> None:
         """Make a set; with `exist` an equal one of this name will do."""
+        if family not in kind.families:
+            raise SetError(Errno.INVALID_FAMILY)
         made = IpSet(self._net, name, kind, family, said)
         made.content = kind.make(made, said)
         there = self.find(name)

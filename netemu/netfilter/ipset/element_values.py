@@ -61,9 +61,7 @@ def ordered(first: int, last: int) -> tuple[int, int]:
     return (first, last) if first <= last else (last, first)
 
 
-def nets(
-    ip: bytes, cidr: int, to: bytes | None, *, whole: bool = False
-) -> Iterator[tuple[bytes, int]]:
+def nets(ip: bytes, cidr: int, to: bytes | None) -> Iterator[tuple[bytes, int]]:
     """Yield the network, or the networks that cover a range of IPv4 addresses."""
     if to is None:
         yield network_of(ip, cidr), cidr
@@ -71,7 +69,7 @@ def nets(
     first, last = ordered(to_number(ip), to_number(to))
     if first == 0 and last == IPV4_MAX:
         raise SetError(Errno.HASH_RANGE)
-    for number, length in networks(first, last, whole=whole):
+    for number, length in networks(first, last):
         yield to_packed(number), length
 
 

@@ -32,9 +32,9 @@ def _elements(content: HashContent, said: ElementAttributes, test: bool) -> Iter
     cidr2 = prefix_length(content, said.cidr2, zero=True)
     port, proto = said_port(content, said)
     to, to2 = (None, None) if test else (said.ip_to, said.ip2_to)
-    for network, length in nets(ip, cidr, to, whole=True):
+    for network, length in nets(ip, cidr, to):
         for number in ports(port, said, test=test):
-            for network2, length2 in nets(ip2, cidr2, to2, whole=True):
+            for network2, length2 in nets(ip2, cidr2, to2):
                 yield Element(
                     ip=network, cidr=length, port=number, proto=proto, ip2=network2, cidr2=length2
                 )

@@ -24,24 +24,31 @@ def mask_from_to(ip: int, cidr: int) -> tuple[int, int]:
     return ip & mask, ip | ~mask & IPV4_MAX
 
 
-def networks(first: int, last: int, *, whole: bool = False) -> Iterator[tuple[int, int]]:
-    """Yield (address, prefix length) of the fewest networks that cover a range.
+def networks(first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Yield (address, prefix length) of the networks that cover a range.
 
-    `whole` lets 0.0.0.0/0 be one of them.
+    They are as few as can be where the range is not longer than 2^31: the kernel asks by a signed
+    difference whether a network ends behind it, so far from its end it takes single addresses.
 
     >>> [f"{ip & 255}/{cidr}" for ip, cidr in networks(0x0A000003, 0x0A000008)]
     ['3/32', '4/30', '8/32']
+    >>> [cidr for _, (ip, cidr) in zip(range(3), networks(0x01020304, 0xC0A80101))]
+    [32, 32, 32]
     """
-    shortest = 0 if whole else 1
     while first <= last:
         cidr = IPV4_BITS
-        while cidr > shortest:
-            start, end = mask_from_to(first, cidr - 1)
-            if start != first or end > last:
+        for shorter in range(1, IPV4_BITS):
+            start, end = mask_from_to(first, shorter)
+            if start == first and not _after(end, last):
+                cidr = shorter
                 break
-            cidr -= 1
         yield first, cidr
         first = mask_from_to(first, cidr)[1] + 1
+
+
+def _after(one: int, other: int) -> bool:
+    """Compare as time_after does: by the sign of the difference in 32 bits (after)."""
+    return bool((other - one) & 1 << IPV4_BITS - 1)
 
 
 def apply_mask(address: bytes, mask: bytes) -> bytes:

@@ -15,6 +15,7 @@ are refused: `test`, `help` or `version`, and options of old versions that are i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from netemu.errors import SetTextError
@@ -182,7 +183,7 @@ class _Reader:
         self._column = arguments[1].column
         kind = set_type(arguments[1].text)
         draft = Draft(kind, kind.families[0])
-        self._options(draft, kind.create, rest)
+        self._options(draft, kind.create, rest, family_first=True)
         self._check_need(draft, kind.create, kind.create_need)
         self._check_allowed(draft, "create", (*kind.create_need, *_options_of(kind.create)))
         self._column = arguments[0].column
@@ -313,14 +314,19 @@ class _Reader:
         for part, one in zip(parts, texts, strict=False):
             ELEMENT_PARSERS[part.parser](draft, part.option, one)
 
-    def _options(self, draft: Draft, words: tuple[str, ...], rest: list[Word]) -> None:
-        """Read options; the family comes first, wherever it stands (call_parser)."""
+    def _options(
+        self, draft: Draft, words: tuple[str, ...], rest: list[Word], *, family_first: bool = False
+    ) -> None:
+        """Read options in order (call_parser).
+
+        Those of a new set are gone through twice: the family, wherever it stands, and words that
+        are no options come first.
+        """
         if not words and rest:
             self._column = rest[0].column
             raise TextProblem(f"Unknown argument: `{rest[0].text}'")
-        found = list(self._keywords(words, rest))
-        for only_family in (True, False):
-            for keyword, word, value in found:
+        for only_family in (True, False) if family_first else (False,):
+            for keyword, word, value in self._keywords(words, rest):
                 if (keyword.option == "family") is not only_family:
                     continue
                 self._column = value.column
@@ -337,8 +343,7 @@ class _Reader:
 
     def _keywords(
         self, words: tuple[str, ...], rest: list[Word]
-    ) -> list[tuple[Keyword, str, Word]]:
-        found: list[tuple[Keyword, str, Word]] = []
+    ) -> Iterator[tuple[Keyword, str, Word]]:
         waiting = iter(rest)
         for word in waiting:
             self._column = word.column
@@ -353,8 +358,7 @@ class _Reader:
                 if following is None:
                     raise TextProblem(f"Missing mandatory argument of option `{keyword.name}'")
                 value = following
-            found.append((keyword, word.text, value))
-        return found
+            yield keyword, word.text, value
 
     def _check_need(self, draft: Draft, words: tuple[str, ...], need: tuple[str, ...]) -> None:
         """Refuse when something is missing (check_mandatory)."""

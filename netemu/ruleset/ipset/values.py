@@ -110,6 +110,7 @@ def parse_ip4_net6(draft: Draft, option: str, text: str) -> None:
 def parse_netmask(draft: Draft, option: str, text: str) -> None:
     """Read a prefix length."""
     _exclusive(draft, "bitmask")
+    draft.family = draft.address_family
     bits = draft.address_bits
     try:
         length = read_number(text, 0, U8)
@@ -123,6 +124,7 @@ def parse_netmask(draft: Draft, option: str, text: str) -> None:
 def parse_bitmask(draft: Draft, option: str, text: str) -> None:
     """Read a mask written as an address."""
     _exclusive(draft, "netmask")
+    draft.family = draft.address_family
     try:
         draft.set(option, read_address(text, draft.address_family))
     except TextProblem:

@@ -36,7 +36,9 @@ def answer(text: str) -> tuple[str, list[str]]:
     return said, print_sets(sets).splitlines()
 
 
-@pytest.mark.parametrize("name", ["ipset_7_17.txt", "ipset_rare_types_6_1_176.txt"])
+@pytest.mark.parametrize(
+    "name", ["ipset_7_17.txt", "ipset_order_7_17.txt", "ipset_rare_types_6_1_176.txt"]
+)
 def test_texts_are_read_as_ipset_reads_them(name):
     """Same words where it refuses, same sets in the same order."""
     for text, said, saved in texts(name):
