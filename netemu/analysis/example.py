@@ -11,11 +11,12 @@ trace`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from netemu.analysis.bdd import EMPTY
+from netemu.analysis.bdd import ALL, EMPTY
+from netemu.analysis.opened import Opened
 from netemu.analysis.reader import Reader
 from netemu.analysis.space import Space
 from netemu.analysis.wording import axis_of
@@ -83,15 +84,22 @@ Values = dict[Field, int]
 
 
 def examples(
-    space: Space, packets: int, own: Sequence[bytes] = (), devices: Sequence[str] = ()
+    space: Space,
+    packets: int,
+    own: Sequence[bytes] = (),
+    devices: Sequence[str] = (),
+    opened: Opened | None = None,
 ) -> Iterator[Example]:
     """Yield different examples of a set, the most plausible first.
 
-    `own` are addresses that the node has in any case, `devices` such devices, liked ones first.
+    `own` are addresses that the node has in any case, `devices` such devices, liked ones first;
+    `opened` tells what connections can begin.
     """
     seen: set[str] = set()
-    for tried, flags in _variants():
-        chosen = _narrowed(space, packets, tried, flags, own, devices)
+    for kind, tried in _variants():
+        start = Reader(space, space.start, "", 0)
+        likings = _likings(start, kind, own, devices, opened)
+        chosen = _narrowed(start, packets, tried, likings)
         if chosen == EMPTY:
             continue
         values = _values(space, chosen)
@@ -104,30 +112,44 @@ def examples(
 Wish = Callable[[Reader], int]
 
 
-def _variants() -> Iterator[tuple[list[Wish], tuple[int, ...]]]:
-    """Yield what must be so, and the TCP flags that go with it, best first."""
-    for state, reply, flags in _STATES:
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What conntrack says of packets, and the TCP flags that go with it, best first."""
+
+    state: CtState
+    reply: int
+    flags: tuple[int, ...]
+
+    def way(self, opened: Opened | None) -> int:
+        """Return packets of connections that can begin."""
+        if opened is None or self.state not in {CtState.ESTABLISHED, CtState.RELATED}:
+            return ALL
+        return opened.answers if self.reply else opened.later
+
+
+def _variants() -> Iterator[tuple[_Kind, list[Wish]]]:
+    """Yield kinds of packets, with what must be so."""
+    for kind in _KINDS:
         for protocol in (Protocol.TCP, Protocol.UDP, Protocol.ICMP, None):
             for local in (False, True):
                 must: list[Wish] = [
                     partial(_comes, local=local),
-                    partial(_has, Field.CT_STATE, state),
-                    partial(_has, Field.CT_REPLY, reply),
+                    partial(_has, Field.CT_STATE, kind.state),
+                    partial(_has, Field.CT_REPLY, kind.reply),
                 ]
                 if protocol is not None:
                     must.append(partial(_has, Field.PROTOCOL, protocol))
-                yield must, flags
+                yield kind, must
     for local in (False, True):
-        yield [partial(_comes, local=local), _is_error], ()
+        yield _Kind(CtState.RELATED, 1, ()), [partial(_comes, local=local), _is_error]
 
 
-_STATES = (
-    (CtState.NEW, 0, (SYN, ACK)),
-    (CtState.ESTABLISHED, 1, (SYN | ACK, ACK, RST)),
-    (CtState.ESTABLISHED, 0, (ACK, SYN, RST)),
-    (CtState.INVALID, 0, (RST, ACK, SYN)),
+_KINDS = (
+    _Kind(CtState.NEW, 0, (SYN, ACK)),
+    _Kind(CtState.ESTABLISHED, 1, (SYN | ACK, ACK, RST)),
+    _Kind(CtState.ESTABLISHED, 0, (ACK, SYN, RST)),
+    _Kind(CtState.INVALID, 0, (RST, ACK, SYN)),
 )
-"""State, direction and flags of packets."""
 
 _ECHO, _ECHO_REPLY = 0x0800, 0x0000
 """Type and code."""
@@ -154,21 +176,13 @@ def _has(field: Field, value: int, read: Reader) -> int:
     return read.masked(field, value)
 
 
-def _narrowed(
-    space: Space,
-    packets: int,
-    first: list[Wish],
-    flags: tuple[int, ...],
-    own: Sequence[bytes],
-    devices: Sequence[str],
-) -> int:
+def _narrowed(read: Reader, packets: int, first: list[Wish], likings: Iterable[int]) -> int:
     """Return the part of a set that fits as many wishes as it can; none if one of `first` fails."""
-    read = Reader(space, space.start, "", 0)
-    both = space.diagram.both
+    both = read.space.diagram.both
     chosen = both(packets, _possible(read))
     for wish in first:
         chosen = both(chosen, wish(read))
-    for liked in _likings(read, flags, own, devices):
+    for liked in likings if chosen != EMPTY else ():
         left = both(chosen, liked)
         chosen = left if left != EMPTY else chosen
     return chosen
@@ -187,18 +201,23 @@ def _possible(read: Reader) -> int:
 
 
 def _likings(
-    read: Reader, flags: tuple[int, ...], own: Sequence[bytes], devices: Sequence[str]
+    read: Reader,
+    kind: _Kind,
+    own: Sequence[bytes],
+    devices: Sequence[str],
+    opened: Opened | None,
 ) -> Iterator[int]:
+    yield kind.way(opened)
     yield read.outside(read.broadcast(Field.DESTINATION))
     yield read.masked(Field.FRAGMENT, 0)
     for name in (Field.IN_DEVICE, Field.OUT_DEVICE):
         yield from (read.device(name, device) for device in devices)
-    yield from (read.masked(Field.TCP_FLAGS, one) for one in flags)
+    yield from (read.masked(Field.TCP_FLAGS, one) for one in kind.flags)
     reply = read.masked(Field.CT_REPLY, 1)
-    for kind, goes in ((_ECHO, read.outside(reply)), (_ECHO_REPLY, reply)):
+    for echo, goes in ((_ECHO, read.outside(reply)), (_ECHO_REPLY, reply)):
         yield read.both(
             read.masked(Field.PROTOCOL, Protocol.ICMP),
-            read.masked(Field.DESTINATION_PORT, kind),
+            read.masked(Field.DESTINATION_PORT, echo),
             goes,
         )
     for field, number in (
@@ -265,10 +284,15 @@ def _example(
         if not local and destination in own:
             return None
         out = space.devices[min(values[Field.OUT_DEVICE], len(space.devices) - 1)]
-        if not local and out not in {"", "lo"} and _out_matters(space, packets, values):
+        later = values[Field.CT_STATE] in {CtState.ESTABLISHED, CtState.RELATED}
+        if not local and out not in {"", "lo"} and (later or _out_matters(space, packets, values)):
             if devices and out not in {*devices, device}:
                 options += ["--addr", f"{out}={_OTHER_NETWORK}"]
             options += ["--route", f"{format_address(destination)}/32,dev={out}"]
+            if values[Field.CT_REPLY] and device not in {"", *devices[:1]}:
+                # Its first packet went out where it comes in.
+                source = format_address(values[Field.SOURCE].to_bytes(4, "big"))
+                options += ["--route", f"{source}/32,dev={device}"]
     first, first_device = "", ""
     if values[Field.CT_REPLY] and space.locals is None and not values[Field.DESTINATION_LOCAL]:
         # It came from where this one goes to.

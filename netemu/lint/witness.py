@@ -33,6 +33,7 @@ from netemu.analysis.example import Example, examples
 from netemu.analysis.example6 import examples6
 from netemu.analysis.follow import follow
 from netemu.analysis.node import space_of
+from netemu.analysis.opened import Opened
 from netemu.analysis.reach import Reach, RuleReach
 from netemu.errors import NetemuError
 from netemu.events import Event, RuleVisited, Stamp
@@ -133,6 +134,11 @@ class Prover:
         # What is in an IP set now may be gone tomorrow: no rule is dead because of it.
         return Reach(self.ruleset, space_of([self.ruleset], node))
 
+    @functools.cached_property
+    def opened(self) -> Opened:
+        """What connections can begin."""
+        return Opened(self.reach)
+
     @property
     def walks(self) -> bool:
         """Whether the engine walks such packets: it does those of IPv4."""
@@ -148,7 +154,8 @@ class Prover:
             return None
         if not self.walks:
             return self._reasoned(node, packets, claim)
-        tried = examples(self.reach.space, packets, self._own_addresses(node), self._devices(node))
+        own, devices = self._own_addresses(node), self._devices(node)
+        tried = examples(self.reach.space, packets, own, devices, self.opened)
         more = tuple(word for address in addresses for word in ("--addr", address))
         for made in islice(tried, TRIES):
             example = replace(made, options=(*made.options, *more))

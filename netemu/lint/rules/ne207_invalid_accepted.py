@@ -2,7 +2,7 @@
 
 Kernel: none.
 
-What it does: Finds rules with the target ACCEPT that name the state INVALID.
+What it does: Finds rules with the target ACCEPT that name the state INVALID, or all but others.
 
 Why it matters: INVALID is what conntrack cannot make sense of: wrong sequence numbers, answers to
 nothing, broken headers. NAT does not touch such packets, so they leave with their private
@@ -39,7 +39,7 @@ from netemu.netfilter.xtables.space import CtState, Field
 
 RST = 0x04
 """A reset of no connection is INVALID (sNO in nf_conntrack_proto_tcp.c)."""
-_STATES = re.compile(r"(?<!! )--(?:ct)?state (\S+)")
+_STATES = re.compile(r"(! )?--(?:ct)?state (\S+)")
 
 
 def check(subject: Subject) -> Iterator[Finding]:
@@ -64,13 +64,14 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def _names_invalid(site: Site) -> bool:
+    """Return whether a rule accepts by state, and INVALID is among these states."""
     target = site.rule.target
     if target is None or target.standard is not Verdict.ACCEPT or site.table.name != "filter":
         return False
     return any(
         match.name in {"conntrack", "state"}
         and (found := _STATES.search(match.text)) is not None
-        and "INVALID" in found[1].split(",")
+        and ("INVALID" in found[2].split(",")) != bool(found[1])
         for match in site.rule.matches
     )
 
