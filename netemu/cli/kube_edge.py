@@ -24,7 +24,7 @@ from netemu.kube.balancer import CloudBalancer, balancer_at
 from netemu.kube.cluster import Cluster
 from netemu.kube.ingress import Choice, choose, controller_service
 from netemu.kube.objects import Ingress
-from netemu.kube.proxy.settings import proxy_settings
+from netemu.kube.proxy.settings import is_loopback, proxy_settings
 from netemu.kube.service_ports import IPV6
 from netemu.trace.model import OutcomeShare
 from netemu.wire.address import in_prefix, parse_address, parse_prefix
@@ -92,6 +92,8 @@ def _reasoned(asked: Asked, sender: Sender, target: Destination, mode: str) -> J
     cluster = asked.cluster
     node = asked.node or sender.node or cluster.node_of(sender.ip) or cluster.node_of(target.ip)
     node = node or only_node(cluster)
+    if is_loopback(target.ip) and not _is_node(asked, node, sender.ip):
+        return _own_loopback(sender, target, mode)
     shares = reasoned(
         cluster, node, sender, target, mode, octets=asked.octets, version=asked.version
     )
@@ -114,7 +116,31 @@ def _packet(asked: Asked, sender: Sender, target: Destination, mode: str) -> Jou
     if balancer is not None and not chosen and several and _is_outside(asked, sender):
         return _balanced(asked, sender, target, balancer, mode)
     chosen = chosen or cluster.node_of(target.ip) or only_node(cluster)
+    if is_loopback(target.ip) and not _is_node(asked, chosen, sender.ip):
+        return _own_loopback(sender, target, mode)
     return Journey(mode=mode, walk=walk(_options(asked, chosen, sender, target), mode))
+
+
+def _is_node(asked: Asked, node: str, ip: str) -> bool:
+    """Return whether an address is a node's own."""
+    settings = proxy_settings(asked.cluster, node, octets=asked.octets)
+    return is_loopback(ip) or ip in settings.local_ips or bool(asked.cluster.node_of(ip))
+
+
+def _own_loopback(sender: Sender, target: Destination, mode: str) -> Journey:
+    """Say that a pod, or a host outside, talks to itself: no node gets to see that."""
+    place = f"pod:{sender.name or sender.ip}" if sender.node else None
+    share = OutcomeShare(
+        probability=CERTAIN,
+        percent=100.0,
+        verdict="ACCEPT",
+        dnat=None,
+        snat=None,
+        masquerade=False,
+        delivered_to=place,
+    )
+    lead = [f"== {mode} mode", f"ACCEPT  {target.ip} is the sender's own: no node sees the packet"]
+    return Journey(mode=mode, verdict="ACCEPT", lead=lead, outcomes=[share])
 
 
 def _options(asked: Asked, node: str, sender: Sender, target: Destination) -> WalkOptions:

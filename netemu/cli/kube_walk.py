@@ -75,6 +75,8 @@ class Sender:
     ip: str
     node: str
     """The node that the pod lives on; empty for anybody else."""
+    name: str = ""
+    """`namespace/name` of the pod, where an object tells."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,11 +97,13 @@ def find_sender(cluster: Cluster, text: str, octets: int) -> Sender:
     places = pod_places(cluster, octets)
     if is_family(text, octets):
         place = places.get(text)
-        return Sender(ip=text, node=place.node if place is not None else "")
+        if place is None:
+            return Sender(ip=text, node="")
+        return Sender(ip=text, node=place.node, name=place.name)
     name = text if "/" in text else f"default/{text}"
     for ip, place in places.items():
         if place.name == name:
-            return Sender(ip=ip, node=place.node)
+            return Sender(ip=ip, node=place.node, name=place.name)
     known = ", ".join(sorted({place.name for place in places.values()})[:8]) or "none"
     raise UsageError(f"--from {text}: no such pod and no address; the pods with one are {known}")
 

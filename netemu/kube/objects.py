@@ -311,6 +311,8 @@ class Endpoint(ApiStruct):
     zone: str | None = None
     hints: EndpointHints | None = None
     target_ref: ObjectReference | None = None
+    topology: Labels | None = None
+    """Of discovery.k8s.io/v1beta1: labels of its node."""
 
 
 class EndpointPort(ApiStruct):

@@ -10,9 +10,16 @@ from dataclasses import dataclass
 
 from netemu.kube.objects import Endpoint, EndpointSlice, Labels, Service
 from netemu.kube.proxy.version import DEFAULT, ProxyVersion
-from netemu.wire.address import format_address, is_dotted_quad, parse_address, parse_prefix
+from netemu.wire.address import (
+    format_address,
+    is_dotted_quad,
+    network_of,
+    parse_address,
+    parse_prefix,
+)
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+HOSTNAME_LABEL = "kubernetes.io/hostname"
 DEFAULT_AFFINITY_S = 10800
 """DefaultClientIPServiceAffinitySeconds: three hours."""
 HINT_ANNOTATIONS = (
@@ -44,6 +51,16 @@ def of_family(addresses: Iterable[str], octets: int) -> list[str]:
     ['2001:db8::1']
     """
     return [format_address(parse_address(ip)) for ip in addresses if is_family(ip, octets)]
+
+
+def network_text(prefix: str) -> str:
+    """Return a prefix as Go prints a net.IPNet.
+
+    >>> network_text("203.0.113.200/25")
+    '203.0.113.128/25'
+    """
+    address, length = parse_prefix(prefix)
+    return f"{format_address(network_of(address, length))}/{length}"
 
 
 def is_prefix_family(prefix: str, octets: int) -> bool:
@@ -158,7 +175,7 @@ def service_ports(
             external_ips=external_ips,
             load_balancer_ips=tuple(load_balancer_ips),
             source_ranges=tuple(
-                text
+                network_text(text) if version.masks_ranges else text
                 for text in (item.strip() for item in spec.load_balancer_source_ranges or ())
                 if is_prefix_family(text, octets)
             ),
@@ -255,11 +272,12 @@ def endpoint_info(endpoint: Endpoint, port: int, node_name: str) -> EndpointInfo
     """Return one endpoint as the proxy of `node_name` sees it."""
     conditions = endpoint.conditions
     target = endpoint.target_ref
+    own = endpoint.node_name or (endpoint.topology or {}).get(HOSTNAME_LABEL, "")
     is_pod = target is not None and target.kind == "Pod"
     return EndpointInfo(
         ip=format_address(parse_address(endpoint.addresses[0])),
         port=port,
-        local=bool(node_name) and endpoint.node_name == node_name,
+        local=bool(node_name) and own == node_name,
         ready=conditions.ready is not False,
         serving=conditions.serving is not False,
         terminating=conditions.terminating is True,
@@ -268,6 +286,6 @@ def endpoint_info(endpoint: Endpoint, port: int, node_name: str) -> EndpointInfo
             if endpoint.hints is not None and endpoint.hints.for_zones
             else None
         ),
-        node_name=endpoint.node_name or "",
+        node_name=own,
         target=f"{target.namespace}/{target.name}" if target is not None and is_pod else "",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from netemu.errors import InputError
 from netemu.kube.cluster import Cluster
 from netemu.kube.controllers.endpointslice import mirrored, slices_of
 from netemu.kube.objects import KINDS, Endpoints, EndpointSlice, KubeObject
-from netemu.kube.service_ports import owner_of
+from netemu.kube.service_ports import SERVICE_NAME_LABEL, owner_of
 from netemu.kube.validation import faults
 from netemu.sim.spec import TextFile
 
@@ -42,8 +43,10 @@ _Loader.yaml_implicit_resolvers = {
 def object_files(path: str) -> list[TextFile]:
     """Return the files of a path: itself, or those of a folder such as `cluster-info dump` makes.
 
-    Raises InputError for what cannot be read.
+    `-` is what comes in by standard input. Raises InputError for what cannot be read.
     """
+    if path == "-":
+        return [TextFile(name=path, text=sys.stdin.read())]
     top = Path(path)
     names = (
         sorted(item for item in top.rglob("*") if item.suffix in SUFFIXES)
@@ -110,11 +113,20 @@ def complete_endpoints(cluster: Cluster) -> None:
             rebuilt.append(key)
             cluster.add(made)
     if rebuilt:
-        names = ", ".join(rebuilt[:3]) + (f" and {len(rebuilt) - 3} more" * (len(rebuilt) > 3))
         cluster.notes.append(
-            f"no EndpointSlices of {names}: they are made of Endpoints, or of selectors and"
-            " ready pods"
+            f"no EndpointSlices of {_some(rebuilt)}: they are made of Endpoints, or of selectors"
+            " and ready pods"
         )
+    lost = [item.key for item in cluster.slices if not owner_of(item)]
+    if lost:
+        cluster.notes.append(
+            f"without label {SERVICE_NAME_LABEL}, so of no Service: EndpointSlice {_some(lost)}"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first few of some names."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" * (len(names) > 3))
 
 
 def read_objects(file: TextFile) -> list[KubeObject]:
@@ -126,11 +138,25 @@ def read_objects(file: TextFile) -> list[KubeObject]:
             place = _Place(file, number, path)
             if not isinstance(item, dict):
                 raise place.error("", "this is no Kubernetes object; it needs apiVersion and kind")
+            item = _configuration(item) or item
             kind = item.get("kind")
             if not isinstance(kind, str):
                 raise place.error("", "an object without kind; write `kind: Service`, for one")
             if kind in KINDS:
                 found.append(_convert(place, kind, item))
+    return found
+
+
+def _configuration(item: dict[str, object]) -> dict[str, object]:
+    """Return kube-proxy's configuration out of the ConfigMap that kubeadm keeps it in."""
+    data = item.get("data") if item.get("kind") == "ConfigMap" else None
+    text = data.get("config.conf") if isinstance(data, dict) else None
+    try:
+        found = yaml.load(text, _Loader) if isinstance(text, str) else None  # noqa: S506 - a safe one
+    except yaml.YAMLError:
+        return {}
+    if not isinstance(found, dict) or found.get("kind") != "KubeProxyConfiguration":
+        return {}
     return found
 
 

@@ -51,6 +51,14 @@ def traced(objects: str, *options: str):
     return json.loads(result.stdout), result.stderr
 
 
+@pytest.mark.parametrize("source", ["10.244.1.9", "203.0.113.9"])
+def test_loopback_is_the_senders_own(objects, source: str):
+    """No pod and no client reaches a node by 127.0.0.1: it reaches itself."""
+    found, _ = traced(objects, "--from", source, "--to", "127.0.0.1:30080", "--outcomes")
+    (only,) = found["outcomes"]
+    assert (found["verdict"], only["verdict"], only["dnat"]) == ("ACCEPT", "ACCEPT", None)
+
+
 @pytest.mark.parametrize("mode", ["iptables", "ipvs"])
 def test_a_node_port_elsewhere_is_the_nodes_own(objects, mode: str):
     """On an address outside nodePortAddresses no rule takes the port; who listens is not told."""

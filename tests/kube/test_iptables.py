@@ -129,6 +129,17 @@ def test_counters_that_are_there_mean_a_version_that_uses_them(cluster):
     assert "nfacct" not in rules(cluster(config="x-nfacct: false"), "KUBE-FORWARD")[0]
 
 
+def test_source_ranges_lose_their_host_bits_since_1_30(cluster):
+    """kube-proxy keeps them as net.IPNet since then, which prints the network."""
+    given = cluster(
+        "type: LoadBalancer",
+        "loadBalancerSourceRanges: [203.0.113.200/25]",
+        status="{loadBalancer: {ingress: [{ip: 198.51.100.7}]}}",
+    )
+    assert "-s 203.0.113.128/25 " in rules(given, "KUBE-FW-")[0]
+    assert "-s 203.0.113.200/25 " in rules(given, "KUBE-FW-", version="1.29")[0]
+
+
 def test_the_family_is_that_of_the_services():
     spec = ServiceSpec(cluster_ip="fd00:96::20", cluster_ips=["fd00:96::20"])
     new, headless = Service(spec=spec), Service(spec=ServiceSpec(cluster_ip="None"))

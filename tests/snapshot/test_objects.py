@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 
 from netemu.errors import InputError
+from netemu.kube.service_ports import endpoints_map
 from netemu.sim.spec import TextFile
 from netemu.snapshot.objects import object_files, read_cluster
 
@@ -207,3 +209,46 @@ status: {loadBalancer: {ingress: [{ip: 192.000.2.100}]}}
     assert service.status.load_balancer.ingress is not None
     assert service.status.load_balancer.ingress[0].ip == "192.0.2.100"
     assert service.metadata.annotations == {"made-by": "10.010.0.1"}
+
+
+SLICE = """---
+apiVersion: discovery.k8s.io/v1beta1
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: "", port: 8080}]
+endpoints: [{addresses: [10.244.1.5], topology: {kubernetes.io/hostname: node-a}}]
+"""
+
+
+def test_slices_of_v1beta1_name_the_node_in_their_topology():
+    endpoints = endpoints_map(read(SERVICE + SLICE).slices, 4, "node-a")
+    (endpoint,) = endpoints["default/web", "", "tcp"]
+    assert (endpoint.node_name, endpoint.local) == ("node-a", True)
+
+
+def test_a_slice_of_no_service_is_told():
+    (note,) = read(SERVICE + SLICE.replace("service-name", "service")).notes
+    assert note == "without label kubernetes.io/service-name, so of no Service: EndpointSlice web-1"
+
+
+def test_kubeadm_keeps_the_configuration_in_a_config_map():
+    found = read(
+        """apiVersion: v1
+kind: ConfigMap
+metadata: {name: kube-proxy, namespace: kube-system}
+data:
+  config.conf: |-
+    apiVersion: kubeproxy.config.k8s.io/v1alpha1
+    kind: KubeProxyConfiguration
+    clusterCIDR: 10.244.0.0/16
+    iptables: {masqueradeBit: null, masqueradeAll: true}
+  kubeconfig.conf: "apiVersion: v1"
+"""
+    ).proxy_config()
+    assert (found.cluster_cidr, found.iptables.masquerade_all) == ("10.244.0.0/16", True)
+
+
+def test_a_dash_is_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(SERVICE))
+    assert [item.key for item in read_cluster(object_files("-")).services] == ["web"]

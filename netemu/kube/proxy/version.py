@@ -57,6 +57,11 @@ class ProxyVersion:
         return self >= ProxyVersion(1, 30)
 
     @property
+    def masks_ranges(self) -> bool:
+        """Whether source ranges are written as networks, without host bits (1.30)."""
+        return self >= ProxyVersion(1, 30)
+
+    @property
     def writes_firewall(self) -> bool:
         """Whether kube-proxy itself guards 127.0.0.0/8 (1.27); kubelet did before."""
         return self >= ProxyVersion(1, 27)
