@@ -18,13 +18,8 @@ from netemu.netfilter.conntrack.connection import (
 from netemu.netfilter.conntrack.tuple import Tuple
 from netemu.netfilter.hook import Hook
 from netemu.wire.ipv4 import (
-    IPPROTO_DCCP,
     IPPROTO_GRE,
     IPPROTO_ICMP,
-    IPPROTO_SCTP,
-    IPPROTO_TCP,
-    IPPROTO_UDP,
-    IPPROTO_UDPLITE,
 )
 
 MAP_IPS: Final = 1
@@ -36,18 +31,6 @@ PROTO_OFFSET: Final = 32
 NETMAP: Final = 64
 PROTO_RANDOM_ALL: Final = PROTO_RANDOM | PROTO_RANDOM_FULLY
 """NF_NAT_RANGE_*."""
-
-KEYED_PROTOCOLS: Final = frozenset(
-    {
-        IPPROTO_TCP,
-        IPPROTO_UDP,
-        IPPROTO_UDPLITE,
-        IPPROTO_SCTP,
-        IPPROTO_DCCP,
-        IPPROTO_GRE,
-    }
-)
-"""Protocols whose port or key a range may restrict (l4proto_in_range)."""
 
 
 class Manip(IntEnum):
@@ -92,7 +75,7 @@ def l4proto_in_range(tuple_: Tuple, manip: Manip, low: int, high: int) -> bool:
     """Return whether the part that NAT may change lies within; true for protocols without."""
     if tuple_.protocol == IPPROTO_ICMP:
         return low <= tuple_.src_part <= high
-    if tuple_.protocol in KEYED_PROTOCOLS:
+    if tuple_.has_ports or tuple_.protocol == IPPROTO_GRE:
         part = tuple_.dst_part if manip else tuple_.src_part
         return low <= part <= high
     return True

@@ -40,25 +40,13 @@ from netemu.netfilter.nat.range import (
     l4proto_in_range,
     nf_in_range,
 )
-from netemu.wire.ipv4 import (
-    IPPROTO_DCCP,
-    IPPROTO_GRE,
-    IPPROTO_ICMP,
-    IPPROTO_SCTP,
-    IPPROTO_TCP,
-    IPPROTO_UDP,
-    IPPROTO_UDPLITE,
-)
+from netemu.wire.ipv4 import IPPROTO_GRE, IPPROTO_ICMP
 
 MAX_ATTEMPTS: Final = 128
 """NF_NAT_MAX_ATTEMPTS."""
 
 HARDER_THRESH: Final = MAX_ATTEMPTS // 4
 """So near the end a TIME_WAIT entry may be evicted (NF_NAT_HARDER_THRESH)."""
-
-_PORT_PROTOCOLS: Final = frozenset(
-    {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, IPPROTO_SCTP, IPPROTO_DCCP}
-)
 
 
 def get_unique_tuple(
@@ -262,7 +250,7 @@ def _key_range(
         if connection.master is None:
             return None
         return (range_.min_part, range_.max_part - range_.min_part + 1) if specified else (1, 65535)
-    if protocol not in _PORT_PROTOCOLS:
+    if not tuple_.has_ports:
         return None
     if specified:
         low, high = sorted((range_.min_part, range_.max_part))
