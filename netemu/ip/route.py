@@ -456,7 +456,8 @@ def _mkroute_output(
     if kind == RouteType.BROADCAST:
         flags |= Rtcf.BROADCAST | Rtcf.LOCAL
     elif kind == RouteType.MULTICAST:
-        flags |= Rtcf.MULTICAST
+        # Without a member not even the loopback device's: what goes round there is discarded.
+        flags = Rtcf.MULTICAST
         if ip_check_mc(device, flow.daddr):
             flags |= Rtcf.LOCAL
     looped = bool(flags & (Rtcf.BROADCAST | Rtcf.MULTICAST)) and bool(flags & Rtcf.LOCAL)
