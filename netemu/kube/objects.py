@@ -236,6 +236,7 @@ class ServiceSpec(ApiStruct):
     load_balancer_source_ranges: list[str] | None = None
     external_traffic_policy: str = ""
     internal_traffic_policy: str | None = None
+    traffic_distribution: str | None = None
     health_check_node_port: PortNumber = 0
     publish_not_ready_addresses: bool = False
     session_affinity: str = "None"

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from netemu.errors import InputError
+from netemu.kube.proxy.render import render
 from netemu.kube.service_ports import endpoints_map
 from netemu.sim.spec import TextFile
 from netemu.snapshot.objects import object_files, read_cluster
@@ -252,3 +253,22 @@ data:
 def test_a_dash_is_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(SERVICE))
     assert [item.key for item in read_cluster(object_files("-")).services] == ["web"]
+
+
+def test_traffic_distribution_keeps_traffic_in_its_zone_since_1_31():
+    """The controller hints each ready endpoint's own zone; kube-proxy 1.30 does not heed that."""
+    zones = {"node-a": "east", "node-b": "west"}
+    nodes = "".join(
+        f"---\nkind: Node\napiVersion: v1\nmetadata: {{name: {name}, labels:"
+        f" {{topology.kubernetes.io/zone: {zone}}}}}\nstatus: {{addresses:"
+        f" [{{type: InternalIP, address: 192.168.0.1{number}}}]}}\n"
+        for number, (name, zone) in enumerate(zones.items())
+    )
+    other = POD.replace("web-1", "web-2").replace("node-a", "node-b").replace(".1.5", ".2.6")
+    given = SERVICE.replace("  ports:", "  trafficDistribution: PreferClose\n  ports:")
+    cluster = read(f"{given}---\n{POD}---\n{other}{nodes}")
+    counts = {
+        version: render(cluster, "node-a", "iptables", version=version).rules.count("-j DNAT")
+        for version in ("1.30", "1.31")
+    }
+    assert counts == {"1.30": 2, "1.31": 1}

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
-import time
 
 from netemu.cli.kube_walk import Destination, Sender, WalkOptions, walk
 from netemu.kube.cluster import Cluster
@@ -99,23 +99,28 @@ def _slice(number: int, endpoints: int) -> dict[str, object]:
     }
 
 
+def _processor_s() -> float:
+    """Return the time of this process and of the children it waited for."""
+    return sum(os.times()[:4])
+
+
 class Watch:
     """Prints how long each step took."""
 
     def __init__(self) -> None:
         """Start."""
-        self.last = time.process_time()
+        self.last = _processor_s()
 
     def lap(self, what: str) -> float:
         """Print and return the time since the last lap."""
-        now = time.process_time()
+        now = _processor_s()
         taken, self.last = now - self.last, now
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(f"{what:<34} {taken:7.2f} s   {peak_mb:5} MB at most so far")
         return taken
 
 
-def trace_one(cluster: Cluster, services: int) -> str:
+def trace_one(cluster: Cluster, services: int, *, with_outcomes: bool) -> str:
     """Send a packet from a pod to the last Service."""
     options = WalkOptions(
         cluster=cluster,
@@ -126,7 +131,7 @@ def trace_one(cluster: Cluster, services: int) -> str:
         octets=4,
         seed=0,
         kernel="6.18",
-        with_outcomes=False,
+        with_outcomes=with_outcomes,
     )
     return walk(options, "iptables").trace.passage.verdict
 
@@ -167,11 +172,14 @@ def main() -> int:
     watch.lap("objects read")
     render(cluster, NODE, "iptables")
     watch.lap("rendered")
-    verdict = trace_one(cluster, options.services)
+    verdict = trace_one(cluster, options.services, with_outcomes=False)
     traced = watch.lap(f"one packet traced: {verdict}")
+    verdict = trace_one(cluster, options.services, with_outcomes=True)
+    followed = watch.lap(f"all its outcomes: {verdict}")
     synced = resync(cluster, watch)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return int(traced > TRACE_LIMIT_S or synced > SYNC_LIMIT_S or peak_mb > MEMORY_LIMIT_MB)
+    late = max(traced, followed) > TRACE_LIMIT_S
+    return int(late or synced > SYNC_LIMIT_S or peak_mb > MEMORY_LIMIT_MB)
 
 
 if __name__ == "__main__":

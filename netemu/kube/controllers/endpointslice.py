@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from netemu.kube.objects import (
     Endpoint,
     EndpointConditions,
+    EndpointHints,
     EndpointPort,
     Endpoints,
     EndpointSlice,
     EndpointSubset,
+    ForZone,
     Node,
     ObjectMeta,
     ObjectReference,
@@ -25,6 +27,8 @@ from netemu.kube.service_ports import IPV4, IPV6, SERVICE_NAME_LABEL, is_family
 
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 ZONE_LABEL = "topology.kubernetes.io/zone"
+PREFER_CLOSE = "PreferClose"
+"""Of trafficDistribution: each ready endpoint is meant for its own zone (trafficdist, 1.31)."""
 SLICE_CAPACITY = 100
 """Endpoints of one slice (--max-endpoints-per-slice)."""
 
@@ -106,10 +110,13 @@ def target_port(port: ServicePort, pod: Pod) -> int:
 def _endpoint(service: Service, pod: Pod, ip: str, zone: str | None) -> Endpoint:
     terminating = pod.metadata.deletion_timestamp is not None
     published = service.spec.publish_not_ready_addresses
+    ready = published or (pod.ready and not terminating)
+    close = service.spec.traffic_distribution == PREFER_CLOSE
     return Endpoint(
         addresses=[ip],
+        hints=EndpointHints(for_zones=[ForZone(name=zone)]) if close and ready and zone else None,
         conditions=EndpointConditions(
-            ready=published or (pod.ready and not terminating),
+            ready=ready,
             serving=pod.ready,
             terminating=terminating,
         ),
