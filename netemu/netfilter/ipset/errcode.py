@@ -26,6 +26,7 @@ class Errno(Enum):
 
     EINVAL = "Kernel error received: Invalid argument"
     EAGAIN = "Kernel error received: Resource temporarily unavailable"
+    UNKNOWN = "Kernel error received: Unknown error -1"
     ENOENT = "The set with the given name does not exist"
     ENOMEM = "Kernel error received: Cannot allocate memory"
     PROTOCOL = "Kernel error received: ipset protocol error"

@@ -72,6 +72,8 @@ class HashKind:
     """Which of its addresses, 0 or 1, are networks."""
     multi: bool = False
     """Elements of one hashed part differ in more (IP_SET_HASH_WITH_MULTI)."""
+    loses_reason: bool = False
+    """What the set has no room for is refused without the reason, which `||` made 1."""
     address_is_host: bool = False
     """Of IPv6, its first address may not be a network."""
     struct_octets: tuple[int, int]
@@ -147,7 +149,12 @@ class HashContent:
         """Add, delete or test what a command names."""
         if self.host_mask == IPV6_BITS:
             self._refuse_ranges(said)
-        given = given_of(self.set.extensions, self.set.timeout_s, said)
+        try:
+            given = given_of(self.set.extensions, self.set.timeout_s, said)
+        except SetError:
+            if self.kind.loses_reason:
+                raise SetError(Errno.UNKNOWN) from None
+            raise
         test = command is Command.TEST
         for element in self.kind.elements(self, said, test):
             if test:

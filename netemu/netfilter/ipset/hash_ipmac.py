@@ -36,6 +36,7 @@ KIND = HashKind(
     elements=_elements,
     element_of=_element_of,
     attributes=lambda element: ElementAttributes(ip=element.ip, ether=element.ether),
+    loses_reason=True,
     struct_octets=(12, 24),
     head_octets=(160, 168),
 )
