@@ -299,6 +299,17 @@ def _timed_cases() -> list[dict[str, Any]]:
                 ":POSTROUTING ACCEPT [0:0]\n-A PREROUTING -j MARK --set-mark 0x80000000\n"
                 "COMMIT\n*nat"),
         ),
+        # The question for the virtual server's neighbour goes on; the case behind builds anew.
+        *(
+            case(
+                f"behind a change of the method all go by the route of who sends first, {who}",
+                service("rr", "172.16.0.3:53 -g -w 1"),
+                [udp(1001),
+                 {"ipvs": f"-e -u {VIP}:53 -r 172.16.0.3:53 -m -w 1\n", "settle": 0.05},
+                 *(udp(port) for port in ports)],
+            )
+            for who, ports in (("the old one", (1001, 1002, 1001)), ("the new one", (1002, 1001)))
+        ),
         case(
             "a server's counters outlive its removal, not that of its service",
             service("rr", *WEB, name=TCP_NAME) + service("rr", *TWO),

@@ -207,6 +207,7 @@ def _update_dest(
     ipvs.unhash_real(server)
     server.conn_flags = spec.forward | IP_VS_CONN_F_INACTIVE
     server.tunnel = spec.tunnel
+    server.next_hop_known = None
     if spec.forward != IP_VS_CONN_F_MASQ:
         server.conn_flags |= IP_VS_CONN_F_NOOUTPUT
     elif service.port == FTPPORT and not service.conntrack:

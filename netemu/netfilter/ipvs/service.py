@@ -116,6 +116,7 @@ class RealServer:
         "inactconns",
         "l_threshold",
         "last_weight",
+        "next_hop_known",
         "overload",
         "persistconns",
         "port",
@@ -156,6 +157,8 @@ class RealServer:
         self.persistconns = 0
         self.holders = 0
         """Connections and scheduler tables that name it; it stays in the trash while there are."""
+        self.next_hop_known: bool | None = None
+        """Its cached route takes it for the neighbour; None before there is one."""
         self.idle_start = 0
         """Jiffy at which the trash found it unused; 0 before."""
         self.stats = IpvsStats()

@@ -191,10 +191,24 @@ def get_out_rt(
         net, skb, connection, route, mode, header
     ):
         return None
-    if mode.known_next_hop and not route.gateway:
+    if _next_hop_is_known(connection, mode) and not route.gateway:
         route = replace(route, gateway=daddr)
     skb.dst = route
     return way
+
+
+def _next_hop_is_known(connection: IpvsConnection, mode: RouteMode) -> bool:
+    """Return what the route that the server caches says, whoever asked for it (dest_dst).
+
+    So behind a change of the method an old connection may go the new ones' way: a packet for a
+    server that is reached directly asks for its virtual address's neighbour.
+    """
+    server = connection.server
+    if server is None:
+        return mode.known_next_hop
+    if server.next_hop_known is None:
+        server.next_hop_known = mode.known_next_hop
+    return server.next_hop_known
 
 
 def _crosses_local_route_boundary(skb: Skb, mode: RouteMode, *, local: bool) -> bool:
