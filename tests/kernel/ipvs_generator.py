@@ -21,6 +21,11 @@ NEAR = tuple(f"172.16.0.{i}" for i in range(2, 9))
 FAR = ("203.0.113.5", "203.0.113.6")
 OWN = ("10.244.0.1", "192.168.50.1")
 
+TUNNELS = (
+    "", "", "", " --tun-type gre", " --tun-type gre --tun-csum",
+    *(f" --tun-type gue --tun-port 6080{check}" for check in ("", " --tun-csum", " --tun-remcsum")),
+)  # fmt: skip
+
 SETTLE_S = 0.04
 """Connections that are to end at once do so at the next tick, of which there are 100 a second."""
 
@@ -111,8 +116,8 @@ class Drawn:
         for _ in range(dice.randrange(12, 26)):
             dice.choices(
                 (self._begin, self._go_on, self._again, self._change, self._local, self._error,
-                 self._stray, self._other, self._turn),
-                (40, 30, 8, 9, 5, 5, 2, 2, 1),
+                 self._complain, self._stray, self._other, self._turn),
+                (40, 30, 8, 9, 5, 5, 1, 2, 2, 1),
             )[0]()  # fmt: skip
         if dice.random() < 0.02:
             self.steps.append({"wait": 1.3})
@@ -159,7 +164,7 @@ class Drawn:
         elif persistent and self._chance(0.2) and address != "192.168.50.1":
             service["port"] = 0
         if self._chance(0.12):
-            service["mark"] = 7 + number
+            service["mark"] = (7 if self._chance(0.8) else 1 << 31) + number
             if self._chance(0.5):  # all that the address is asked belongs together
                 service["marked"] = ""
         if persistent:
@@ -193,7 +198,7 @@ class Drawn:
             return None
         tunnel = ""
         if method == "i":
-            tunnel = self.dice.choice(("", "", " --tun-type gre", " --tun-type gre --tun-csum"))
+            tunnel = self.dice.choice(TUNNELS)
         server = {
             "tunnel": tunnel,
             "address": address,
@@ -419,6 +424,25 @@ class Drawn:
             step["broken"] = 1
         self.steps.append(step)
 
+    def _complain(self) -> None:
+        """Let a client complain about an answer, which a direct server may have sent unseen."""
+        if not self.open:
+            return
+        connection = self.dice.choice(self.open)
+        numbers = {"tcp": 6, "udp": 17, "sctp": 132}
+        protocol = numbers[connection["protocol"]]
+        src, dst = (bytes(map(int, connection[end].split("."))) for end in ("client", "to"))
+        ports = connection["dport"].to_bytes(2, "big") + connection["sport"].to_bytes(2, "big")
+        quoted = ip_packet(dst, src, protocol, ports + bytes(36))
+        quoted = quoted[: self.dice.choice((24, 27, 28, 40, 56))]
+        kind = self.dice.choice((b"\x03\x03", b"\x03\x01", b"\x0b\x01", b"\x0c\x00"))
+        body = kind + bytes(6) + quoted
+        check = checksum(body) ^ (0x101 if self._chance(0.2) else 0)
+        packet = ip_packet(dst=dst, src=src, protocol=1,
+                           segment=kind + check.to_bytes(2, "big") + body[4:])  # fmt: skip
+        head = frame_at(connection["at"], "udp 1.1.1.1:1 > 1.1.1.1:1")["hex"][:28]
+        self.steps.append({"at": connection["at"], "hex": head + packet.hex()})
+
     def _stray(self) -> None:
         """Let a server send what nobody asked for."""
         source = self.dice.choice(PODS)
@@ -471,7 +495,7 @@ class Drawn:
                 "limits",
                 "method",
                 "renew",
-                "zero",
+                "timeouts",
             )
         )
         text = ""
@@ -518,6 +542,8 @@ class Drawn:
             if self._chance(0.3):
                 self._begin()
             text = self._service_text(service)
+        elif change == "timeouts":
+            text = f"--set {' '.join(str(self.dice.choice((0, 60, 700))) for _ in range(3))}\n"
         if text:
             self.steps.append({"ipvs": text, "settle": SETTLE_S})
 

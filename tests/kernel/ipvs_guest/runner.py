@@ -32,6 +32,7 @@ import time
 from pathlib import Path
 
 PORTS = ("client", "pod1", "pod2", "pod3", "lan")
+GUE_PORT = (6080).to_bytes(2, "big")
 NODE_ADDRESS = bytes([192, 168, 50, 1])
 NET = Path("/proc/thread-self/net")
 
@@ -161,6 +162,18 @@ def crc32c(data):
     return struct.pack("<I", crc ^ 0xFFFFFFFF)
 
 
+def inside(packet):
+    """Return the packet in a tunnel's, or itself."""
+    later_part = (packet[6] << 8 | packet[7]) & 0x1FFF
+    if packet[9] == 4:
+        return packet[20:]
+    if packet[9] == 17 and packet[22:24] == GUE_PORT and not later_part:
+        return packet[32:]
+    if packet[9] == 47 and not later_part:
+        return packet[28 if packet[20] & 0x80 else 24 :]
+    return packet
+
+
 def respond(seen, step):
     """Return the port and frame with which the other end answers a step; None without a frame."""
     number = step["answer"] if "answer" in step else step["error"]
@@ -179,8 +192,9 @@ def respond(seen, step):
         body = body[:2] + struct.pack("!H", check) + body[4:]
         src = socket.inet_aton(step["src"]) if "src" in step else packet[16:20]
         return frame["at"], mac + ip_packet(src, packet[12:16], 1, body)
-    if packet[9] == 4:
-        packet = packet[20:]
+    packet = inside(packet)
+    if len(packet) < 24:
+        return None
     segment = packet[(packet[0] & 15) * 4 :]
     src, dst, protocol = packet[16:20], packet[12:16], packet[9]
     ports = segment[2:4] + segment[:2]
