@@ -134,19 +134,20 @@ class Reader:
         self.drawn.add(variable)
         return self.space.literal(2 * variable)
 
-    def fact(self, what: str) -> int:
+    def fact(self, what: str, *fields: Field) -> int:
         """Make a variable for all rules, as long as NAT does not change the packet."""
-        return self.space.literal(2 * self.space.unknowable("fact", what, self._changed()))
+        place = self._changed((*_HEADER, *fields))
+        return self.space.literal(2 * self.space.unknowable("fact", what, place))
 
     def unknown(self, reason: str) -> int:
         """Make a variable that says so, for this rule and this visit."""
         return self._own("unknown", reason, None)
 
-    def _changed(self) -> str:
+    def _changed(self, fields: tuple[Field, ...]) -> str:
         """Tell apart the forms that a packet has had."""
-        for field in _HEADER:
+        for field in fields:
             self.asked |= 1 << field
-        runs = [self.view.runs.get(field) for field in _HEADER]
+        runs = [self.view.runs.get(field) for field in fields]
         return "" if not any(runs) else str(runs)
 
 

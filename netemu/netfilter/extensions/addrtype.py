@@ -142,9 +142,10 @@ def _bit(net: Net, device: Device | None, address: bytes) -> int:
 def addrtype_packets(info: Addrtype, space: PacketSpace) -> int:
     """Return the packets with addresses of the listed types."""
     wants = {info.source, info.dest} - {0}
-    other = info.family == Family.IPV6 and wants != {TYPES["LOCAL"]}
-    if other or info.limit_in or info.limit_out:
+    if info.family == Family.IPV6 and wants != {TYPES["LOCAL"]}:
         return space.unknown(space.text)
+    if info.limit_in or info.limit_out:
+        return _limited(info, space)
     found = space.both()
     for field, wanted, invert in (
         (Field.SOURCE, info.source, info.invert_source),
@@ -152,6 +153,22 @@ def addrtype_packets(info: Addrtype, space: PacketSpace) -> int:
     ):
         if wanted:
             found = space.both(found, space.when(invert, _of_types(field, wanted, space)))
+    return found
+
+
+def _limited(info: Addrtype, space: PacketSpace) -> int:
+    """Return the packets whose addresses are of such types at one of their devices.
+
+    Which addresses are at which device is told to all rules alike; what is LOCAL at one device is
+    an address of the node.
+    """
+    found = space.fact(space.text)
+    for field, wanted, invert in (
+        (Field.SOURCE, info.source, info.invert_source),
+        (Field.DESTINATION, info.dest, info.invert_dest),
+    ):
+        if wanted == TYPES["LOCAL"] and not invert:
+            found = space.both(found, _of_types(field, wanted, space))
     return found
 
 

@@ -21,6 +21,7 @@ from netemu.netfilter.xtables.cbpf import (
 from netemu.netfilter.xtables.kinds import MOST_DIGITS, Kind, OptionCall
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 
 MAX_INSTRUCTIONS = 64
@@ -113,6 +114,11 @@ def bpf_mt(info: Program, skb: Skb, param: XtParam) -> bool:
     return run_program(info, Packet(param.net, skb, param.family)) != 0
 
 
+def bpf_packets(info: Program, space: PacketSpace) -> int:
+    """Return what a program says, the same for all rules until what it may look at is changed."""
+    return space.fact(space.text, Field.TTL, Field.TOS, Field.MARK)
+
+
 def _check_bpf(settings: Settings) -> None:
     if not settings.given:
         _refuse("one of --bytecode or --pinned is required")
@@ -135,5 +141,6 @@ MATCHES = (
         shares=always,
         build=lambda settings: settings.need("bytecode", tuple),
         evaluate=bpf_mt,
+        packets=bpf_packets,
     ),
 )

@@ -21,6 +21,7 @@ from netemu.netfilter.xtables.header import destination_address
 from netemu.netfilter.xtables.kinds import U32
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import PacketType, Skb
 
 MAX_NODES = 32
@@ -151,6 +152,7 @@ MATCHES = (
         shares=always,
         build=Cluster,
         evaluate=cluster_mt,
+        packets=same_for_all,
         attach=attach_cluster,
         describe=describe_cluster,
     ),

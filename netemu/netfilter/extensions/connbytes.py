@@ -18,6 +18,7 @@ from netemu.netfilter.conntrack.core import nf_ct_netns_get
 from netemu.netfilter.xtables.kinds import Choice, Kind, OptionCall, Span, c_integer
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import own_answer
 from netemu.netfilter.xtables.token_bucket import U64_MAX
 from netemu.skb import Skb
 
@@ -152,6 +153,7 @@ MATCHES = (
         shares=always,
         build=Connbytes,
         evaluate=connbytes_mt,
+        packets=own_answer,
         attach=attach_connbytes,
         describe=describe_connbytes,
     ),

@@ -15,6 +15,7 @@ from netemu.netfilter.conntrack.core import nf_ct_netns_get
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, c_integer, shape
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import own_answer
 from netemu.skb import Skb
 
 MAX_LABEL = 127
@@ -104,6 +105,7 @@ MATCHES = (
         shares=always,
         build=Connlabel,
         evaluate=connlabel_mt,
+        packets=own_answer,
         attach=attach_connlabel,
         describe=describe_connlabel,
     ),

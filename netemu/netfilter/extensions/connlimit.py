@@ -18,6 +18,7 @@ from netemu.netfilter.xtables.hosts import PrefixLength
 from netemu.netfilter.xtables.kinds import U32
 from netemu.netfilter.xtables.kit import Match, Option, Settings
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import own_answer
 from netemu.skb import Skb
 from netemu.wire.address import format_address, mask_of
 
@@ -136,6 +137,7 @@ MATCHES = (
         save=_save_connlimit,
         build=Connlimit,
         evaluate=connlimit_mt,
+        packets=own_answer,
         attach=attach_connlimit,
         describe=describe_connlimit,
     ),

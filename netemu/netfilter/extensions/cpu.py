@@ -10,6 +10,7 @@ from __future__ import annotations
 from netemu.netfilter.xtables.kinds import U32
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import own_answer
 from netemu.skb import Skb
 
 PROCESSOR = 0
@@ -42,5 +43,6 @@ MATCHES = (
         shares=always,
         build=CpuInfo,
         evaluate=cpu_mt,
+        packets=own_answer,
     ),
 )

@@ -13,6 +13,7 @@ from netemu.netfilter.xtables.kinds import U8, Kind, OptionCall, Span
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import ResolvedPorts
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 from netemu.wire.fields import get16
 from netemu.wire.ipv4 import IPPROTO_DCCP
@@ -107,6 +108,21 @@ def dccp_mt(info: DccpInfo, skb: Skb, param: XtParam) -> bool:
     return dccp_find_option(info.option, data, param) != ("dccp-option" in inverted)
 
 
+def dccp_packets(info: DccpInfo, space: PacketSpace) -> int:
+    """Return the packets with such ports; type and options are told to all rules alike."""
+    found = space.masked(Field.FRAGMENT, 0)
+    for span, name, field in (
+        (info.sport, "source-port", Field.SOURCE_PORT),
+        (info.dport, "destination-port", Field.DESTINATION_PORT),
+    ):
+        if span is not None:
+            inside = space.span(field, span.low, span.high)
+            found = space.both(found, space.when(name in info.inverted, inside))
+    if info.types is None and info.option is None:
+        return found
+    return space.both(found, space.fact(space.text))
+
+
 def dccp_type(data: bytearray, start: int) -> int:
     """Return the packet's type."""
     return data[start + 8] >> 1 & 0x0F
@@ -192,6 +208,7 @@ MATCHES = (
         shares=always,
         build=DccpInfo,
         evaluate=dccp_mt,
+        packets=dccp_packets,
         describe=describe_dccp,
     ),
 )

@@ -14,6 +14,7 @@ from netemu.netfilter.xtables.kinds import Masked
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.named import NamedMask
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import Skb
 
 GROUPS = {"default": 0}
@@ -76,6 +77,7 @@ MATCHES = (
         shares=always,
         build=DevgroupInfo,
         evaluate=devgroup_mt,
+        packets=same_for_all,
         describe=describe_devgroup,
     ),
 )

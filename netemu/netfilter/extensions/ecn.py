@@ -12,6 +12,7 @@ from netemu.netfilter.xtables.kinds import U8
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.mangle import get_dsfield
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 from netemu.wire.ipv4 import IPPROTO_TCP
 from netemu.wire.tcp import MIN_HEADER_LEN
@@ -49,6 +50,20 @@ def ecn_mt(info: EcnInfo, skb: Skb, param: XtParam) -> bool:
     return skb.data[param.thoff + 13] & info.tcp_mask == info.tcp_set
 
 
+def ecn_packets(info: EcnInfo, space: PacketSpace) -> int:
+    """Return the packets with such bits."""
+    found = space.both()
+    if info.ect >= 0:
+        found = space.when(info.invert_ect, space.masked(Field.TOS, info.ect, ECN_MASK))
+    if not info.tcp_mask:
+        return found
+    # What a later fragment has in this place is anything.
+    flags = space.masked(Field.TCP_FLAGS, info.tcp_set, info.tcp_mask)
+    later = space.both(space.masked(Field.FRAGMENT, 1), space.fact(space.text))
+    first = space.both(space.masked(Field.FRAGMENT, 0), flags)
+    return space.both(found, space.either(first, later))
+
+
 def describe_ecn(info: EcnInfo, skb: Skb, param: XtParam) -> str:
     """Say the bits that the rule asks for."""
     text = f"ect {get_dsfield(skb, param.family) & ECN_MASK}"
@@ -82,6 +97,7 @@ MATCHES = (
         shares=always,
         build=EcnInfo,
         evaluate=ecn_mt,
+        packets=ecn_packets,
         describe=describe_ecn,
     ),
 )

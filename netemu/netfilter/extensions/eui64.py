@@ -8,6 +8,7 @@ from __future__ import annotations
 from netemu.netfilter.hook import Family, Hook
 from netemu.netfilter.xtables.kit import Match, always, nothing
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import ETH_HLEN, ETH_P_IPV6, Skb
 from netemu.wire.address import format_mac
 
@@ -48,6 +49,7 @@ MATCHES = (
         shares=always,
         build=nothing,
         evaluate=eui64_mt6,
+        packets=same_for_all,
         describe=describe_eui64,
     ),
 )

@@ -17,6 +17,7 @@ from netemu.netfilter.xtables.ip6 import (
 from netemu.netfilter.xtables.kinds import U32, U32_MAX, Span, UnsignedRange
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import Skb
 
 _ANY = Span(0, U32_MAX)
@@ -97,6 +98,7 @@ MATCHES = (
         shares=always,
         build=Frag,
         evaluate=frag_mt6,
+        packets=same_for_all,
         describe=describe_frag,
     ),
 )

@@ -32,6 +32,7 @@ from netemu.netfilter.xtables.header import destination_address, source_address
 from netemu.netfilter.xtables.ip6 import ipv6_skip_exthdr
 from netemu.netfilter.xtables.kit import Match, Settings
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import own_answer
 from netemu.netfilter.xtables.token_bucket import (
     U64_MAX,
     Bucket,
@@ -246,6 +247,7 @@ MATCHES = (
         attach=hashlimit_attach,
         build=Hashlimit,
         evaluate=hashlimit_mt,
+        packets=own_answer,
         describe=describe_hashlimit,
     ),
 )

@@ -22,6 +22,7 @@ from netemu.netfilter.xtables.ip6 import (
 from netemu.netfilter.xtables.kinds import U32, Kind, OptionCall, c_integer
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.netfilter.xtables.token_bucket import U64_MAX
 from netemu.skb import Skb
 
@@ -153,6 +154,7 @@ def _opts_match(name: str, what: str) -> Match[Opts]:
         shares=always,
         build=Opts,
         evaluate=hbh_mt6,
+        packets=same_for_all,
         describe=describe_opts,
     )
 

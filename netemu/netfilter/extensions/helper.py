@@ -15,6 +15,7 @@ from netemu.netfilter.conntrack.core import nf_ct_netns_get
 from netemu.netfilter.xtables.kinds import Text
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import own_answer
 from netemu.skb import Skb
 
 NAME_ROOM = 29
@@ -74,6 +75,7 @@ MATCHES = (
         shares=always,
         build=Helper,
         evaluate=helper_mt,
+        packets=own_answer,
         attach=attach_helper,
         describe=describe_helper,
     ),

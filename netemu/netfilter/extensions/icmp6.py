@@ -14,6 +14,7 @@ from netemu.netfilter.xtables.ip6 import NEXTHDR_ICMP
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, c_integer, shape
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 
 HEADER_LEN = 8
@@ -112,6 +113,13 @@ def icmp6_match(info: Icmp6Info, skb: Skb, param: XtParam) -> bool:
     return matched != info.invert
 
 
+def icmp6_packets(info: Icmp6Info, space: PacketSpace) -> int:
+    """Return the messages that fit."""
+    kind = info.type << 8
+    wanted = space.span(Field.DESTINATION_PORT, kind | info.code_low, kind | info.code_high)
+    return space.both(space.masked(Field.FRAGMENT, 0), space.when(info.invert, wanted))
+
+
 def describe_icmp6(info: Icmp6Info, skb: Skb, param: XtParam) -> str:
     """Say type and code."""
     if param.fragoff:
@@ -141,6 +149,7 @@ MATCHES = (
         shares=always,
         build=Icmp6Info,
         evaluate=icmp6_match,
+        packets=icmp6_packets,
         describe=describe_icmp6,
     ),
 )

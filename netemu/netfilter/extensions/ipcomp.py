@@ -10,6 +10,7 @@ from __future__ import annotations
 from netemu.netfilter.xtables.kinds import U32_MAX, Span, UnsignedRange
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.netfilter.xtables.spi import ANY_SPI, SpiInfo
 from netemu.skb import Skb
 from netemu.wire.fields import get16
@@ -65,6 +66,7 @@ MATCHES = (
         shares=always,
         build=build_ipcomp,
         evaluate=comp_mt,
+        packets=same_for_all,
         describe=describe_ipcomp,
     ),
 )

@@ -29,6 +29,7 @@ from netemu.netfilter.xtables.kinds import Kind, OptionCall
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.names import protocol_number
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import Skb
 
 _PROTOCOL = 255
@@ -190,6 +191,7 @@ MATCHES = (
         shares=always,
         build=Ipv6header,
         evaluate=ipv6header_mt6,
+        packets=same_for_all,
         describe=describe_ipv6header,
     ),
 )

@@ -25,6 +25,7 @@ from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import resolve_port
 from netemu.netfilter.xtables.protocols import ProtocolNumber
+from netemu.netfilter.xtables.space import own_answer
 from netemu.skb import Skb
 
 DIRECTIONS = ("ORIGINAL", "REPLY")
@@ -202,5 +203,6 @@ MATCHES = (
         shares=always,
         build=_build,
         evaluate=ipvs_mt,
+        packets=own_answer,
     ),
 )

@@ -13,6 +13,7 @@ from netemu.netfilter.xtables.ip6 import NEXTHDR_NONE
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, Span, c_integer, shape
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import Skb
 
 IPPROTO_MH = 135
@@ -119,6 +120,7 @@ MATCHES = (
         shares=always,
         build=Mh,
         evaluate=mh_mt6,
+        packets=same_for_all,
         describe=describe_mh,
     ),
 )

@@ -14,6 +14,7 @@ from netemu.netfilter.conntrack.connection import Counter
 from netemu.netfilter.xtables.kinds import Text
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import PacketSpace
 from netemu.skb import Skb
 
 NAME_ROOM = 31
@@ -56,6 +57,11 @@ def nfacct_mt(info: Nfacct, skb: Skb, param: XtParam) -> bool:
     return True
 
 
+def nfacct_packets(info: Nfacct, space: PacketSpace) -> int:
+    """Return all packets: a counter without a quota always holds."""
+    return space.both()
+
+
 def attach_nfacct(net: Net, info: Nfacct) -> None:
     """Find the counter, or make it (nfacct_mt_checkentry)."""
     net.generic(Accounts).by_name.setdefault(info.name, Counter())
@@ -85,6 +91,7 @@ MATCHES = (
         shares=always,
         build=Nfacct,
         evaluate=nfacct_mt,
+        packets=nfacct_packets,
         attach=attach_nfacct,
     ),
 )

@@ -13,6 +13,7 @@ from netemu.netfilter.hook import Family, Hook
 from netemu.netfilter.xtables.kinds import U32, Text
 from netemu.netfilter.xtables.kit import Match, Option, always, nothing
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import own_answer
 from netemu.skb import Skb
 
 GENRE_ROOM = 31
@@ -50,5 +51,6 @@ MATCHES = (
         shares=always,
         build=nothing,
         evaluate=osf_mt,
+        packets=own_answer,
     ),
 )

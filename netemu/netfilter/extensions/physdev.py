@@ -14,6 +14,7 @@ from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.addresses import Interface
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import PacketSpace
 from netemu.skb import NfBridge, Skb
 
 
@@ -57,6 +58,35 @@ def physdev_mt(info: Physdev, skb: Skb, param: XtParam) -> bool:
         return True
     # An unknown output port is no match, inverted or not; an unknown input port is passed over.
     return bool(out_name) and ifname_matches(out_name, info.out_name) != info.invert_out
+
+
+def physdev_packets(info: Physdev, space: PacketSpace) -> int:
+    """Return the packets that came by a bridge with such ports.
+
+    The port in is the same for all rules; that out is known to some hooks only, so that each rule
+    is told for itself.
+    """
+    bridged, without = space.fact("came by a bridge"), space.outside(space.both())
+    found = bridged
+    if info.is_in is not None:
+        found = space.both(found, space.when(not info.is_in, space.fact("its port is known")))
+    if info.in_name is not None:
+        known = space.fact("its port is known")
+        fits = space.fact(f"came by port {info.in_name}")
+        found = space.both(
+            found, space.either(space.outside(known), space.when(info.invert_in, fits))
+        )
+    if info.is_bridged is not None or info.is_out is not None:
+        leaves = space.free("leaves by a port")
+        for asked in (info.is_bridged, info.is_out):
+            if asked is not None:
+                found = space.both(found, space.when(not asked, leaves))
+        if info.out_name is not None:
+            found = space.both(found, leaves)
+    if info.out_name is not None:
+        found = space.both(found, space.free(space.text))
+    other = space.outside(bridged) if _all_inverted(info) else without
+    return space.either(found, other)
 
 
 def _all_inverted(info: Physdev) -> bool:
@@ -147,6 +177,7 @@ MATCHES = (
         shares=always,
         build=Physdev,
         evaluate=physdev_mt,
+        packets=physdev_packets,
         describe=describe_physdev,
     ),
 )

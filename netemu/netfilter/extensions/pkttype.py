@@ -14,6 +14,7 @@ from netemu.netfilter.xtables.header import destination_address
 from netemu.netfilter.xtables.kinds import Kind, OptionCall
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import PacketType, Skb
 from netemu.wire.address import ipv4_is_multicast
 
@@ -80,6 +81,21 @@ def pkttype_mt(info: PkttypeInfo, skb: Skb, param: XtParam) -> bool:
     return (packet_type(skb, param.family) == info.wanted) != info.invert
 
 
+def pkttype_packets(info: PkttypeInfo, space: PacketSpace) -> int:
+    """Return the packets of frames of this type; all rules are told alike which it is.
+
+    What the node itself sends is unicast until it comes in again.
+    """
+    own = space.masked(Field.IN_DEVICE, 0)
+    left, sets = space.outside(own), {}
+    for kind in (PacketType.BROADCAST, PacketType.MULTICAST, PacketType.OTHERHOST):
+        frame = space.fact(f"a frame of type {kind.name.lower()}")
+        sets[kind] = space.both(left, frame)
+        left = space.both(left, space.outside(frame))
+    sets[PacketType.HOST] = space.either(own, left)
+    return space.when(info.invert, sets[info.wanted])
+
+
 def describe_pkttype(info: PkttypeInfo, skb: Skb, param: XtParam) -> str:
     """Say the type."""
     found = packet_type(skb, param.family)
@@ -104,6 +120,7 @@ MATCHES = (
         shares=always,
         build=PkttypeInfo,
         evaluate=pkttype_mt,
+        packets=pkttype_packets,
         describe=describe_pkttype,
     ),
 )

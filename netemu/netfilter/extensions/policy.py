@@ -18,6 +18,7 @@ from netemu.netfilter.xtables.kinds import U32, U32_MAX, Kind, OptionCall, Unsig
 from netemu.netfilter.xtables.kit import Given, Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.protocols import ProtocolNumber
+from netemu.netfilter.xtables.space import own_answer
 from netemu.skb import Skb
 
 MAX_ELEMENTS = 4
@@ -195,6 +196,7 @@ MATCHES = (
         shares=always,
         build=PolicyInfo,
         evaluate=policy_mt,
+        packets=own_answer,
         describe=describe_policy,
     ),
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from netemu.netfilter.xtables.kinds import U64
 from netemu.netfilter.xtables.kit import Match, Option, Settings
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import own_answer
 from netemu.skb import Skb
 
 
@@ -50,6 +51,7 @@ MATCHES = (
         ),
         build=Quota,
         evaluate=quota_mt,
+        packets=own_answer,
         describe=describe_quota,
     ),
 )

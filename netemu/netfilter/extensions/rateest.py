@@ -19,7 +19,7 @@ from netemu.netfilter.xtables.estimator import Estimator, Estimators
 from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, Text, c_integer, shape
 from netemu.netfilter.xtables.kit import Match, Option, Settings, Target
 from netemu.netfilter.xtables.param import XtParam
-from netemu.netfilter.xtables.space import changes_nothing
+from netemu.netfilter.xtables.space import changes_nothing, own_answer
 from netemu.skb import Skb
 
 NAME_LEN = 15
@@ -380,6 +380,7 @@ MATCHES = (
         save=_save_match,
         build=RateEstMatch,
         evaluate=rateest_mt,
+        packets=own_answer,
         attach=attach_match,
         describe=describe_rateest,
     ),

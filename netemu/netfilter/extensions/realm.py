@@ -12,6 +12,7 @@ from netemu.netfilter.xtables.kinds import Masked
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.named import NamedMask
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import own_answer
 from netemu.skb import Skb
 
 REALMS = {"cosmos": 0}
@@ -62,6 +63,7 @@ MATCHES = (
         shares=always,
         build=RealmInfo,
         evaluate=realm_mt,
+        packets=own_answer,
         describe=describe_realm,
     ),
 )

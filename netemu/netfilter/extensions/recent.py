@@ -207,6 +207,13 @@ def recent_mt(info: Recent, skb: Skb, param: XtParam) -> bool:
     return result
 
 
+def recent_packets(info: Recent, space: PacketSpace) -> int:
+    """Return all packets for --set, which always holds; else each rule is told for itself."""
+    if info.operation == "set":
+        return space.when(info.invert, space.both())
+    return space.free(space.text)
+
+
 def _hit(info: Recent, entry: RecentEntry, before: int) -> bool:
     """Count the stamps that are young enough."""
     hits = 0
@@ -227,13 +234,6 @@ def describe_recent(info: Recent, skb: Skb, param: XtParam) -> str:
     if entry is None:
         return f"{format_address(address)}, not in {info.name}"
     return f"{format_address(address)}, in {info.name} with {len(entry.stamps)} stamps"
-
-
-def recent_packets(info: Recent, space: PacketSpace) -> int:
-    """Return all packets for --set, which always holds; what the others find is not known."""
-    if info.operation == "set":
-        return space.when(info.invert, space.both())
-    return space.unknown(space.text)
 
 
 def attach_recent(net: Net, info: Recent) -> None:

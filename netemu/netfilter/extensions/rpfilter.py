@@ -18,6 +18,7 @@ from netemu.net import Net
 from netemu.netfilter.hook import Hook
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import PacketType, Skb
 from netemu.wire.address import (
     IPV4_ANY,
@@ -69,6 +70,15 @@ def way_back(info: RpfilterInfo, skb: Skb, param: XtParam) -> bool:
     return info.loose or any(way.device is device for way in found.route.nexthops)
 
 
+def rpfilter_packets(info: RpfilterInfo, space: PacketSpace) -> int:
+    """Return the packets with a way back; all rules that look alike are told alike."""
+    looks = " ".join(
+        name for name in ("loose", "valid_mark", "accept_local") if getattr(info, name)
+    )
+    passes = space.fact(f"a way back {looks}".rstrip(), Field.TOS, Field.MARK)
+    return space.when(info.invert, space.either(space.device(Field.IN_DEVICE, "lo"), passes))
+
+
 def _lookup(net: Net, info: RpfilterInfo, skb: Skb) -> object:
     """Look up the route to the source (rpfilter_lookup_reverse)."""
     data = skb.data
@@ -113,6 +123,7 @@ MATCHES = (
         shares=always,
         build=RpfilterInfo,
         evaluate=rpfilter_mt,
+        packets=rpfilter_packets,
         describe=describe_rpfilter,
     ),
 )

@@ -15,6 +15,7 @@ from netemu.netfilter.xtables.ip6 import NEXTHDR_ROUTING, Missing, ipv6_find_hdr
 from netemu.netfilter.xtables.kinds import U32, U32_MAX, Kind, OptionCall, Span, UnsignedRange
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import Skb
 from netemu.wire.address import format_address
 
@@ -161,6 +162,7 @@ MATCHES = (
         shares=always,
         build=Rt,
         evaluate=rt_mt6,
+        packets=same_for_all,
         describe=describe_rt,
     ),
 )

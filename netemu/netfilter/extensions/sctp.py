@@ -19,6 +19,7 @@ from netemu.netfilter.xtables.kinds import Kind, OptionCall, Span
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
 from netemu.netfilter.xtables.ports import PortRange
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 from netemu.wire.fields import get16
 from netemu.wire.ipv4 import IPPROTO_SCTP
@@ -184,6 +185,18 @@ def sctp_mt(info: SctpInfo, skb: Skb, param: XtParam) -> bool:
     return match_packet(info.chunks, data, param) != info.invert_chunks
 
 
+def sctp_packets(info: SctpInfo, space: PacketSpace) -> int:
+    """Return the packets with such ports; which chunks they hold is told to all rules alike."""
+    found = space.masked(Field.FRAGMENT, 0)
+    for span, invert, field in (
+        (info.sport, info.invert_sport, Field.SOURCE_PORT),
+        (info.dport, info.invert_dport, Field.DESTINATION_PORT),
+    ):
+        if span is not None:
+            found = space.both(found, space.when(invert, space.span(field, span.low, span.high)))
+    return found if info.chunks is None else space.both(found, space.fact(space.text))
+
+
 def match_packet(chunks: Chunks, data: bytearray, param: XtParam) -> bool:
     """Walk the chunks."""
     missing = set(chunks.types)
@@ -259,6 +272,7 @@ MATCHES = (
         shares=always,
         build=SctpInfo,
         evaluate=sctp_mt,
+        packets=sctp_packets,
         describe=describe_sctp,
     ),
 )

@@ -22,6 +22,7 @@ from netemu.netfilter.conntrack.connection import IPS_SRC_NAT_DONE, CtInfo, nf_c
 from netemu.netfilter.hook import Family, Hook
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import own_answer
 from netemu.skb import Skb
 from netemu.wire.icmp import ERROR_TYPES
 from netemu.wire.ipv4 import IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP
@@ -155,6 +156,7 @@ MATCHES = (
         shares=always,
         build=SocketMatch,
         evaluate=socket_mt,
+        packets=own_answer,
         describe=describe_socket,
     ),
 )

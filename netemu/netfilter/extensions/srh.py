@@ -21,6 +21,7 @@ from netemu.netfilter.xtables.ip6 import NEXTHDR_ROUTING, Missing, ipv6_find_hdr
 from netemu.netfilter.xtables.kinds import U8, U16
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always, printed
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import same_for_all
 from netemu.skb import Skb
 from netemu.wire.address import format_address
 
@@ -175,6 +176,7 @@ MATCHES = (
         shares=always,
         build=Srh,
         evaluate=srh_mt6,
+        packets=same_for_all,
         describe=describe_srh,
     ),
 )

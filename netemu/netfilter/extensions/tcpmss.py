@@ -11,6 +11,7 @@ from netemu.errors import RulesetError
 from netemu.netfilter.xtables.kinds import Span, UnsignedRange
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import own_answer
 from netemu.skb import Skb
 from netemu.wire.fields import get16
 from netemu.wire.ipv4 import IPPROTO_TCP
@@ -109,6 +110,7 @@ MATCHES = (
         shares=always,
         build=TcpmssInfo,
         evaluate=tcpmss_mt,
+        packets=own_answer,
         describe=describe_tcpmss,
     ),
 )

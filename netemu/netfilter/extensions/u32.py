@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from netemu.errors import RulesetError
+from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.kinds import U32_MAX, Kind, OptionCall, c_integer, shape
 from netemu.netfilter.xtables.kit import Match, Option, Settings, always
 from netemu.netfilter.xtables.param import XtParam
+from netemu.netfilter.xtables.space import Field, PacketSpace
 from netemu.skb import Skb
 from netemu.wire.fields import get32
 
@@ -206,6 +208,85 @@ def u32_mt(info: U32Info, skb: Skb, param: XtParam) -> bool:
     return all(u32_match_it(test, skb.data) for test in info.tests) != info.invert
 
 
+def u32_packets(info: U32Info, space: PacketSpace) -> int:
+    """Return the packets whose header holds such numbers.
+
+    What lies in no field of the space is told to all rules alike, as long as no rule changes what
+    it may be.
+    """
+    found = space.both(*(_test_packets(test, space) for test in info.tests))
+    return space.when(info.invert, found)
+
+
+_HEADER = {
+    Field.TOS: (8, 8),
+    Field.LENGTH: (16, 16),
+    Field.TTL: (64, 8),
+    Field.PROTOCOL: (72, 8),
+    Field.SOURCE: (96, 32),
+    Field.DESTINATION: (128, 32),
+}
+"""Fields of the IPv4 header: first bit and width."""
+
+
+def _test_packets(test: U32Test, space: PacketSpace) -> int:
+    """Return the packets that hold one test."""
+    part = _field_part(test) if space.family == Family.IPV4 else None
+    if part is None:
+        return space.fact(_show_test(test), Field.TTL, Field.TOS)
+    field, value_shift, low_bit, width = part
+    found = space.outside(space.both())
+    for low, high in test.ranges:
+        # The number is that part of the field, shifted to the left by `value_shift`.
+        first = -(-low >> value_shift)
+        last = min(high >> value_shift, (1 << width) - 1)
+        found = space.either(found, _between(field, low_bit, width, first, last, space))
+    return found
+
+
+def _field_part(test: U32Test) -> tuple[Field, int, int, int] | None:
+    """Return the part of one field that a test compares; None if it is not of that kind.
+
+    (field, shift to the left of the number, lowest bit in the field, width)
+    """
+    bits: list[int | None] = [test.place * 8 + place for place in range(32)]
+    for operator, number in test.operations:
+        if operator == "@":
+            return None
+        if operator == "&":
+            bits = [one if number >> (31 - place) & 1 else None for place, one in enumerate(bits)]
+        elif operator == "<<":
+            bits = [*bits[number:], *[None] * number]
+        else:
+            bits = [*[None] * number, *bits[: 32 - number]]
+    places = [place for place, one in enumerate(bits) if one is not None]
+    if not places or places[-1] - places[0] + 1 != len(places):
+        return None
+    first, last = bits[places[0]], bits[places[-1]]
+    assert first is not None
+    assert last is not None
+    for field, (start, width) in _HEADER.items():
+        if start <= first and last < start + width:
+            return field, 31 - places[-1], start + width - 1 - last, len(places)
+    return None
+
+
+def _between(
+    field: Field, low_bit: int, width: int, first: int, last: int, space: PacketSpace
+) -> int:
+    """Return the packets with a part of a field within limits."""
+    found = space.outside(space.both())
+    mask = (1 << width) - 1
+    while first <= last:
+        size = 0
+        while first & ((2 << size) - 1) == 0 and first + (2 << size) - 1 <= last:
+            size += 1
+        block = mask & ~((1 << size) - 1)
+        found = space.either(found, space.masked(field, first << low_bit, block << low_bit))
+        first += 1 << size
+    return found
+
+
 def describe_u32(info: U32Info, skb: Skb, param: XtParam) -> str:
     """Say the number of every test."""
     found = [find_number(test, skb.data) for test in info.tests]
@@ -231,6 +312,7 @@ MATCHES = (
         shares=always,
         build=U32Info,
         evaluate=u32_mt,
+        packets=u32_packets,
         describe=describe_u32,
     ),
 )

@@ -117,8 +117,11 @@ class PacketSpace(Protocol):
     def free(self, what: str, weight: Fraction | None = None) -> int:
         """Return a variable that each rule draws for itself."""
 
-    def fact(self, what: str) -> int:
-        """Return a variable that is the same for all rules which ask this of one packet."""
+    def fact(self, what: str, *fields: Field) -> int:
+        """Return a variable that is the same for all rules which ask this of one packet.
+
+        It is another one once addresses, ports, the length or one of these fields were changed.
+        """
 
     def unknown(self, reason: str) -> int:
         """Return a variable for what is not modelled; each rule has its own."""
@@ -156,6 +159,11 @@ class Rewriting(Protocol):
 def same_for_all(info: object, space: PacketSpace) -> int:
     """Return what all rules that ask the same are told alike, for a match's `packets`."""
     return space.fact(space.text)
+
+
+def own_answer(info: object, space: PacketSpace) -> int:
+    """Return what each rule is told for itself: the `packets` of a match that counts."""
+    return space.free(space.text)
 
 
 def changes_nothing(info: object, packet: Rewriting) -> None:
