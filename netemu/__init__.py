@@ -2,6 +2,11 @@
 
 The public API is this one screen. Names are loaded on first use (PEP 562), so that
 `import netemu` costs next to nothing and a command pays only for what it needs.
+
+Values are `msgspec.Struct`: a frozen dataclass compiles six methods whenever its module is imported
+(0.4 ms a class, a third of a cold start) and sets each field through `object.__setattr__`; a Struct
+is made in C, thirty times as fast, and so is each value. The price: no options of single fields,
+and classes that need such remain dataclasses.
 """
 
 from __future__ import annotations

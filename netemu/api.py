@@ -13,9 +13,10 @@ Nothing here prints, reads the machine's clock or draws from the global `random`
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from netemu.errors import UsageError
 from netemu.events import Event, Stamp
@@ -45,8 +46,7 @@ if TYPE_CHECKING:
     from netemu.interop.scapy import ScapyPacket
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(Struct, frozen=True, kw_only=True):
     """A frame that left the node."""
 
     device: str
@@ -65,8 +65,7 @@ class Frame:
         return to_scapy(self.data)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fate:
+class Fate(Struct, frozen=True, kw_only=True):
     """What became of one packet."""
 
     verdict: str

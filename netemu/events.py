@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stamp:
+class Stamp(Struct, frozen=True, kw_only=True):
     """When, where and to which packet something happened."""
 
     time_ns: int
@@ -27,13 +27,11 @@ class Stamp:
     """PREROUTING INPUT FORWARD OUTPUT POSTROUTING while inside a hook."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """Base of all event bodies."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameReceived(Event):
+class FrameReceived(Event, frozen=True, kw_only=True):
     """A device took a frame in."""
 
     device: str
@@ -42,8 +40,7 @@ class FrameReceived(Event):
     """HOST BROADCAST MULTICAST OTHERHOST."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameSent(Event):
+class FrameSent(Event, frozen=True, kw_only=True):
     """A device sent a frame; `port` says that it left the node."""
 
     device: str
@@ -51,8 +48,7 @@ class FrameSent(Event):
     port: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookEntered(Event):
+class HookEntered(Event, frozen=True, kw_only=True):
     """The packet reached a hook."""
 
     in_device: str
@@ -61,8 +57,7 @@ class HookEntered(Event):
     """From the network header."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleVisited(Event):
+class RuleVisited(Event, frozen=True, kw_only=True):
     """A rule was tried."""
 
     table: str
@@ -80,8 +75,7 @@ class RuleVisited(Event):
     """What the packet had there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainEntered(Event):
+class ChainEntered(Event, frozen=True, kw_only=True):
     """A jump or goto was taken, or a base chain begun."""
 
     table: str
@@ -90,8 +84,7 @@ class ChainEntered(Event):
     """`hook`, `jump` or `goto`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainReturned(Event):
+class ChainReturned(Event, frozen=True, kw_only=True):
     """A chain was left, by RETURN or at its end."""
 
     table: str
@@ -99,8 +92,7 @@ class ChainReturned(Event):
     to: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerdictIssued(Event):
+class VerdictIssued(Event, frozen=True, kw_only=True):
     """A table or hook function decided."""
 
     table: str
@@ -111,8 +103,7 @@ class VerdictIssued(Event):
     policy: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkChanged(Event):
+class MarkChanged(Event, frozen=True, kw_only=True):
     """The packet's or the connection's mark changed; `what` is `mark` or `ctmark`."""
 
     what: str
@@ -120,8 +111,7 @@ class MarkChanged(Event):
     after: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChanceDrawn(Event):
+class ChanceDrawn(Event, frozen=True, kw_only=True):
     """A random draw decided a match: `value` of `threshold` (both of 2**31)."""
 
     match: str
@@ -130,8 +120,7 @@ class ChanceDrawn(Event):
     matched: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetLookedUp(Event):
+class SetLookedUp(Event, frozen=True, kw_only=True):
     """A rule asked an IP set about the packet."""
 
     set: str
@@ -143,8 +132,7 @@ class SetLookedUp(Event):
     """The element that was hit, or why the one that is there does not count."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetChanged(Event):
+class SetChanged(Event, frozen=True, kw_only=True):
     """A rule added to or deleted from an IP set, or could not."""
 
     set: str
@@ -155,8 +143,7 @@ class SetChanged(Event):
     """Why it could not; empty when it could."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConntrackLookup(Event):
+class ConntrackLookup(Event, frozen=True, kw_only=True):
     """Conntrack classified the packet."""
 
     state: str
@@ -169,38 +156,33 @@ class ConntrackLookup(Event):
     """Why, when the kernel would say so: the log_invalid text, "picked up mid-stream"."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionCreated(Event):
+class ConnectionCreated(Event, frozen=True, kw_only=True):
     """An entry was made, not yet confirmed."""
 
     connection: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionConfirmed(Event):
+class ConnectionConfirmed(Event, frozen=True, kw_only=True):
     """The entry went into the table."""
 
     connection: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionDestroyed(Event):
+class ConnectionDestroyed(Event, frozen=True, kw_only=True):
     """The entry was removed."""
 
     connection: str
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectationCreated(Event):
+class ExpectationCreated(Event, frozen=True, kw_only=True):
     """A helper read of a connection to come."""
 
     expectation: str
     """As conntrack -L expect prints it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NatBound(Event):
+class NatBound(Event, frozen=True, kw_only=True):
     """nf_nat_setup_info bound one side; null bindings that change nothing are not told."""
 
     manip: str
@@ -210,8 +192,7 @@ class NatBound(Event):
     """Both as ADDRESS:PORT, ADDRESS or ADDRESS id=N."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IpvsServiceFound(Event):
+class IpvsServiceFound(Event, frozen=True, kw_only=True):
     """IPVS balances the packet's destination or mark."""
 
     service: str
@@ -220,8 +201,7 @@ class IpvsServiceFound(Event):
     """Its bucket of the 256 of its table."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerChosen(Event):
+class ServerChosen(Event, frozen=True, kw_only=True):
     """A scheduler chose a real server for a new connection."""
 
     service: str
@@ -234,8 +214,7 @@ class ServerChosen(Event):
     """Empty when no server takes the connection."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IpvsConnectionFound(Event):
+class IpvsConnectionFound(Event, frozen=True, kw_only=True):
     """The packet belongs to a balanced connection."""
 
     what: str
@@ -245,8 +224,7 @@ class IpvsConnectionFound(Event):
     state: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderRewritten(Event):
+class HeaderRewritten(Event, frozen=True, kw_only=True):
     """Header bytes changed: NAT, TTL, TOS."""
 
     what: str
@@ -256,8 +234,7 @@ class HeaderRewritten(Event):
     after: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteChosen(Event):
+class RouteChosen(Event, frozen=True, kw_only=True):
     """A route lookup gave this result."""
 
     direction: str
@@ -272,8 +249,7 @@ class RouteChosen(Event):
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeighbourStateChanged(Event):
+class NeighbourStateChanged(Event, frozen=True, kw_only=True):
     """A neighbour entry changed its state."""
 
     device: str
@@ -284,8 +260,7 @@ class NeighbourStateChanged(Event):
     assumed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeighbourUsed(Event):
+class NeighbourUsed(Event, frozen=True, kw_only=True):
     """The next hop's MAC was taken from an entry."""
 
     device: str
@@ -294,15 +269,13 @@ class NeighbourUsed(Event):
     mac: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacketQueued(Event):
+class PacketQueued(Event, frozen=True, kw_only=True):
     """The packet waits for ARP or for its other fragments."""
 
     where: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FdbLearned(Event):
+class FdbLearned(Event, frozen=True, kw_only=True):
     """A bridge learnt or moved an address."""
 
     bridge: str
@@ -311,8 +284,7 @@ class FdbLearned(Event):
     moved_from: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BridgeForwarded(Event):
+class BridgeForwarded(Event, frozen=True, kw_only=True):
     """A bridge decided where a frame goes."""
 
     bridge: str
@@ -321,39 +293,34 @@ class BridgeForwarded(Event):
     devices: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacketDelivered(Event):
+class PacketDelivered(Event, frozen=True, kw_only=True):
     """The local stack took the packet."""
 
     what: str
     """What took it: `arp`, `icmp echo`, `tcp listener :80`, `no socket`, ..."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacketMade(Event):
+class PacketMade(Event, frozen=True, kw_only=True):
     """The node made a packet of its own (its stamp names the cause as parent)."""
 
     what: str
     packet: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacketDropped(Event):
+class PacketDropped(Event, frozen=True, kw_only=True):
     """The packet ended here."""
 
     reason: str
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelLogged(Event):
+class KernelLogged(Event, frozen=True, kw_only=True):
     """The kernel log got a line."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordSent(Event):
+class RecordSent(Event, frozen=True, kw_only=True):
     """A program that logs would have got a record about the packet."""
 
     to: str
@@ -379,7 +346,7 @@ def as_json(stamp: Stamp, event: Event) -> dict[str, object]:
     """Return one flat dict of plain values; bytes become hex."""
     out: dict[str, object] = {"kind": kind_of(event)}
     for part in (stamp, event):
-        for item in fields(part):
-            value = getattr(part, item.name)
-            out[item.name] = value.hex() if isinstance(value, bytes) else value
+        for name in part.__struct_fields__:
+            value = getattr(part, name)
+            out[name] = value.hex() if isinstance(value, bytes) else value
     return out

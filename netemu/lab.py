@@ -20,9 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from netemu.api import Fate, Frame
 from netemu.errors import UsageError
@@ -53,8 +54,7 @@ NSEC = 1_000_000_000
 Seconds = float
 
 
-@dataclass(slots=True, eq=False)
-class ClientHandle:
+class ClientHandle(Struct, eq=False):
     """A client, while it runs and afterwards."""
 
     spec: ClientSpec

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
+
+from msgspec import Struct, field
 
 ETH_HLEN = 14
 """Octets of an Ethernet header without 802.1Q tag (include/uapi/linux/if_ether.h)."""
@@ -140,8 +141,7 @@ class Device(ABC):
         return f"<{type(self).__name__} {self.name}#{self.ifindex}>"
 
 
-@dataclass(slots=True, kw_only=True)
-class NfBridge:
+class NfBridge(Struct, kw_only=True):
     """What br_netfilter remembers of a bridged packet (struct nf_bridge_info)."""
 
     physindev: Device | None = None
@@ -160,8 +160,7 @@ class NfBridge:
     """Ethertype to be restored after the IPv4 hooks; 0 when it stays."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RulePlace:
+class RulePlace(Struct, frozen=True, kw_only=True):
     """A rule's place, for verdicts and messages."""
 
     table: str
@@ -172,8 +171,7 @@ class RulePlace:
     """Line of the rule in its file; None for what was not read from a file."""
 
 
-@dataclass(slots=True, kw_only=True)
-class SentFrame:
+class SentFrame(Struct, kw_only=True):
     """A frame that left the node through a port."""
 
     time_ns: int
@@ -181,8 +179,7 @@ class SentFrame:
     frame: bytes
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Fate:
+class Fate(Struct, kw_only=True, eq=False):
     """What became of one packet and all its copies."""
 
     packet_id: int

@@ -11,8 +11,9 @@ space behave alike for a packet exactly if each end's set says the same of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.reach import Reach
@@ -37,8 +38,7 @@ Route: TypeAlias = Callable[[View], int]
 """Packets, read by a view, whose output device is the one that their destination leads to."""
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """A way out of the tables."""
 
     verdict: str

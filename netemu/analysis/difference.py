@@ -13,9 +13,10 @@ the rules and of the draws; packets with the same two lots form a group.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.behaviour import End
@@ -27,8 +28,7 @@ Share: TypeAlias = tuple[End, int, Fraction]
 Shares: TypeAlias = frozenset[Share]
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """A lot that depends on something else than a draw."""
 
     variable: int
@@ -40,8 +40,7 @@ class Condition:
 Lot: TypeAlias = Shares | Condition
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class Group(Struct, frozen=True, eq=False):
     """Packets with the same lot in the old rule set, and the same in the new one."""
 
     packets: int

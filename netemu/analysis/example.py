@@ -12,8 +12,9 @@ trace`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.opened import Opened
@@ -39,8 +40,7 @@ OPEN_DEVICE = "own0"
 """A device that the node of a mere rule file gets for an address that it must have."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
+class Example(Struct, frozen=True, kw_only=True):
     """A packet to send."""
 
     text: str
@@ -112,8 +112,7 @@ def examples(
 Wish = Callable[[Reader], int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(Struct, frozen=True):
     """What conntrack says of packets, and the TCP flags that go with it, best first."""
 
     state: CtState

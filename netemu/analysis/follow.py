@@ -9,7 +9,8 @@ This is for packets that the engine does not walk. A rule that depends on what n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.behaviour import end_of
@@ -18,8 +19,7 @@ from netemu.analysis.walk import Summary
 from netemu.netfilter.hook import Verdict
 
 
-@dataclass(slots=True)
-class Followed:
+class Followed(Struct):
     """What one packet met."""
 
     visited: list[RuleReach] = field(default_factory=list)

@@ -19,8 +19,9 @@ have any destination.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.domain import CONNECTION, IPPROTO_ICMPV6, openings, possible
@@ -43,8 +44,7 @@ TABLE_ORDER = {
 """Tables by priority."""
 
 
-@dataclass(slots=True)
-class Crowd:
+class Crowd(Struct):
     """Packets on their way, by how they are read, and what they have drawn."""
 
     parts: dict[View, int] = field(default_factory=dict)
@@ -61,8 +61,7 @@ class Arrival(NamedTuple):
     """What of them comes to each chain, as far as it matters to the table; callers first."""
 
 
-@dataclass(slots=True, eq=False)
-class Station:
+class Station(Struct, eq=False):
     """One table at one hook, on one way."""
 
     way: str

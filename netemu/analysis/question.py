@@ -25,8 +25,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from netemu.errors import QuestionError
 from netemu.netfilter.hook import Family
@@ -61,8 +62,7 @@ Condition: TypeAlias = Callable[[PacketSpace], int]
 """Makes the set of packets for which it holds."""
 
 
-@dataclass(slots=True)
-class Wish:
+class Wish(Struct):
     """What is asked of a packet's fate; what is empty may be anything."""
 
     verdict: str = "ACCEPT"
@@ -75,8 +75,7 @@ class Wish:
     line: int | None = None
 
 
-@dataclass(slots=True)
-class Question:
+class Question(Struct):
     """A question that can be asked of a node of any family it fits."""
 
     text: str
@@ -111,8 +110,7 @@ def parse_class(text: str) -> Question:
     return _Reader(text).read_class()
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
+class _Word(Struct, frozen=True):
     text: str
     column: int
 

@@ -12,7 +12,8 @@ rules; the whole sets are made when somebody asks for them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.path import Arrival, Path, Station
@@ -23,8 +24,7 @@ from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.model import Chain, Rule, Ruleset, Table
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Visit:
+class Visit(Struct, frozen=True, eq=False):
     """One rule in one chain as one table's hook comes by it, for packets of one view."""
 
     station: Station
@@ -87,8 +87,7 @@ class RuleReach:
         return self._reach.visits(self.table.name, self.chain.name, self.number)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Fate:
+class Fate(Struct, frozen=True, eq=False):
     """Packets that one rule ends."""
 
     verdict: str

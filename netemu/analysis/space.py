@@ -16,8 +16,9 @@ rules, one for each prefix, and one that no rule names; 0 is no device at all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+
+from msgspec import Struct
 
 from netemu.analysis.bdd import ALL, EMPTY, Diagram
 from netemu.netfilter.hook import Family
@@ -85,8 +86,7 @@ class View:
         self.key = tuple(sorted(runs.items()))
 
 
-@dataclass(frozen=True, slots=True)
-class Unknowable:
+class Unknowable(Struct, frozen=True):
     """A variable that stands for what a packet does not tell."""
 
     kind: str

@@ -14,8 +14,9 @@ VLSI Synthesis", 1984); here a literal is a whole field, so that a range of port
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from netemu.analysis.bdd import ALL, EMPTY, Diagram
 
@@ -26,8 +27,7 @@ Span: TypeAlias = tuple[int, int]
 """First and last of consecutive values."""
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+class Axis(Struct, frozen=True):
     """The variables of one field, the most significant first."""
 
     name: str

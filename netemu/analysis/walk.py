@@ -16,8 +16,9 @@ then found from the top down (`flood`), each chain after its callers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.program import GOES_ON, Key, Program, ReadyChain, ReadyRule
@@ -42,8 +43,7 @@ class Passed(NamedTuple):
     taken: int
 
 
-@dataclass(slots=True, eq=False)
-class Summary:
+class Summary(Struct, eq=False):
     """What a chain does with any packets."""
 
     chain: ReadyChain

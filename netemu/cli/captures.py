@@ -12,12 +12,12 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader
 from itertools import chain, islice
 from typing import BinaryIO, cast
 
 import click
+from msgspec import Struct
 
 from netemu.errors import CaptureError
 from netemu.link.bridge import Bridge
@@ -34,8 +34,7 @@ IP_LEN = 20
 GZIP_MAGIC = b"\x1f\x8b"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaptureInput:
+class CaptureInput(Struct, frozen=True, kw_only=True):
     """One `--in`."""
 
     path: str

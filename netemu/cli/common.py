@@ -7,10 +7,10 @@ import gc
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+from msgspec import Struct
 
 from netemu.errors import InputError
 
@@ -23,8 +23,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 KERNELS = ("6.18", "6.1")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeOptions:
+class NodeOptions(Struct, frozen=True, kw_only=True):
     """How to read and build the node."""
 
     node: str

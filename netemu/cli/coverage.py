@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from netemu.cli.common import write_output
 from netemu.errors import UsageError
@@ -25,8 +26,7 @@ SUFFIXES = {".info": LCOV, ".lcov": LCOV, ".json": JSON, ".html": HTML, ".htm": 
 """What `--coverage-out FILE` writes where --coverage does not say it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoverageWish:
+class CoverageWish(Struct, frozen=True, kw_only=True):
     """Whether coverage is wanted, how, and where."""
 
     form: str

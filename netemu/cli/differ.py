@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.cli.follow import Course, playing
 from netemu.cli.tracing import run_passage
@@ -14,8 +15,7 @@ from netemu.trace.text import Paint, render_passage
 from netemu.wire.describe import describe_frame
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(Struct, frozen=True, kw_only=True):
     """A frame that only one side sent."""
 
     captured: CapturedAt | None

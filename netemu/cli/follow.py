@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.cli.branches import in_child
 from netemu.entropy import Script, Stream
@@ -33,8 +34,7 @@ _PORTED = {Protocol.TCP, Protocol.UDP, Protocol.SCTP, Protocol.DCCP, Protocol.UD
 _ECHO_TYPES = {0, 8}
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Struct, frozen=True):
     """What tells a packet from others, whatever link it is on."""
 
     src: bytes
@@ -83,8 +83,7 @@ def packet_in(frame: bytes) -> bytes:
     return b""
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Struct, frozen=True):
     """What a packet came to on a copy of the node."""
 
     leaves: Signature | None
@@ -92,8 +91,7 @@ class Trial:
     nat_draws: int
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(Struct, frozen=True):
     """Draws that lead where the capture says."""
 
     statistic: tuple[int, ...]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from netemu.cli.kube_render import only_node
 from netemu.cli.kube_rules import reasoned
@@ -34,8 +36,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 CERTAIN = "1/1"
 
 
-@dataclass(slots=True, kw_only=True)
-class Journey:
+class Journey(Struct, kw_only=True):
     """A packet's whole way in one mode: what decided before the nodes, then the nodes."""
 
     mode: str
@@ -59,8 +60,7 @@ class Journey:
         return [*(self.first.notes if self.first is not None else []), *mine]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """What the command line said of a journey, but for its mode."""
 
     cluster: Cluster

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import Struct
 
 from netemu.errors import UsageError
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 Command = Callable[..., int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObjectSource:
+class ObjectSource(Struct, frozen=True, kw_only=True):
     """What a command was told of its objects."""
 
     paths: tuple[str, ...]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from ipaddress import ip_network
 
 import click
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from netemu.cli.branches import can_fork, in_child
 from netemu.cli.common import KERNELS, say_notes
@@ -51,8 +52,7 @@ SOURCES = (OUTSIDE, POD, NODE, LOOPBACK)
 LOCALHOST = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Reach(Struct, frozen=True, kw_only=True):
     """What became of one question: a source, a node, a way to a Service port."""
 
     service: str
@@ -147,8 +147,7 @@ def _key(service: Service) -> str:
 # --- Asking ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
+class _Question(Struct, frozen=True, kw_only=True):
     """One packet to be sent."""
 
     info: ServicePortInfo
@@ -158,15 +157,14 @@ class _Question:
     sender: Sender
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
+class _Result(Struct, frozen=True):
     """What became of it."""
 
     source: str
     verdict: str
     reason: str
     endpoint: str | None
-    kept: bool = field(kw_only=True)
+    kept: bool
 
 
 class _Asker:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import click
+from msgspec import Struct
 
 from netemu.cli.common import KERNELS, say_notes, write_output
 from netemu.cli.kube_walk import Destination, find_destination
@@ -72,8 +72,7 @@ def _read(path: str) -> Scenario:
     return read_scenario(path, text, lambda name: Path(name).read_text(encoding="utf-8"))
 
 
-@dataclass(slots=True)
-class _Line:
+class _Line(Struct):
     time_ns: int
     who: str
     text: str

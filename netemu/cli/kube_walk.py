@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from netemu.cli.branches import branch_runner, can_fork, in_child
 from netemu.cli.tracing import run_passage, share_of
@@ -59,8 +61,7 @@ _WORD = re.compile(r"[\w.-]+(?:/[A-Za-z][\w.-]*)*")
 """Addresses, chains, and devices with the namespace in front."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
+class Destination(Struct, frozen=True, kw_only=True):
     """Where a packet is sent."""
 
     ip: str
@@ -68,8 +69,7 @@ class Destination:
     protocol: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sender:
+class Sender(Struct, frozen=True, kw_only=True):
     """Who sends it."""
 
     ip: str
@@ -79,8 +79,7 @@ class Sender:
     """`namespace/name` of the pod, where an object tells."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Walk:
+class Walk(Struct, kw_only=True):
     """One packet in one mode."""
 
     mode: str
@@ -177,8 +176,7 @@ def _service_port(
 # --- Walking --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WalkOptions:
+class WalkOptions(Struct, frozen=True, kw_only=True):
     """The options of one call."""
 
     cluster: Cluster

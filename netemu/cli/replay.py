@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
 
 import click
+from msgspec import Struct
 
 from netemu.cli.branches import can_fork
 from netemu.cli.captures import CaptureInput, Captures, parse_input
@@ -31,8 +31,7 @@ from netemu.sim.state import summary_record
 from netemu.trace.coverage import coverage_object
 
 
-@dataclass(slots=True, kw_only=True)
-class Run:
+class Run(Struct, kw_only=True):
     """A replay that is over."""
 
     node: Node

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from msgspec import Struct
 
 from netemu.cli.branches import branch_runner
 from netemu.cli.captures import CaptureInput, Captures
@@ -35,8 +35,7 @@ SUFFIXES = {".json": "json", ".pcapng": "pcapng", ".html": "html", ".htm": "html
 VERDICTS = ("ACCEPT", "DROP", "REJECT", "QUEUE", "STOLEN")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceOptions:
+class TraceOptions(Struct, frozen=True, kw_only=True):
     """The options of one call."""
 
     node: NodeOptions

@@ -11,7 +11,8 @@ arp_accept is on.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.clock import NSEC_PER_SEC
 from netemu.ip.devinet import (
@@ -56,8 +57,7 @@ _IN, _OUT = Hook.INPUT, Hook.OUTPUT
 """NF_ARP_IN and NF_ARP_OUT, which the kernel numbers 0 and 1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Message:
+class _Message(Struct, frozen=True, kw_only=True):
     """What an ARP message says; the names are RFC 826's."""
 
     operation: int

@@ -23,8 +23,9 @@ the options of a hop-by-hop header are not checked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from netemu.ip.fib_table import RouteType
 from netemu.ip.neighbour import NeighbourTable

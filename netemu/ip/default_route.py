@@ -11,7 +11,7 @@ take the first route.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.ip.devinet import RT_SCOPE_LINK
 from netemu.ip.fib_table import FibResult, FibRoute, Flowi4, RouteType
@@ -22,8 +22,7 @@ from netemu.net import Net
 NONE_TAKEN = -1
 
 
-@dataclass(slots=True)
-class _LastResort:
+class _LastResort(Struct):
     """What is taken when all gateways seem dead."""
 
     route: FibRoute | None = None

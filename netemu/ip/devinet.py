@@ -8,7 +8,7 @@ before wider ones, each secondary behind. That order decides which source addres
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.net import Net
 from netemu.sim.spec import AddressSpec
@@ -43,8 +43,7 @@ def scope_number(text: str) -> int:
     return int(text) if found is None else found
 
 
-@dataclass(slots=True, kw_only=True)
-class IfAddr:
+class IfAddr(Struct, kw_only=True):
     """One address of a device (struct in_ifaddr)."""
 
     device: Device

@@ -9,7 +9,7 @@ up as they are made; it ends after ten minutes (path MTU) or five (gateway).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.ip.fib_table import Nexthop
 from netemu.net import Net
@@ -24,8 +24,7 @@ GC_TIMEOUT_S = 300
 """net.ipv4.route.gc_timeout (RT_GC_TIMEOUT): how long a redirect is believed."""
 
 
-@dataclass(slots=True, kw_only=True)
-class NexthopException:
+class NexthopException(Struct, kw_only=True):
     """One destination (struct fib_nh_exception)."""
 
     way: Nexthop

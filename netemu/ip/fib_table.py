@@ -8,8 +8,9 @@ order in which the kernel tries them: table 255 before 254, higher TOS first, th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+
+from msgspec import Struct, field
 
 from netemu.ip.devinet import RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_NOWHERE
 from netemu.net import Net
@@ -58,8 +59,7 @@ ROUTE_ERRORS = {
 """Route types that are errors (fib_props)."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Flowi4:
+class Flowi4(Struct, kw_only=True):
     """What a route is looked up for (struct flowi4)."""
 
     daddr: bytes
@@ -76,8 +76,7 @@ class Flowi4:
     """FLOWI_FLAG_ANYSRC: the source need not be ours."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Nexthop:
+class Nexthop(Struct, kw_only=True, eq=False):
     """One way of a route (struct fib_nh)."""
 
     device: Device | None
@@ -109,8 +108,7 @@ class Nexthop:
         return not net.sysctl.conf_or(device.name, "ignore_routes_with_linkdown")
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class FibRoute:
+class FibRoute(Struct, kw_only=True, eq=False):
     """One route (struct fib_info and its fib_alias)."""
 
     prefix: bytes
@@ -130,8 +128,7 @@ class FibRoute:
     """Which default route of the rank that this one begins was taken last (fa_default)."""
 
 
-@dataclass(slots=True, kw_only=True)
-class FibResult:
+class FibResult(Struct, kw_only=True):
     """What a lookup found (struct fib_result)."""
 
     route: FibRoute

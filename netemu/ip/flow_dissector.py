@@ -9,8 +9,9 @@ packet says takes the place of what the outer one said. A fragment has no ports.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from netemu.hashing import siphash
 from netemu.skb import ETH_HLEN, ETH_P_IP, ETH_P_IPV6
@@ -50,8 +51,7 @@ _TAIL: Final = bytes(4)
 """The structure's size is a multiple of 8, and what is hashed ends as far behind."""
 
 
-@dataclass(slots=True)
-class FlowKeys:
+class FlowKeys(Struct):
     """struct flow_keys, as far as it is hashed."""
 
     saddr: bytes = bytes(4)

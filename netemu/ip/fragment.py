@@ -18,8 +18,9 @@ where its parts are apart.
 from __future__ import annotations
 
 from bisect import insort
-from dataclasses import dataclass, field
 from enum import IntEnum
+
+from msgspec import Struct, field
 
 from netemu.clock import NSEC_PER_SEC, Timer
 from netemu.events import PacketQueued
@@ -66,8 +67,7 @@ class DefragUser(IntEnum):
     VS_FWD = 0x60000
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Fragment:
+class _Fragment(Struct, kw_only=True, eq=False):
     """One fragment that waits."""
 
     offset: int
@@ -82,8 +82,7 @@ class _Fragment:
         return self.offset + len(self.payload)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class FragmentQueue:
+class FragmentQueue(Struct, kw_only=True, eq=False):
     """The fragments of one packet (struct ipq)."""
 
     fragments: list[_Fragment] = field(default_factory=list)

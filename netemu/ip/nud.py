@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntFlag
+
+from msgspec import Struct
 
 from netemu.clock import Timer
 from netemu.skb import ETH_HLEN, ZERO_MAC, Device, Skb
@@ -73,8 +74,7 @@ class Neighbour:
         """Nobody answered; the MAC was made up so that a trace can go on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeighbourProtocol:
+class NeighbourProtocol(Struct, frozen=True, kw_only=True):
     """What ARP and NDP do differently (struct neigh_table, struct neigh_ops)."""
 
     constructor: Callable[[Neighbour], None]

@@ -5,7 +5,7 @@ Kernel: net/ipv4/ip_options.c. RFC 791 section 3.1, RFC 1812 section 5.3.13.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.ip.devinet import RT_SCOPE_UNIVERSE, inet_select_addr
 from netemu.ip.fib import Fib, FibResult, fib_result_prefsrc, inet_addr_type
@@ -44,8 +44,7 @@ TS_PRESPECIFIED = 3
 MS_PER_DAY = 86_400_000
 
 
-@dataclass(slots=True, kw_only=True)
-class IpOptions:
+class IpOptions(Struct, kw_only=True):
     """Where the options of a packet stand (struct ip_options); offsets from the IP header."""
 
     optlen: int

@@ -5,7 +5,8 @@ Kernel: net/ipv4/ip_options.c (__ip_options_echo, ip_options_build).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from netemu.ip.fib import inet_addr_type
 from netemu.ip.fib_table import RouteType
@@ -21,8 +22,7 @@ from netemu.skb import Skb
 from netemu.wire.ipv4 import MIN_HEADER_LEN
 
 
-@dataclass(slots=True, kw_only=True)
-class EchoedOptions:
+class EchoedOptions(Struct, kw_only=True):
     """Options of an answer, not yet filled in."""
 
     octets: bytearray

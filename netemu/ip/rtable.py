@@ -5,8 +5,9 @@ Kernel: include/net/route.h (struct rtable), include/net/dst.h, include/net/ip.h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, IntFlag
+
+from msgspec import Struct
 
 from netemu.events import RouteChosen
 from netemu.ip.fib_table import Errno, FibResult, RouteType
@@ -58,8 +59,7 @@ class DstOutput(Enum):
     RT_BUG = "ip_rt_bug"
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Rtable:
+class Rtable(Struct, kw_only=True, eq=False):
     """A route as packets carry it (struct rtable); nothing changes it once it is made."""
 
     kind: RouteType

@@ -8,8 +8,9 @@ does on its own. A known program (`Listener`) is given what arrives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from netemu.ip.tcp_program import TcpProgram
 from netemu.net import Net
@@ -17,8 +18,7 @@ from netemu.sim.spec import SocketSpec
 from netemu.skb import Device
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramSocket:
+class ProgramSocket(Struct, frozen=True):
     """A socket that a program holds: root's, since snapshots do not tell whose."""
 
     uid: int = 0
@@ -31,10 +31,8 @@ class AssignedSocket:
     __slots__ = ()
 
 
-class AssignedProgramSocket(ProgramSocket, AssignedSocket):
+class AssignedProgramSocket(ProgramSocket, AssignedSocket, frozen=True):
     """Such a socket that a program holds; a half-open connection has no program yet."""
-
-    __slots__ = ()
 
 
 class ControlSocket:

@@ -11,7 +11,7 @@ pace of the data. All times are in jiffies of 4 ms.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.wire.tcp import MIN_HEADER_LEN, Flag
 
@@ -32,8 +32,7 @@ REMNANT = Flag.FIN | Flag.URG | Flag.SYN | Flag.PSH
 """Flags of a segment that may be the rest of something (TCP_REMNANT)."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Acks:
+class Acks(Struct, kw_only=True, eq=False):
     """The state that decides about acknowledgements (struct inet_connection_sock, icsk_ack)."""
 
     rcv_mss: int = TCP_MSS_DEFAULT

@@ -5,7 +5,7 @@ Kernel: net/ipv4/tcp_input.c (tcp_parse_options), net/ipv4/tcp_output.c (tcp_opt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.wire.fields import get16, get32
 from netemu.wire.tcp import (
@@ -22,8 +22,7 @@ TCP_MAX_WSCALE = 14
 """Largest window scale (RFC 7323 section 2.3)."""
 
 
-@dataclass(slots=True, kw_only=True)
-class TcpOptions:
+class TcpOptions(Struct, kw_only=True):
     """What a segment offers or carries; None for what is absent."""
 
     mss: int | None = None

@@ -8,8 +8,9 @@ ACK leaves before the program's answer. It reads all that is there at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 
 class Connection(Protocol):
@@ -45,8 +46,7 @@ class TcpProgram(Protocol):
         """Take the news that the connection is gone; `why` is an errno's name."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class ProgramEnd:
+class ProgramEnd(Struct, kw_only=True, eq=False):
     """A connection as its program sees it, and what it was not told yet."""
 
     program: TcpProgram

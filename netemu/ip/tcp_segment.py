@@ -5,7 +5,7 @@ Kernel: net/ipv4/tcp_ipv4.c (tcp_v4_fill_cb), struct tcp_skb_cb.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.ip.tcp_options import TcpOptions, parse_tcp_options
 from netemu.ip.tcp_sender import MASK32
@@ -14,8 +14,7 @@ from netemu.skb import Skb
 from netemu.wire.tcp import TCP, Flag
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of a segment."""
 
     reason: str = ""
@@ -29,8 +28,7 @@ class Outcome:
 TAKEN = Outcome()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class Segment(Struct, frozen=True, kw_only=True):
     """A received segment, taken apart."""
 
     skb: Skb

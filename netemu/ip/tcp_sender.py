@@ -15,7 +15,8 @@ without CUBIC, RACK and undo; a window of zero is not probed.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 MASK32 = 0xFFFFFFFF
 
@@ -46,8 +47,7 @@ def before(first: int, second: int) -> bool:
     return (first - second) & MASK32 > 0x7FFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """A segment to send."""
 
     seq: int
@@ -61,8 +61,7 @@ class Piece:
         return (self.seq + len(self.payload) + self.fin) & MASK32
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Sender:
+class Sender(Struct, kw_only=True, eq=False):
     """What one end sends."""
 
     una: int

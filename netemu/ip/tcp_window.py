@@ -14,7 +14,7 @@ card has its own. The receive buffer does not grow while a program reads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.skb import ETH_HLEN, Skb
 
@@ -58,8 +58,7 @@ def head_room(frame_len: int) -> int:
     return size - SHARED_INFO_OCTETS
 
 
-@dataclass(slots=True)
-class Buffer:
+class Buffer(Struct):
     """What a segment came in."""
 
     truesize: int
@@ -82,8 +81,7 @@ def buffer_of(skb: Skb) -> Buffer:
     return Buffer(octets + SK_BUFF_OCTETS, octets - HEADROOM - used)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class ReceiveWindow:
+class ReceiveWindow(Struct, kw_only=True, eq=False):
     """Memory and window of one connection."""
 
     rcvbuf: int

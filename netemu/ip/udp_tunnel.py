@@ -7,7 +7,8 @@ Kernel: net/ipv4/udp_tunnel_core.c, include/net/udp.h (udp_flow_src_port), net/i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.hashing import jhash2
 from netemu.ip.output import ip_local_out
@@ -51,8 +52,7 @@ class UdpTunnels:
         return self._hash_key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UdpCarrier:
+class UdpCarrier(Struct, frozen=True, kw_only=True):
     """What the outer headers of one packet say."""
 
     saddr: bytes

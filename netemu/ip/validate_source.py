@@ -5,7 +5,7 @@ Kernel: net/ipv4/fib_frontend.c (fib_validate_source, __fib_validate_source).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.ip.devinet import RT_SCOPE_HOST, Addresses
 from netemu.ip.fib import Fib, FibResult, Flowi4, RouteType
@@ -21,8 +21,7 @@ IP_INVALID_SOURCE = "IP_INVALID_SOURCE"
 """Drop reasons (enum skb_drop_reason)."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceCheck:
+class SourceCheck(Struct, frozen=True):
     """The answer: a drop reason, or none; and whether the source is a neighbour on link."""
 
     reason: str = ""

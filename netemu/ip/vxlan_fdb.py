@@ -9,7 +9,8 @@ groups go, a copy to each.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.clock import NSEC_PER_SEC, Clock, Timer
 from netemu.sim.spec import VxlanFdbSpec
@@ -20,8 +21,7 @@ AGE_INTERVAL_NS = 10 * NSEC_PER_SEC
 """Passes of the collector are at most 10 s apart (FDB_AGE_INTERVAL)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remote:
+class Remote(Struct, frozen=True, kw_only=True):
     """One host behind which a MAC is (struct vxlan_rdst)."""
 
     address: bytes
@@ -32,8 +32,7 @@ class Remote:
     """Device that the outer packet leaves by; empty: as the route says."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class VxlanFdbEntry:
+class VxlanFdbEntry(Struct, kw_only=True, eq=False):
     """One MAC (struct vxlan_fdb)."""
 
     mac: bytes

@@ -13,7 +13,7 @@ connection of its own to the node's address at the node port.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.kube.cluster import Cluster
 from netemu.kube.objects import Node, Service, ServicePort
@@ -27,8 +27,7 @@ from netemu.kube.service_ports import (
 EXCLUDED_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackendNode:
+class BackendNode(Struct, frozen=True, kw_only=True):
     """A node as the load balancer sees it."""
 
     name: str
@@ -37,8 +36,7 @@ class BackendNode:
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloudBalancer:
+class CloudBalancer(Struct, frozen=True, kw_only=True):
     """The load balancer of one port of one Service."""
 
     service: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from netemu.errors import InputError
 from netemu.kube.objects import (
@@ -19,8 +20,7 @@ from netemu.kube.objects import (
 Kind = TypeVar("Kind", bound=KubeObject)
 
 
-@dataclass(slots=True)
-class Cluster:
+class Cluster(Struct):
     """What was given, in the order of the input; of two objects of one name the later counts."""
 
     objects: dict[tuple[str, str], KubeObject] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import Struct
 
 from netemu.clock import NSEC_PER_SEC, Clock
 from netemu.kube.allocation import free_cluster_ip, free_node_port
@@ -43,8 +44,7 @@ LOAD_BALANCER_PREFIX = "198.51.100."
 """Addresses of the cloud's load balancers, of RFC 5737 TEST-NET-2."""
 
 
-@dataclass(slots=True)
-class _Syncer:
+class _Syncer(Struct):
     """kube-proxy's bounded-frequency runner of one node (pkg/util/async)."""
 
     clock: Clock

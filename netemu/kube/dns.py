@@ -6,7 +6,8 @@ Source: Kubernetes DNS-Based Service Discovery 1.1.0; search path as kubelet wri
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.kube.cluster import Cluster
 from netemu.kube.objects import Endpoint, EndpointSlice, Service
@@ -23,8 +24,7 @@ TTL_S = 30
 NOERROR, NXDOMAIN = "NOERROR", "NXDOMAIN"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Struct, frozen=True, kw_only=True):
     """One resource record."""
 
     name: str
@@ -38,8 +38,7 @@ class Record:
         return f"{self.name} {TTL_S} IN {self.type} {self.data}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What a query got."""
 
     question: str

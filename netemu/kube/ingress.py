@@ -12,7 +12,8 @@ Ingress, else the controller answers 404 itself. TLS ends at the controller and 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.kube.cluster import Cluster
 from netemu.kube.objects import Ingress, IngressBackend, Service
@@ -20,8 +21,7 @@ from netemu.kube.objects import Ingress, IngressBackend, Service
 EXACT = "Exact"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(Struct, frozen=True, kw_only=True):
     """What a request comes to."""
 
     ingress: Ingress

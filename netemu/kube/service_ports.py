@@ -6,7 +6,8 @@ Source: pkg/proxy/serviceport.go, endpointslicecache.go, endpoint.go (Kubernetes
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.kube.objects import Endpoint, EndpointSlice, Labels, Service
 from netemu.kube.proxy.version import DEFAULT, ProxyVersion
@@ -71,8 +72,7 @@ def is_prefix_family(prefix: str, octets: int) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServicePortInfo:
+class ServicePortInfo(Struct, frozen=True, kw_only=True):
     """One port of one Service in one family."""
 
     namespace: str
@@ -119,8 +119,7 @@ class ServicePortInfo:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointInfo:
+class EndpointInfo(Struct, frozen=True, kw_only=True):
     """One endpoint of a Service port."""
 
     ip: str

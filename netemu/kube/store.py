@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from netemu.errors import UsageError
 from netemu.kube.cluster import Cluster
@@ -32,8 +32,7 @@ class EventType(StrEnum):
     DELETED = "DELETED"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchEvent:
+class WatchEvent(Struct, frozen=True, kw_only=True):
     """One change, as a watch tells it."""
 
     type: EventType

@@ -6,14 +6,14 @@ Source: pkg/proxy/topology.go, CategorizeEndpoints (Kubernetes 1.30).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.kube.proxy.version import ProxyVersion
 from netemu.kube.service_ports import EndpointInfo, ServicePortInfo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Categories:
+class Categories(Struct, frozen=True, kw_only=True):
     """The endpoints of one Service port, as its rules need them."""
 
     cluster: list[EndpointInfo]

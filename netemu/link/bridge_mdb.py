@@ -16,7 +16,8 @@ emulated, so IPv6 multicast is flooded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.clock import Clock
 from netemu.link.bridge_port import BridgePort
@@ -33,8 +34,7 @@ Group = tuple[int, bytes]
 """VLAN and address."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Member:
+class Member(Struct, kw_only=True):
     """One membership (struct net_bridge_port_group)."""
 
     port: BridgePort | None

@@ -6,8 +6,9 @@ Kernel: net/bridge/br_private.h (struct net_bridge_port), net/bridge/br_if.c.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
+
+from msgspec import Struct, field
 
 from netemu.errors import InputError
 from netemu.link.bridge_vlan import VlanGroup, allowed_egress
@@ -34,8 +35,7 @@ _REFUSED = (
 )
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class BridgePort:
+class BridgePort(Struct, kw_only=True, eq=False):
     """A device enslaved to a bridge, with the options of `ip -d link` (IFLA_BRPORT_*)."""
 
     device: Device

@@ -11,7 +11,8 @@ kernel's list has them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.clock import Clock, Timer
 from netemu.link.bridge_port import BridgePort
@@ -23,8 +24,7 @@ MIN_GC_NS = 10_000_000
 """Passes of the collector are at least 10 ms apart (br_fdb_cleanup)."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class FdbEntry:
+class FdbEntry(Struct, kw_only=True, eq=False):
     """One entry (struct net_bridge_fdb_entry)."""
 
     mac: bytes

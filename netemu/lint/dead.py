@@ -11,8 +11,9 @@ jump to its chain (or conntrack, or the hook) keep out.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from msgspec import Struct
 
 from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.program import GOES_ON
@@ -34,8 +35,7 @@ class Why(Enum):
     """No packet that it asks for comes to its chain."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Dead:
+class Dead(Struct, kw_only=True):
     """A rule that no packet can match."""
 
     rule: RuleReach

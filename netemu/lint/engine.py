@@ -6,7 +6,9 @@ Kernel: none.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from netemu.lint.codes import BY_CODE
 from netemu.lint.finding import Finding, Level
@@ -17,8 +19,7 @@ from netemu.lint.subject import Subject
 from netemu.lint.suppress import read_suppressions, suppressed
 
 
-@dataclass(slots=True, kw_only=True)
-class Looked:
+class Looked(Struct, kw_only=True):
     """What looking at one subject brought."""
 
     subject: Subject
@@ -88,8 +89,7 @@ def _spared(subject: Subject, finding: Finding) -> bool:
     return subject.spares_rule(finding.span.line)
 
 
-@dataclass(slots=True, kw_only=True)
-class Report:
+class Report(Struct, kw_only=True):
     """What a run brought, for the formats and the exit code."""
 
     looked: list[Looked]

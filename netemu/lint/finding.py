@@ -5,8 +5,9 @@ Kernel: none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 
 class Level(IntEnum):
@@ -27,8 +28,7 @@ class Level(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Struct, frozen=True, kw_only=True):
     """A piece of a file; lines and columns count from 1, the end is exclusive."""
 
     line: int
@@ -37,8 +37,7 @@ class Span:
     end_column: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Related:
+class Related(Struct, frozen=True, kw_only=True):
     """Another place that a finding is about."""
 
     file: str
@@ -47,16 +46,14 @@ class Related:
     """What it has to do with it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
+class Edit(Struct, frozen=True, kw_only=True):
     """What takes the place of a piece of the file."""
 
     span: Span
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fix:
+class Fix(Struct, frozen=True, kw_only=True):
     """A change that settles a finding."""
 
     message: str
@@ -66,8 +63,7 @@ class Fix:
     """The change keeps what the rules do; it is proved before it is written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One rule that a witness meets."""
 
     message: str
@@ -75,8 +71,7 @@ class Step:
     """None for a policy, or where no line is known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Witness:
+class Witness(Struct, frozen=True, kw_only=True):
     """A packet that shows a finding, confirmed by the engine where that walks such packets."""
 
     packet: str
@@ -95,8 +90,7 @@ class Witness:
     steps: tuple[Step, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, frozen=True, kw_only=True):
     """One finding; a check leaves `code`, `level` and `file` to the engine."""
 
     message: str

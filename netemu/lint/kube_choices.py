@@ -10,9 +10,10 @@ have led to, and with what chance. Only the choices that a claim is about are th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from netemu.kube.check.fault import Claim, Saying
 from netemu.kube.check.reading import KubeRules
@@ -37,8 +38,7 @@ class Choice(NamedTuple):
     """The chain that it leads to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """What the choices say of a claim."""
 
     never: bool = False

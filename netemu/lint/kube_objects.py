@@ -9,7 +9,8 @@ shows is told.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.kube.check.compare import AUTO, Checked, check_node
 from netemu.kube.check.fault import Fault
@@ -21,8 +22,7 @@ from netemu.netfilter.hook import Family
 from netemu.sim.spec import TextFile
 
 
-@dataclass(slots=True, kw_only=True)
-class KubeObjects:
+class KubeObjects(Struct, kw_only=True):
     """The objects, and what is to be known about the node."""
 
     cluster: Cluster

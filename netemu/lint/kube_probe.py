@@ -13,8 +13,10 @@ been chosen (`kube_choices`), and only the choices that matter are run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from fractions import Fraction
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from netemu.entropy import Script
 from netemu.errors import UsageError
@@ -38,8 +40,7 @@ _ALL_MISS = (MISS,) * 20_000
 FIRST_PORT = 40000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class Sent(Struct, frozen=True, kw_only=True):
     """A packet in one line, and how it enters."""
 
     packet: str
@@ -48,8 +49,7 @@ class Sent:
     setup: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True):
     """What became of a packet in one course of chance."""
 
     sent: Sent
@@ -67,8 +67,7 @@ class Run:
     """(table, chain) of all chains that it entered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Runs:
+class Runs(Struct, frozen=True):
     """All that became of a packet."""
 
     runs: list[Run]

@@ -10,7 +10,8 @@ only if it asks for anything that one of another verdict asks for: a union for e
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.program import ReadyRule
@@ -22,8 +23,7 @@ from netemu.lint.subject import Site, Subject
 from netemu.netfilter.hook import Verdict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decider:
+class Decider(Struct, frozen=True, kw_only=True):
     """A rule that decides, with the packets that it asks for and those that it gets."""
 
     rule: RuleReach
@@ -33,8 +33,7 @@ class Decider:
     taken: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clash:
+class Clash(Struct, frozen=True, kw_only=True):
     """A rule and the earlier ones that decide otherwise about some of its packets."""
 
     later: Decider

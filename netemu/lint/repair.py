@@ -10,7 +10,8 @@ of every packet. What cannot be proved is not written.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.lint.edits import apply_edits, touched_lines
 from netemu.lint.engine import look
@@ -23,8 +24,7 @@ MOST_ROUNDS = 20
 """A fix may bring another finding to light; no text needs as many rounds."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Repaired:
+class Repaired(Struct, kw_only=True):
     """A text after its fixes."""
 
     subject: Subject

@@ -6,9 +6,10 @@ Kernel: none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from netemu.lint.finding import Finding, Level
 from netemu.lint.subject import Subject
@@ -33,8 +34,7 @@ class Needs(Enum):
     """What the comments in the file suppressed: such a rule runs after all others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LintRule:
+class LintRule(Struct, frozen=True, kw_only=True):
     """One rule; its code is never given to another."""
 
     code: str

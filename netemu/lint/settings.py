@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.errors import UsageError
 from netemu.lint.codes import BY_CODE, RULES
@@ -22,8 +23,7 @@ from netemu.lint.selector import ALL, fits, means_any
 _NAMES = frozenset(rule.name for rule in RULES)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LintSettings:
+class LintSettings(Struct, frozen=True, kw_only=True):
     """The options of a run."""
 
     select: tuple[str, ...] = ()

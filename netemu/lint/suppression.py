@@ -5,13 +5,12 @@ Kernel: none.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from netemu.lint.finding import Span
 
 
-@dataclass(slots=True, kw_only=True)
-class Suppression:
+class Suppression(Struct, kw_only=True):
     """One comment that suppresses findings of one line."""
 
     span: Span

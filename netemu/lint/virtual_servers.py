@@ -6,7 +6,8 @@ Kernel: none.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.errors import NetemuError
 from netemu.lint.finding import Finding, Span
@@ -18,8 +19,7 @@ from netemu.sim.spec import TextFile
 from netemu.wire.address import format_address
 
 
-@dataclass(slots=True, kw_only=True)
-class Served:
+class Served(Struct, kw_only=True):
     """A virtual server and the weights of its real ones."""
 
     name: str

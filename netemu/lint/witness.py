@@ -25,8 +25,10 @@ import copy
 import functools
 import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from itertools import islice
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.example import Example, examples
@@ -59,8 +61,7 @@ Place = tuple[str, str, int]
 """Table, chain and number of a rule."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, kw_only=True):
     """What became of one packet."""
 
     fate: Fate
@@ -83,8 +84,7 @@ class Seen:
 Claim = Callable[[Seen], bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceCall:
+class TraceCall(Struct, frozen=True, kw_only=True):
     """How `netemu trace` is told the node."""
 
     node: str

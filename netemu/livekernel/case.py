@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from netemu.clock import UPTIME_NS
 from netemu.sim.spec import NodeSpec
 from netemu.sim.wiring import (
@@ -35,8 +37,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputFrame:
+class InputFrame(Struct, frozen=True, kw_only=True):
     """A frame that enters the node."""
 
     device: str
@@ -46,8 +47,7 @@ class InputFrame:
     frame: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocalPacket:
+class LocalPacket(Struct, frozen=True, kw_only=True):
     """An IP packet that the node itself sends through a raw socket (IP_HDRINCL)."""
 
     namespace: str
@@ -56,8 +56,7 @@ class LocalPacket:
     mark: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputFrame:
+class OutputFrame(Struct, frozen=True, kw_only=True):
     """A frame that left the node."""
 
     time_ns: int
@@ -65,8 +64,7 @@ class OutputFrame:
     frame: bytes
 
 
-@dataclass(slots=True, kw_only=True)
-class Case:
+class Case(Struct, kw_only=True):
     """A node and what happens to it."""
 
     node: NodeSpec

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from netemu.livekernel.case import Case, InputFrame, Result
 from netemu.livekernel.draws import Draws
@@ -19,8 +20,7 @@ TIMEOUT_TOLERANCE_S = 1
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(Struct, frozen=True, kw_only=True):
     """The first thing that is not equal."""
 
     kind: str

@@ -6,14 +6,14 @@ Kernel: net/netfilter/nf_conntrack_netlink.c (ctnetlink_create_conntrack, ctnetl
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 _PORT_KEYS = {"sport", "dport", "type", "code", "id"}
 _STATES = re.compile(r"^[A-Z_0-9]+$")
 
 
-@dataclass(slots=True)
-class Row:
+class Row(Struct):
     """One entry, taken apart."""
 
     protocol: str = ""

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.livekernel.masks import (
     ICMP_ERRORS,
@@ -39,8 +40,7 @@ _DRAWN_IN_LOG = re.compile(r"(?<=SPT=|DPT=)(\d+)|(?<=CODE=\d ID=)(\d+)")
 _LOG_PROTOCOL = re.compile(r"PROTO=(TCP|UDP|SCTP|ICMP) (?!.*PROTO=)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(Struct, frozen=True):
     """Where a number that NAT may have drawn stands in a frame."""
 
     protocol: int

@@ -14,8 +14,10 @@ import itertools
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from functools import partial
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from netemu.errors import KernelError
 from netemu.events import Event, FrameReceived, FrameSent, Stamp
@@ -47,8 +49,7 @@ AFTER_NS = 120_000_000
 """How long after the last client's end frames are waited for: delayed ACKs, closing."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Played:
+class Played(Struct, kw_only=True):
     """What a lab did."""
 
     frames: dict[str, list[str]] = field(default_factory=dict)

@@ -7,9 +7,11 @@ then rules and user chains, then single sysctls, routes, neighbours, sockets of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from copy import copy
 from functools import partial
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from netemu.livekernel.case import Case
 from netemu.sim.spec import NamespaceSpec, NodeSpec, TextFile
@@ -128,9 +130,8 @@ def _space(case: Case, name: str) -> NamespaceSpec:
 
 def with_space(case: Case, space: NamespaceSpec, part: str, value: object) -> Case:
     """Return the case with one part of one namespace exchanged."""
-    values = {item.name: getattr(space, item.name) for item in fields(NamespaceSpec)}
-    values[part] = value
-    changed = NamespaceSpec(**values)
+    changed = copy(space)
+    setattr(changed, part, value)
     node = NodeSpec(
         main=changed if space.name == "" else case.node.main,
         others=[changed if other.name == space.name else other for other in case.node.others],

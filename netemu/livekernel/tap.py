@@ -10,7 +10,8 @@ import socket
 import struct
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.errors import KernelError
 
@@ -29,8 +30,7 @@ STORM_FRAMES = 20_000
 LARGEST_FRAME_OCTETS = 1 << 17
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeardFrame:
+class HeardFrame(Struct, frozen=True, kw_only=True):
     """A frame that the node sent."""
 
     device: str

@@ -8,8 +8,10 @@ What depends on chance beyond the masks is equal when one of a few seeds gives i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from netemu.errors import NetemuError
 from netemu.livekernel.case import Case, InputFrame, LocalPacket, Result
@@ -43,8 +45,7 @@ LONGEST_HASTY_NS = 900_000_000
 """Cases that last longer wait for timers, so their pauses matter."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What came of one case."""
 
     case: Case

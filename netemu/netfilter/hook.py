@@ -6,8 +6,9 @@ Kernel: net/netfilter/core.c, include/uapi/linux/netfilter.h, include/uapi/linux
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from netemu.skb import Device, Skb
 
@@ -58,8 +59,7 @@ class Priority(IntEnum):
     LAST = (1 << 31) - 1
 
 
-@dataclass(slots=True, kw_only=True)
-class HookState:
+class HookState(Struct, kw_only=True):
     """Where a packet stands (struct nf_hook_state)."""
 
     family: Family

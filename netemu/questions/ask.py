@@ -8,8 +8,9 @@ through the engine; what the engine does not confirm is no answer.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice
+
+from msgspec import Struct, field
 
 from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.behaviour import End, behaviour
@@ -33,8 +34,7 @@ CLASSES = 20
 TRIES = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """A class of packets that come to the fate asked for, with one that was sent."""
 
     packets: str
@@ -42,8 +42,7 @@ class Found:
     answer: Answer
 
 
-@dataclass(slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, kw_only=True):
     """What a question came to."""
 
     question: Question

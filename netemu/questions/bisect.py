@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import SequenceMatcher
+
+from msgspec import Struct
 
 from netemu.errors import InputError
 from netemu.questions.diff import Difference, DiffResult
@@ -23,8 +25,7 @@ from netemu.sim.spec import TextFile
 _COUNTERS = re.compile(r"\[\d+:\d+\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One line of the merged text."""
 
     text: str

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
+from msgspec import Struct
+
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.behaviour import behaviour
 from netemu.analysis.difference import Comparison, Group, cases
@@ -74,8 +76,7 @@ class Difference:
     """The class itself."""
 
 
-@dataclass(slots=True, kw_only=True)
-class DiffResult:
+class DiffResult(Struct, kw_only=True):
     """What a comparison found."""
 
     differences: list[Difference]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+
+from msgspec import Struct
 
 from netemu.analysis.example import Example
 from netemu.entropy import Script
@@ -22,8 +23,7 @@ MAXIMUM_BRANCHES = 2_000
 _NETFILTER_DROP = "NETFILTER_DROP"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Ending:
+class Ending(Struct, frozen=True, order=True):
     """What became of a packet, as far as rules decide it."""
 
     verdict: str
@@ -47,8 +47,7 @@ class Ending:
         return " ".join(words)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What the engine says about one example."""
 
     shares: Mapping[Ending, Fraction]

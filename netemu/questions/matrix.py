@@ -7,7 +7,7 @@ the one zone reaches some host of the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.question import Wish
@@ -27,8 +27,7 @@ _PORTED = (Protocol.TCP, Protocol.UDP, Protocol.SCTP)
 _MOST = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Zone:
+class Zone(Struct, frozen=True):
     """Hosts behind one device, or the node."""
 
     name: str
@@ -40,8 +39,7 @@ class Zone:
     """The same as a set of sources."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Struct, frozen=True):
     """What one zone may do in another."""
 
     source: str

@@ -10,8 +10,9 @@ came before it: its connection is new, and the lists of `-m recent` are empty.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
+
+from msgspec import Struct
 
 from netemu.analysis.bdd import ALL, EMPTY
 from netemu.analysis.behaviour import End, behaviour
@@ -26,8 +27,7 @@ from netemu.sim.spec import NamespaceSpec
 DESTINATION = (Field.DESTINATION, Field.DESTINATION_PORT)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(Struct, frozen=True, kw_only=True):
     """What may become of the packet."""
 
     verdict: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.behaviour import Route

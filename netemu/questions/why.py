@@ -9,9 +9,10 @@ sent through the engine; what does not turn the packet's fate is not said.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations, islice
+
+from msgspec import Struct, field
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.behaviour import end_of
@@ -75,8 +76,7 @@ MOST_RULES = 2000
 _ICMP_WORDS = {Field.DESTINATION_PORT: "type and code", Field.SOURCE_PORT: "id"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacketChange:
+class PacketChange(Struct, frozen=True, kw_only=True):
     """Other values of some fields with which the packet fares the other way."""
 
     fields: tuple[tuple[str, str], ...]
@@ -85,16 +85,14 @@ class PacketChange:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleChange:
+class RuleChange(Struct, frozen=True, kw_only=True):
     """A change of the rules with which it does."""
 
     text: str
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NearRule:
+class NearRule(Struct, frozen=True, kw_only=True):
     """A rule that says the other verdict."""
 
     place: str
@@ -103,8 +101,7 @@ class NearRule:
     """Fields in which the packet does not fit; none: it comes too late, or is not reached."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Why:
+class Why(Struct, kw_only=True):
     """What was found about one packet."""
 
     example: Example

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.errors import Refusal, RulesetError
 from netemu.netfilter.hook import Family
@@ -93,8 +94,7 @@ def resolve_jump(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True, kw_only=True):
     """What all rules of a table have in common."""
 
     family: Family = Family.IPV4

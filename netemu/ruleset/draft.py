@@ -5,8 +5,9 @@ Kernel: none; struct iptables_command_state of iptables (xshared.h).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from netemu.errors import Refusal, RulesetError
 from netemu.netfilter.xtables.kinds import OptionCall
@@ -68,8 +69,7 @@ class Loaded:
             )
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct):
     """Everything that one rule line says."""
 
     command: str = ""

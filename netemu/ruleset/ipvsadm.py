@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.errors import RulesetError
 from netemu.net import Net
@@ -52,8 +53,7 @@ MAXIMUM_TIMEOUT_S = 31 * 24 * 3600
 IPV6_LEFT_OUT = "IPv6 virtual servers are left out: netemu does not emulate IPv6 yet"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IpvsCommand:
+class IpvsCommand(Struct, frozen=True, kw_only=True):
     """One line: what to do with which server."""
 
     line: int
@@ -66,8 +66,7 @@ class IpvsCommand:
     text: str = ""
 
 
-@dataclass(slots=True)
-class IpvsText:
+class IpvsText(Struct):
     """A file that was read."""
 
     commands: list[IpvsCommand] = field(default_factory=list)
@@ -188,8 +187,7 @@ class _Line:
         return int(word)
 
 
-@dataclass(slots=True)
-class _Draft:
+class _Draft(Struct):
     """What the options of one line said."""
 
     do: str = ""

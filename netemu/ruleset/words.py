@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from importlib import resources
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
+from msgspec import Struct
 
 from netemu.errors import Refusal, RulesetError
 
@@ -23,16 +23,14 @@ MAX_WORDS = 251
 """iptables-restore keeps 255 arguments, of which it fills `iptables -t TABLE` and a NULL itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """A word without its quotes, and its column from 1."""
 
     text: str
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class RuleLine:
+class RuleLine(Struct, frozen=True):
     """A rule's words and its counters."""
 
     words: list[Word]

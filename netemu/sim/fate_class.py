@@ -20,8 +20,9 @@ an MTU.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from netemu import events
 from netemu.analysis.bdd import ALL, EMPTY
@@ -64,8 +65,7 @@ _ETH_HLEN = 14
 _ETH_P_IP = 0x0800
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FateClass:
+class FateClass(Struct, frozen=True, eq=False):
     """Packets that share a fate."""
 
     space: Space

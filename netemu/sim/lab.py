@@ -9,7 +9,8 @@ asked for. The lab itself starts with what stands at moment 0.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.errors import UsageError
 from netemu.events import Event, Sink, Stamp
@@ -22,8 +23,7 @@ AFTERWARDS_NS = 500_000_000
 """What follows the last answer (closing, delayed ACKs) gets half a second."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class Note(Struct, frozen=True, kw_only=True):
     """What a client saw, or what happened."""
 
     time_ns: int

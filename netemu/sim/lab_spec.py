@@ -6,8 +6,9 @@ All moments are nanoseconds since the start of the lab's clock.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from netemu.sim.spec import NodeSpec
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 NSEC = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientSpec:
+class ClientSpec(Struct, frozen=True, kw_only=True):
     """A program that asks something of somebody."""
 
     name: str
@@ -43,8 +43,7 @@ class ClientSpec:
     """How long an answer is waited for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Struct, frozen=True, kw_only=True):
     """A command line that an administrator gives in a namespace."""
 
     namespace: str
@@ -54,8 +53,7 @@ class Command:
     """Instead of a command: device and address of a gratuitous ARP."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class Happening(Struct, frozen=True, kw_only=True):
     """Something that is done to a running lab at a moment."""
 
     at_ns: int
@@ -66,8 +64,7 @@ class Happening:
     """What does the same in the live kernel, in order; empty: nothing can."""
 
 
-@dataclass(slots=True, kw_only=True)
-class LabSpec:
+class LabSpec(Struct, kw_only=True):
     """A whole lab."""
 
     node: NodeSpec

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from netemu.link.device import complete_frame
 
@@ -22,8 +23,7 @@ Sent = TypeVar("Sent")
 Key = tuple[str, bytes]
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting(Generic[Item]):
+class _Waiting(Struct, Generic[Item], eq=False):
     """One frame that has not met its like."""
 
     item: Item

@@ -10,8 +10,9 @@ product of its draws' shares of 2**31, as the kernel draws 31 bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+
+from msgspec import Struct
 
 from netemu.entropy import Script
 from netemu.errors import UsageError
@@ -32,8 +33,7 @@ CHANCES = 1 << 31
 MAXIMUM_BRANCHES = 100_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """How a packet starts: a frame at a device, or sent by a namespace itself."""
 
     device: str = ""
@@ -77,8 +77,7 @@ def enter(node: Node, packet: ComposedPacket, device: str = "", *, local: bool =
     return Entry(device=name, frame=frame, mark=packet.mark)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Struct, frozen=True, kw_only=True):
     """A packet that was written down, and where it enters."""
 
     packet: ComposedPacket
@@ -210,8 +209,7 @@ def trace_everything(node: Node) -> None:
             space.net.hooks.register(Family.IPV4, hook, Priority.FIRST, set_trace)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What can become of a packet, and how probable that is."""
 
     probability: Fraction
@@ -222,8 +220,7 @@ class Outcome:
     delivered_to: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Branch:
+class Branch(Struct, frozen=True, kw_only=True):
     """One run of a packet under a script of draws."""
 
     result: tuple[str, str | None, str | None, bool, str | None]

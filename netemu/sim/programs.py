@@ -7,15 +7,15 @@ stand-ins, not HTTP or DNS servers: enough for a client to see who answered what
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from netemu.ip.tcp_program import Connection, TcpProgram
 from netemu.sim.dns import dns_answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
+class Program(Struct, frozen=True, kw_only=True):
     """One kind of server."""
 
     name: str

@@ -11,7 +11,8 @@ is closed. Each client of UDP has a socket of the proxy's own, until it is silen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.clock import NSEC_PER_SEC, Timer
 from netemu.ip.datagram import Waiters, udp_sendmsg
@@ -30,8 +31,7 @@ UDP_IDLE_TIMEOUT_S = 0.25
 Endpoint = tuple[bytes, int]
 
 
-@dataclass(slots=True)
-class Balancer:
+class Balancer(Struct):
     """Round robin over the endpoints of one Service port (LoadBalancerRR)."""
 
     net: Net

@@ -15,8 +15,9 @@ just sent there, counts as sent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct, field
 
 from netemu.events import Event, FrameSent, Stamp
 from netemu.link.bridge import Bridge
@@ -31,8 +32,7 @@ ENTERED = "in"
 """`CapturedAt.direction` of a frame that came into the node; `out` is the other one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CapturedAt:
+class CapturedAt(Struct, frozen=True, kw_only=True):
     """One captured frame with its place in the node."""
 
     time_ns: int
@@ -51,8 +51,7 @@ class CapturedAt:
     """Whether the capture keeps both MAC addresses; cooked and raw ones do not."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Injected:
+class Injected(Struct, kw_only=True):
     """A frame that was sent through the node, and its fate so far."""
 
     source: CapturedAt
@@ -61,8 +60,7 @@ class Injected:
     """Its conntrack entry once it was through, as conntrack -L prints it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SentAt:
+class SentAt(Struct, frozen=True, kw_only=True):
     """A frame that netemu sent out of a device."""
 
     time_ns: int
@@ -72,8 +70,7 @@ class SentAt:
     """packet_id of the packet."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Comparison:
+class Comparison(Struct, kw_only=True):
     """The node's own output against the capture of it."""
 
     met: int = 0

@@ -7,11 +7,12 @@ always given the same node. Addresses are packed bytes (4 or 16); MACs are 6 byt
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VlanSpec:
+class VlanSpec(Struct, frozen=True, kw_only=True):
     """What an 802.1Q device is (`info_kind` vlan); the device below is `LinkSpec.peer_ifindex`."""
 
     vid: int
@@ -25,16 +26,14 @@ class VlanSpec:
     """skb->priority -> priority of the tag."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MacvlanSpec:
+class MacvlanSpec(Struct, frozen=True, kw_only=True):
     """What a macvlan device is; the device below is `LinkSpec.peer_ifindex`."""
 
     mode: str = "vepa"
     """private vepa bridge passthru."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VxlanSpec:
+class VxlanSpec(Struct, frozen=True, kw_only=True):
     """What a VXLAN device is; the device that it sends by, if told, is `LinkSpec.peer_ifindex`."""
 
     vni: int
@@ -59,8 +58,7 @@ class VxlanSpec:
     """A frame for another VXLAN device of the node goes there at once (since Linux 6.5)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSpec:
+class LinkSpec(Struct, frozen=True, kw_only=True):
     """One device, as `ip -j -d link show` gives it."""
 
     name: str
@@ -87,8 +85,7 @@ class LinkSpec:
     vxlan: VxlanSpec | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddressSpec:
+class AddressSpec(Struct, frozen=True, kw_only=True):
     """One address of a device."""
 
     device: str
@@ -102,8 +99,7 @@ class AddressSpec:
     """Remote end of a point-to-point address (`ip addr add A peer B`); empty otherwise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NexthopSpec:
+class NexthopSpec(Struct, frozen=True, kw_only=True):
     """One way of a route."""
 
     device: str
@@ -112,8 +108,7 @@ class NexthopSpec:
     onlink: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteSpec:
+class RouteSpec(Struct, frozen=True, kw_only=True):
     """One route of `ip -j route show table all`."""
 
     prefix: bytes
@@ -132,8 +127,7 @@ class RouteSpec:
     mtu: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyRuleSpec:
+class PolicyRuleSpec(Struct, frozen=True, kw_only=True):
     """One policy rule of `ip -j rule show`."""
 
     priority: int
@@ -158,8 +152,7 @@ class PolicyRuleSpec:
     suppress_prefix_len: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeighbourSpec:
+class NeighbourSpec(Struct, frozen=True, kw_only=True):
     """One neighbour entry."""
 
     device: str
@@ -168,8 +161,7 @@ class NeighbourSpec:
     state: str = "REACHABLE"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxySpec:
+class ProxySpec(Struct, frozen=True, kw_only=True):
     """An address that the node answers ARP for (`ip neigh add proxy`)."""
 
     address: bytes
@@ -177,8 +169,7 @@ class ProxySpec:
     """Empty: on any."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FdbSpec:
+class FdbSpec(Struct, frozen=True, kw_only=True):
     """One bridge forwarding entry."""
 
     bridge: str
@@ -189,8 +180,7 @@ class FdbSpec:
     vlan: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VxlanFdbSpec:
+class VxlanFdbSpec(Struct, frozen=True, kw_only=True):
     """One entry of a VXLAN device's own table: the host behind which a MAC is."""
 
     device: str
@@ -205,8 +195,7 @@ class VxlanFdbSpec:
     """permanent static, or empty for a learnt one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MdbSpec:
+class MdbSpec(Struct, frozen=True, kw_only=True):
     """A membership in a multicast group (`bridge mdb show`), or a port with a router behind it."""
 
     bridge: str
@@ -218,8 +207,7 @@ class MdbSpec:
     permanent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BridgeVlanSpec:
+class BridgeVlanSpec(Struct, frozen=True, kw_only=True):
     """A VLAN that a bridge port, or the bridge itself, is a member of (`bridge vlan show`)."""
 
     device: str
@@ -230,8 +218,7 @@ class BridgeVlanSpec:
     """Its frames leave without their tag."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SocketSpec:
+class SocketSpec(Struct, frozen=True, kw_only=True):
     """One listening socket of `ss -Htuln`."""
 
     protocol: str
@@ -246,8 +233,7 @@ class SocketSpec:
     """What the program answers with, where it can be chosen."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireSpec:
+class WireSpec(Struct, frozen=True, kw_only=True):
     """What the cable between the two ends of a pair does to frames, in both directions."""
 
     one: str
@@ -263,16 +249,14 @@ class WireSpec:
     """Bits per second; 0: a frame takes no time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextFile:
+class TextFile(Struct, frozen=True, kw_only=True):
     """A file's name, for messages, and its text."""
 
     name: str
     text: str
 
 
-@dataclass(slots=True, kw_only=True)
-class NamespaceSpec:
+class NamespaceSpec(Struct, kw_only=True):
     """One network namespace: a node's main one (name "") or one below `netns/`."""
 
     name: str = ""
@@ -307,8 +291,7 @@ class NamespaceSpec:
     """Returns rules, and what goes with them, when an IPv4 packet first reaches a hook."""
 
 
-@dataclass(slots=True, kw_only=True)
-class NodeSpec:
+class NodeSpec(Struct, kw_only=True):
     """A whole node: its main namespace, its other ones, and what was assumed or is missing."""
 
     main: NamespaceSpec

@@ -5,8 +5,9 @@ Kernel: net/core/rtnetlink.c (IFLA_LINK, IFLA_LINK_NETNSID), drivers/net/veth.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from netemu.sim.spec import LinkSpec, NamespaceSpec, NodeSpec
 
@@ -14,8 +15,7 @@ WITHOUT_WIRE = frozenset({"bridge", "dummy", "loopback"})
 """Kinds of devices that have no other end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wire:
+class Wire(Struct, frozen=True, kw_only=True):
     """A veth pair with both ends inside the node."""
 
     one: tuple[str, LinkSpec]

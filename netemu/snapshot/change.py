@@ -6,7 +6,9 @@ Forms: `DEV=IP/LEN`, `PREFIX[,via=IP][,dev=DEV]`, `KEY=VALUE`; all may be repeat
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from netemu.errors import UsageError
 from netemu.sim.spec import AddressSpec, LinkSpec, NamespaceSpec, NexthopSpec, RouteSpec
@@ -15,8 +17,7 @@ from netemu.sysctl import CONF_DEFAULTS, DEFAULTS, NEIGH_DEFAULTS
 from netemu.wire.address import in_prefix, network_of, parse_address, parse_prefix
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class Changes(Struct, frozen=True, kw_only=True):
     """The options as given."""
 
     addresses: Sequence[str] = ()

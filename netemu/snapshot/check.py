@@ -6,7 +6,8 @@ Every file is read on its own, so that one broken file does not hide the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.errors import InputError, SnapshotError
 from netemu.ruleset.ipvsadm import parse_ipvs
@@ -27,8 +28,7 @@ from netemu.snapshot.source import Tree, open_tree
 from netemu.wire.address import format_address, in_prefix, network_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One line of the table."""
 
     namespace: str
@@ -39,8 +39,7 @@ class Row:
     """How much it holds."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Report:
+class Report(Struct, kw_only=True):
     """What the doctor found."""
 
     rows: list[Row] = field(default_factory=list)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from netemu.errors import SnapshotError
 
@@ -34,8 +34,7 @@ class BadValueError(ValueError):
         self.value = value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class Document(Struct, frozen=True, kw_only=True):
     """The text of one file and the command whose output it is."""
 
     name: str

@@ -7,7 +7,8 @@ every run of other characters replaced by one underscore.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _OTHER = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -23,8 +24,7 @@ def mangle(command: str) -> str:
     return _OTHER.sub("_", command)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(Struct, frozen=True, kw_only=True):
     """One file of a snapshot."""
 
     key: str

@@ -5,8 +5,9 @@ A pod is one where the Service whose load balancer's address an Ingress has sele
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from netemu.errors import UsageError
 from netemu.kube.cluster import Cluster
@@ -19,8 +20,7 @@ from netemu.wire.address import parse_address
 HTTP = "http://"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """What a client asks of an ingress controller, and where that is."""
 
     address: str

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from netemu.errors import InputError
 from netemu.kube.cluster import Cluster
@@ -74,8 +76,7 @@ Later: TypeAlias = Callable[[], NamespaceSpec]
 """Makes what a node gets when the first packet comes by."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodPlace:
+class PodPlace(Struct, frozen=True, kw_only=True):
     """A pod, or an endpoint that stands for one, and where it lives."""
 
     name: str
@@ -94,8 +95,7 @@ class PodPlace:
         return b"\x0a\x58" + parse_address(self.ip)[-4:]
 
 
-@dataclass(slots=True, kw_only=True)
-class ClusterNode:
+class ClusterNode(Struct, kw_only=True):
     """The spec, and who is who in it."""
 
     spec: NodeSpec

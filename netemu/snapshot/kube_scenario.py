@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import msgspec
+from msgspec import Struct, field
 
 from netemu.clock import NSEC_PER_SEC
 from netemu.errors import UsageError
@@ -42,8 +42,7 @@ ACTIONS = (
 _STEP = re.compile(r"\.([\w-]+)|\[(\d+|\.\.\.)\]")
 
 
-@dataclass(slots=True, kw_only=True)
-class Scenario:
+class Scenario(Struct, kw_only=True):
     """A scenario that was read."""
 
     name: str

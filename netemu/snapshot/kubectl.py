@@ -14,8 +14,9 @@ import queue
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import IO
+
+from msgspec import Struct, field
 
 from netemu.errors import InputError
 from netemu.kube.objects import KubeObject
@@ -37,24 +38,21 @@ STOP_S = 5
 """How long a watch that was told to end may take."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """One event of a watch."""
 
     type: EventType
     object: KubeObject
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
+class _End(Struct, frozen=True):
     """A watch that is over, and why."""
 
     resource: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kubectl:
+class Kubectl(Struct, frozen=True, kw_only=True):
     """How kubectl is called."""
 
     command: tuple[str, ...] = ("kubectl",)
@@ -144,8 +142,7 @@ def _configurations(text: str) -> list[TextFile]:
     ]
 
 
-@dataclass(slots=True)
-class _Watch:
+class _Watch(Struct):
     """One process that follows one kind, and the thread that reads it."""
 
     kubectl: Kubectl

@@ -9,8 +9,10 @@ which things are added.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TypedDict
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from netemu.netfilter.ipvs.ftp import MODULES
 from netemu.sim.lab_spec import LabSpec
@@ -41,8 +43,7 @@ KINDS = ("veth", "bridge", "dummy", "vlan", "macvlan", "vxlan")
 """Kinds of devices; a veth end is joined to its other end by a link."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upper:
+class Upper(Struct, frozen=True, kw_only=True):
     """What a device that stands above another one is."""
 
     lower: str = ""
@@ -54,8 +55,7 @@ class Upper:
     vxlan: VxlanSpec | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cable:
+class Cable(Struct, frozen=True, kw_only=True):
     """What a link does to frames, as written."""
 
     delay: str | float = 0

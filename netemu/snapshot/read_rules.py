@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.errors import SnapshotError
 from netemu.sim.spec import TextFile
@@ -44,8 +45,7 @@ IPTABLES_TABLES = frozenset({"filter", "nat", "mangle", "raw", "security"})
 IPTABLES_CHAINS = frozenset({"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(Struct, frozen=True, kw_only=True):
     """The rules that are evaluated."""
 
     backend: str
@@ -54,8 +54,7 @@ class Choice:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleFiles:
+class RuleFiles(Struct, frozen=True, kw_only=True):
     """Every rule text of a namespace, by backend and family; `native` are foreign nft tables."""
 
     by_backend: dict[str, dict[int, TextFile]]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.wire.address import in_prefix, network_of, parse_address, parse_prefix
 
@@ -48,16 +49,14 @@ SHORTEST_SUBNET = 8
 """A shorter prefix is a range, not a subnet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """A value of one rule and whether `!` stands before it."""
 
     value: str
     inverted: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleWords:
+class RuleWords(Struct, frozen=True, kw_only=True):
     """What one rule says of devices and addresses."""
 
     devices: dict[str, Named]

@@ -13,8 +13,9 @@ import os
 import re
 import tarfile
 import zlib
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+
+from msgspec import Struct, field
 
 from netemu.errors import SnapshotError
 from netemu.snapshot.items import NAMES
@@ -39,8 +40,7 @@ _NETNS_EXEC = re.compile(r"^ip_netns_exec_(?P<ns>.+?)_(?P<rest>(?:ip6?tables-sav
 """How sosreports before 4.8 name the output of a namespace."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Tree:
+class Tree(Struct, kw_only=True):
     """The interesting files of one node: namespace name ("" is the main one) -> file name."""
 
     name: str
@@ -57,8 +57,7 @@ class Tree:
         return sorted(name for name in self.files if name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeFile:
+class TreeFile(Struct, frozen=True, kw_only=True):
     """One file: where it came from, for messages, and its content."""
 
     path: str

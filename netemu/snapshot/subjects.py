@@ -6,7 +6,9 @@ import functools
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from netemu.errors import SnapshotError
 from netemu.lint.subject import Subject
@@ -23,8 +25,7 @@ _ARCHIVES = (b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh")
 _FAMILIES = {4: Family.IPV4, 6: Family.IPV6}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True):
     """How to read what a command line names."""
 
     as_kind: str | None = None

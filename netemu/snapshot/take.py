@@ -15,8 +15,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from netemu.errors import SnapshotError
 from netemu.snapshot.items import ITEMS, Item, mangle
@@ -39,16 +40,14 @@ EXPIRED = 124
 _CONTAINER = re.compile(r"([0-9a-f]{12})[0-9a-f]{52}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """A namespace of the machine and how to run a command in it."""
 
     name: str
     prefix: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What one command did."""
 
     place: str
@@ -57,8 +56,7 @@ class Outcome:
     error: str
 
 
-@dataclass(slots=True, kw_only=True)
-class Taken:
+class Taken(Struct, kw_only=True):
     """Files by path below the snapshot's directory, and what each command did."""
 
     files: dict[str, str] = field(default_factory=dict)

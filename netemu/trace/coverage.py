@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.trace.text import Paint
 
 SCHEMA = "netemu.coverage/1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleHits:
+class RuleHits(Struct, frozen=True, kw_only=True):
     """One rule."""
 
     number: int
@@ -29,8 +29,7 @@ class RuleHits:
     """As iptables-save prints it, without `-A CHAIN`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChainHits:
+class ChainHits(Struct, frozen=True, kw_only=True):
     """One chain with its rules in order."""
 
     name: str
@@ -42,8 +41,7 @@ class ChainHits:
     rules: tuple[RuleHits, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableHits:
+class TableHits(Struct, frozen=True, kw_only=True):
     """One table of one namespace, and the file it was read from."""
 
     namespace: str

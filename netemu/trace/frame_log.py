@@ -6,7 +6,7 @@ device, which Wireshark shows in one list.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.events import Event, FrameReceived, FrameSent, PacketDropped, PacketMade, Stamp
 from netemu.trace.model import place
@@ -18,8 +18,7 @@ QUIET_REASONS = frozenset({"OTHERHOST"})
 """A frame for somebody else that a bridge or switch flooded: nothing was lost."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedFrame:
+class LoggedFrame(Struct, frozen=True, kw_only=True):
     """A frame at a device."""
 
     time_ns: int
@@ -50,8 +49,7 @@ class LoggedFrame:
         return f"{clock(self.time_ns)}  {self.device:<20} {arrow} {text}, {len(self.frame)} octets"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedDrop:
+class LoggedDrop(Struct, frozen=True, kw_only=True):
     """A packet that ended badly."""
 
     time_ns: int

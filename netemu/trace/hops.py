@@ -7,7 +7,7 @@ whose interfaces differ in link type.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.events import FrameReceived, FrameSent, Stamp
 from netemu.trace.model import Passage, Told, Trace, place
@@ -16,8 +16,7 @@ from netemu.wire.capture import Direction, Writer
 from netemu.wire.pcapng_writer import PcapngWriter, TcVerdict
 
 
-@dataclass(slots=True, kw_only=True)
-class Hop:
+class Hop(Struct, kw_only=True):
     """A frame at a device and what the node did until the next one."""
 
     stamp: Stamp

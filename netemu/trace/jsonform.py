@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+
+from msgspec.structs import asdict
 
 from netemu.events import as_json
 from netemu.trace.model import Passage, Trace

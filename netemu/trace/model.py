@@ -7,7 +7,7 @@ the same list of events, told apart by their packet ids.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from netemu.events import Event, FrameSent, KernelLogged, Stamp
 
@@ -33,8 +33,7 @@ class Recorder:
         return told
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacketOut:
+class PacketOut(Struct, frozen=True, kw_only=True):
     """A frame that left the node."""
 
     port: str
@@ -42,8 +41,7 @@ class PacketOut:
     packet_id: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Passage:
+class Passage(Struct, kw_only=True):
     """One packet that was sent through the node, and all that it set off."""
 
     packet_id: int
@@ -76,8 +74,7 @@ class Passage:
         return [event.text for _, event in self.told if isinstance(event, KernelLogged)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeShare:
+class OutcomeShare(Struct, frozen=True, kw_only=True):
     """One line of `--outcomes`."""
 
     probability: str
@@ -90,8 +87,7 @@ class OutcomeShare:
     delivered_to: str | None
 
 
-@dataclass(slots=True, kw_only=True)
-class Trace:
+class Trace(Struct, kw_only=True):
     """Everything that `netemu trace` knows about one packet."""
 
     source: str

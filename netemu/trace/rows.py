@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu import events
 from netemu.events import Event, Stamp
@@ -26,8 +27,7 @@ OWN_STAGES = {ROUTE, LOCAL}
 """Stages that keep their name when they happen within a hook."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Row:
+class Row(Struct, kw_only=True):
     """One step of one packet."""
 
     stage: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.wire.ethernet import ethernet_header, insert_tag
 
@@ -15,8 +15,7 @@ DEFAULT_SRC_MAC = bytes.fromhex("020000000001")
 _ARP_SENDER_MAC = slice(8, 14)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComposedPacket:
+class ComposedPacket(Struct, frozen=True, kw_only=True):
     """What a one-line packet or a Scapy expression says."""
 
     text: str

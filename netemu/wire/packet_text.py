@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.errors import PacketTextError
 from netemu.wire.address import parse_address, parse_mac
@@ -86,16 +87,14 @@ _LIMITS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
+class Word(Struct, frozen=True, kw_only=True):
     """One word of the line and the column where it begins, from 1."""
 
     text: str
     column: int
 
 
-@dataclass(slots=True, kw_only=True)
-class _Line:
+class _Line(Struct, kw_only=True):
     """The line being read: bare words in order, options by key."""
 
     text: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from netemu.errors import CaptureError
 from netemu.wire.capture import (
@@ -63,8 +64,7 @@ MAXIMUM_BLOCK_LEN = 16 << 20
 """A block longer than libpcap takes (16 MiB) is corrupt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interface:
+class Interface(Struct, frozen=True, kw_only=True):
     """One interface description block."""
 
     link_type: int

@@ -7,7 +7,8 @@ vx0 [10.244.1.0/32]: routes to 10.244.2.0/24 through the host 192.0.2.9, as flan
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from netemu.livekernel.case import Case, LocalPacket
 from netemu.sim.spec import (

@@ -5,7 +5,9 @@ Stations with a MAC and an address each send from whichever port the dice say, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from netemu.livekernel.case import Case
 from netemu.livekernel.generate.dice import Dice

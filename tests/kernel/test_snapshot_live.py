@@ -9,10 +9,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from netemu.errors import SnapshotError
 from netemu.sim.spec import NamespaceSpec, NodeSpec

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from netemu.sim.spec import (
     AddressSpec,
@@ -315,8 +315,8 @@ def test_what_is_written_is_read_back(main: NamespaceSpec, other: NamespaceSpec)
         again = read_node(folder)
     for expected, actual in zip([main, other], again.namespaces(), strict=True):
         blank = anonymous(actual)
-        for field in fields(expected):
-            assert getattr(expected, field.name) == getattr(blank, field.name)
+        for name in expected.__struct_fields__:
+            assert getattr(expected, name) == getattr(blank, name)
 
 
 def test_an_older_snapshot_is_replaced(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import shutil
 import subprocess
 
 import pytest
+from msgspec import structs
 
 from netemu.trace.hops import hops_of, write_hops
 from netemu.wire.pcapng import read_pcapng
@@ -35,7 +35,7 @@ def test_what_was_told_before_the_frame_belongs_to_it(passage):
 
 
 def test_a_dropped_packet_carries_the_verdict(trace):
-    trace.passage = dataclasses.replace(trace.passage, verdict="DROP")
+    trace.passage = structs.replace(trace.passage, verdict="DROP")
     assert written(trace) != b""
     assert b"\x07\x00\x09\x00\x01\x02" in written(trace)
 

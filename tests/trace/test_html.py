@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 
 import pytest
+from msgspec import structs
 
 from netemu import events
 from netemu.errors import UsageError
@@ -37,7 +37,7 @@ def test_rules_that_did_not_match_are_there_but_hidden(trace):
 def test_text_is_escaped(trace, passage):
     evil = events.KernelLogged(text="</script><script>alert(1)</script>")
     told = [*passage.told, (passage.told[0][0], evil)]
-    trace.passage = dataclasses.replace(passage, told=told)
+    trace.passage = structs.replace(passage, told=told)
     assert "<script>alert" not in render_html(trace)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+
+from msgspec import structs
 
 from netemu.trace.jsonform import render_json, trace_object
 
@@ -48,5 +49,5 @@ def test_an_answer_is_an_object_of_its_own(trace, passage):
 
 def test_the_class_is_a_key(trace, passage):
     assert trace_object(trace)["class"] is None
-    trace.passage = dataclasses.replace(passage, shared_by="any any > any in eth0")
+    trace.passage = structs.replace(passage, shared_by="any any > any in eth0")
     assert trace_object(trace)["class"] == "any any > any in eth0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from msgspec import structs
 
 from netemu import events
 from netemu.events import Stamp
@@ -49,7 +49,7 @@ def test_colours_change_nothing_but_escapes(trace):
 
 
 def test_the_answer_follows(trace, passage):
-    trace.reply = dataclasses.replace(passage, verdict="STOLEN", told=[])
+    trace.reply = structs.replace(passage, verdict="STOLEN", told=[])
     assert "\nthe answer\nSTOLEN  still held\n" in render_text(trace)
     trace.reply, trace.reply_note = None, "nobody answers"
     assert "no answer: nobody answers\n" in render_text(trace)
@@ -57,7 +57,7 @@ def test_the_answer_follows(trace, passage):
 
 def ended(passage, event, **fields):
     told = [(Stamp(time_ns=0, node="", packet_id=1, parent_id=0), event)]
-    return what_became(dataclasses.replace(passage, told=told, delivered_to=None, **fields))
+    return what_became(structs.replace(passage, told=told, delivered_to=None, **fields))
 
 
 def test_the_end_names_who_decided(passage):
@@ -82,16 +82,16 @@ def test_a_packet_that_waits_says_for_what(passage):
 def test_a_packet_that_was_delivered_says_to_whom(passage):
     taken = events.PacketDelivered(what="icmp echo")
     told = [(Stamp(time_ns=0, node="", packet_id=1, parent_id=0), taken)]
-    local = dataclasses.replace(passage, told=told, delivered_to="node:pod")
+    local = structs.replace(passage, told=told, delivered_to="node:pod")
     assert what_became(local) == "delivered to pod (icmp echo)"
 
 
 def test_a_packet_of_the_node_says_so(trace, passage):
-    trace.passage = dataclasses.replace(passage, entered="", packet=passage.packet[14:])
+    trace.passage = structs.replace(passage, entered="", packet=passage.packet[14:])
     assert "\n#1 tcp 192.0.2.9:40000 > 10.96.0.10:80 S  sent by the node\n" in render_text(trace)
 
 
 def test_the_class_is_the_last_line(trace, passage):
-    trace.passage = dataclasses.replace(passage, shared_by="tcp any > 10.96.0.10:80 in eth0")
+    trace.passage = structs.replace(passage, shared_by="tcp any > 10.96.0.10:80 in eth0")
     shown = render_text(trace)
     assert "\n  CLASS        tcp any > 10.96.0.10:80 in eth0\n" in shown

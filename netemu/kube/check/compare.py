@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.errors import InputError
 from netemu.kube.check.fault import Claim, Fault, Saying
@@ -34,8 +35,7 @@ from netemu.sim.spec import NamespaceSpec
 AUTO = "auto"
 
 
-@dataclass(slots=True, kw_only=True)
-class Checked:
+class Checked(Struct, kw_only=True):
     """What the comparison brought."""
 
     node_name: str

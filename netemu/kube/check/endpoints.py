@@ -6,7 +6,9 @@ Source: pkg/proxy/iptables/proxier.go, writeServiceToEndpointRules (Kubernetes 1
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from netemu.kube.check.fault import Claim, Fault, Place, Probe, Saying
 from netemu.kube.check.reading import (
@@ -23,8 +25,7 @@ from netemu.kube.service_ports import ServicePortInfo
 from netemu.netfilter.xtables.model import Rule
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointCheck:
+class EndpointCheck(Struct, frozen=True, kw_only=True):
     """Compares the endpoints of one Service port."""
 
     saved: KubeRules

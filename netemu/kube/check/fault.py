@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
+
+from msgspec import Struct
 
 NODE = ""
 """Destination of a probe: an address of the node itself."""
@@ -57,8 +58,7 @@ class Saying(Enum):
     """The node takes it for itself, or refuses it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """A chain of a table, or one of its rules."""
 
     table: str
@@ -67,8 +67,7 @@ class Place:
     """From 1; 0 is the chain."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class Probe(Struct, frozen=True, kw_only=True):
     """One packet that may show a fault."""
 
     sender: Sender
@@ -84,8 +83,7 @@ class Probe:
     """The client has had a connection to the same destination before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Struct, frozen=True, kw_only=True):
     """What a packet shows."""
 
     saying: Saying
@@ -100,8 +98,7 @@ class Claim:
     endpoint to be masqueraded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """One difference between what is and what should be."""
 
     code: str

@@ -6,7 +6,8 @@ Source: pkg/proxy/iptables/proxier.go, syncProxyRules (Kubernetes 1.30), by way 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.kube.check.endpoints import EndpointCheck
 from netemu.kube.check.fault import Claim, Fault, Place, Saying
@@ -104,8 +105,7 @@ def _chains_below(saved: KubeRules, chains: list[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-@dataclass(slots=True, kw_only=True)
-class _PortCheck:
+class _PortCheck(Struct, kw_only=True):
     """Compares what is there for one Service port."""
 
     saved: KubeRules

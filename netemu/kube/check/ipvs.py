@@ -8,7 +8,9 @@ A real server of weight 0 is one that kube-proxy drains: it leaves when its last
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from netemu.kube.check.fault import NODE, Claim, Fault, Probe, Saying, Sender
 from netemu.kube.check.reading import joined
@@ -33,8 +35,7 @@ Key = tuple[str, str, int]
 _SENDERS = (Sender.POD, Sender.NODE, Sender.OUTSIDE)
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct):
     """A virtual server of a text, with its real servers by `IP:port`."""
 
     spec: VirtualServerSpec
@@ -58,8 +59,7 @@ def read_servers(file: TextFile) -> dict[Key, Held]:
     return found
 
 
-@dataclass(slots=True, kw_only=True)
-class IpvsCheck:
+class IpvsCheck(Struct, kw_only=True):
     """Compares one node."""
 
     wanted: IpvsState

@@ -6,7 +6,8 @@ Source: pkg/proxy/iptables/proxier.go, syncProxyRules (Kubernetes 1.30).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.kube.check.endpoints import told_sender
 from netemu.kube.check.fault import Claim, Fault, Place, Probe, Saying, Sender
@@ -23,8 +24,7 @@ from netemu.kube.service_ports import ServicePortInfo
 from netemu.netfilter.xtables.model import Rule
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutsideCheck:
+class OutsideCheck(Struct, frozen=True, kw_only=True):
     """Compares the chains that external addresses of one Service port lead to."""
 
     saved: KubeRules

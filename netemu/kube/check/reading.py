@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.kube.proxy.names import endpoint_hash, port_proto_hash
 from netemu.netfilter.extensions.mark import MarkMatch
@@ -200,8 +201,7 @@ def is_single(prefix: str) -> bool:
     return length == len(address) * 8
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """A rule that leads into a chain."""
 
     table: str

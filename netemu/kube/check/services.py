@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.kube.check.fault import NODE, Probe, Sender
 from netemu.kube.check.reading import split_endpoint
@@ -19,8 +20,7 @@ from netemu.kube.service_ports import (
 )
 
 
-@dataclass(slots=True, kw_only=True)
-class Services:
+class Services(Struct, kw_only=True):
     """The Service ports of one family as one node's proxy sees them."""
 
     ports: list[ServicePortInfo] = field(default_factory=list)

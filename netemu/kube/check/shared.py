@@ -5,7 +5,7 @@ Source: pkg/proxy/iptables/proxier.go, syncProxyRules (Kubernetes 1.30).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.kube.check.fault import NODE, Place, Probe, Sender
 from netemu.kube.check.reading import (
@@ -30,8 +30,7 @@ SHARED = (
 """Chains that hold rules of many Services."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A rule of a shared chain that takes up one address and port of a Service."""
 
     table: str

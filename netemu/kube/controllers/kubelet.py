@@ -11,9 +11,9 @@ at once, and gone when its container has ended, after the grace period at the la
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import Struct, field
 
 from netemu.clock import NSEC_PER_SEC, Clock
 from netemu.errors import UsageError
@@ -22,8 +22,7 @@ from netemu.kube.objects import Condition, Node, Pod, PodIP
 from netemu.kube.store import Store
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class Timing(Struct, frozen=True, kw_only=True):
     """How long things take; Kubernetes' defaults where it has any."""
 
     bind_s: float = 0.02
@@ -39,8 +38,7 @@ class Timing:
     """How long a container that crashed takes to be started again, the first time."""
 
 
-@dataclass(slots=True)
-class _Running:
+class _Running(Struct):
     """What kubelet knows of one pod beside its object."""
 
     answers: bool = True
@@ -50,8 +48,7 @@ class _Running:
     failures: int = 0
 
 
-@dataclass(slots=True)
-class Kubelet:
+class Kubelet(Struct):
     """The kubelets of all nodes, and the scheduler."""
 
     store: Store

@@ -6,7 +6,8 @@ Source: pkg/proxy/iptables/proxier.go, syncProxyRules (Kubernetes 1.30, differen
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.kube.proxy.names import endpoint_hash, port_proto_hash
 from netemu.kube.proxy.settings import ProxySettings
@@ -27,8 +28,7 @@ MARK_MASQ = "KUBE-MARK-MASQ"
 LAST_RULE = "kubernetes service nodeports; NOTE: this must be the last rule in this chain"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PortChains:
+class PortChains(Struct, frozen=True, kw_only=True):
     """The names of a Service port's chains."""
 
     cluster: str
@@ -53,8 +53,7 @@ def endpoint_chain(port: ServicePortInfo, endpoint: EndpointInfo) -> str:
     return f"KUBE-SEP-{endpoint_hash(port.name, port.protocol, str(endpoint))}"
 
 
-@dataclass(slots=True)
-class PortRules:
+class PortRules(Struct):
     """What one Service port puts into the tables."""
 
     filter: list[tuple[str, str]] = field(default_factory=list)

@@ -6,7 +6,8 @@ Source: pkg/proxy/ipvs/proxier.go, ipset.go, pkg/proxy/ipvs/util (Kubernetes 1.3
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.kube.proxy.iptables import (
     MARK_MASQ,
@@ -103,8 +104,7 @@ SETS: dict[str, tuple[str, str]] = {
 """Each set's type and the comment of rules that use it."""
 
 
-@dataclass(slots=True)
-class VirtualServer:
+class VirtualServer(Struct):
     """One virtual server and its real servers."""
 
     protocol: str
@@ -130,8 +130,7 @@ class VirtualServer:
         return f"-s {self.scheduler}{persistence}{flags}"
 
 
-@dataclass(slots=True)
-class IpvsState:
+class IpvsState(Struct):
     """All that kube-proxy programs in IPVS mode."""
 
     octets: int

@@ -12,7 +12,8 @@ of UDP and SCTP are deleted at once: expire_nodest_conn ends their connections.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.kube.proxy.ipvs import IpvsState, VirtualServer
 
@@ -23,8 +24,7 @@ Connections = Callable[[VirtualServer, str], int]
 """(virtual server, `IP:port` of a real one) -> its active and inactive connections."""
 
 
-@dataclass(slots=True)
-class IpvsChange:
+class IpvsChange(Struct):
     """What one sync does besides restoring rules."""
 
     ipset: list[str] = field(default_factory=list)

@@ -10,7 +10,8 @@ order. `complete` lets netemu's own reader of restore text do that, as iptables 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.kube.proxy.iptables import localnet_rule, masquerade_rules
 from netemu.kube.proxy.settings import ProxySettings
@@ -31,8 +32,7 @@ BASE_CHAINS = {
 DROP_MARK = "0x8000/0x8000"
 
 
-@dataclass(frozen=True, slots=True)
-class Jump:
+class Jump(Struct, frozen=True):
     """One rule that leads from a base chain into kube-proxy's."""
 
     table: str

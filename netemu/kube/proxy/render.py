@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.errors import UsageError
 from netemu.kube.cluster import Cluster
@@ -31,8 +32,7 @@ from netemu.kube.service_ports import IPV4, endpoints_map, service_ports
 MODES = ("iptables", "ipvs", "userspace")
 
 
-@dataclass(slots=True, kw_only=True)
-class Rendered:
+class Rendered(Struct, kw_only=True):
     """What one node gets."""
 
     mode: str

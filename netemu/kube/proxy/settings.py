@@ -6,7 +6,7 @@ pkg/proxy/util/localdetector.go, nodeport_addresses.go (Kubernetes 1.30).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import InputError
 from netemu.kube.cluster import Cluster
@@ -22,8 +22,7 @@ PRIMARY = "primary"
 """In `nodePortAddresses`: the node's own address."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxySettings:
+class ProxySettings(Struct, frozen=True, kw_only=True):
     """All that rules hang on besides Services and endpoints, for one family."""
 
     octets: int

@@ -11,7 +11,8 @@ each; from 1.32 on the whole table is compared with the endpoints there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.kube.proxy.settings import ProxySettings
 from netemu.kube.proxy.view import NOTHING, ProxyView, ServiceState
@@ -24,8 +25,7 @@ IsStale = Callable[[str, int, str, int], bool]
 the last two are those of the endpoint where a connection is translated."""
 
 
-@dataclass(slots=True)
-class _Deletions:
+class _Deletions(Struct):
     """The calls of `conntrack -D -p udp` that a sync makes."""
 
     addresses: set[str] = field(default_factory=set)

@@ -11,7 +11,8 @@ flushed and deleted, in a large cluster at most once a sync period.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.clock import NSEC_PER_SEC
 from netemu.kube.proxy.iptables import PortRules, in_order, is_large, port_rules, shared_tables
@@ -31,8 +32,7 @@ PortName = tuple[str, str]
 """Name of a Service port and its protocol."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Restore:
+class Restore(Struct, frozen=True, kw_only=True):
     """What one sync hands over."""
 
     text: str

@@ -6,7 +6,8 @@ Source: pkg/proxy/userspace/proxier.go (Kubernetes 1.20; the mode is gone since 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.kube.proxy.parts import Jump, jump
 from netemu.kube.proxy.settings import ProxySettings
@@ -24,8 +25,7 @@ DIAL_TIMEOUTS_S = (0.25, 0.5, 1.0, 2.0)
 """How long the proxy waits for one endpoint after the other before it gives up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyPort:
+class ProxyPort(Struct, frozen=True, kw_only=True):
     """A port at which the proxy process listens for one Service port."""
 
     service: str
@@ -35,8 +35,7 @@ class ProxyPort:
     endpoints: tuple[EndpointInfo, ...]
 
 
-@dataclass(slots=True)
-class UserspaceState:
+class UserspaceState(Struct):
     """The rules, and what the proxy process listens to."""
 
     rules: str = ""

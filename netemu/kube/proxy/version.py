@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.errors import UsageError
 
 KNOWN = ((1, 20), *((1, minor) for minor in range(25, 34)))
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ProxyVersion:
+class ProxyVersion(Struct, frozen=True, order=True):
     """A minor release, such as 1.30."""
 
     major: int

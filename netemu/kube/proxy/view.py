@@ -7,7 +7,8 @@ Source: pkg/proxy/servicechangetracker.go, endpointschangetracker.go, endpointsl
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.kube.objects import EndpointSlice, KubeObject, Service
 from netemu.kube.proxy.version import ProxyVersion
@@ -23,8 +24,7 @@ from netemu.kube.service_ports import (
 Endpoints = dict[PortKey, list[EndpointInfo]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceState:
+class ServiceState(Struct, frozen=True, kw_only=True):
     """A Service's ports and their endpoints at some moment."""
 
     ports: tuple[ServicePortInfo, ...] = ()

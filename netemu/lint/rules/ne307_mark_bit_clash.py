@@ -36,7 +36,8 @@ net/netfilter/xt_mark.c.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from netemu.kube.check.fault import NODE, Claim, Place, Probe, Saying, Sender
 from netemu.kube.check.reading import (

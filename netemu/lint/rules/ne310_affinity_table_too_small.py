@@ -37,7 +37,8 @@ References: ip_list_tot in net/netfilter/xt_recent.c; sessionAffinityConfig in t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from netemu.kube.check.reading import BALANCING, KubeRules, recent_of
 from netemu.kube.check.ways import ways_into

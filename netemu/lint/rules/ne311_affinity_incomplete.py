@@ -37,7 +37,8 @@ References: writeServiceToEndpointRules in pkg/proxy/iptables/proxier.go of Kube
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from netemu.kube.check.fault import Claim, Saying
 from netemu.kube.check.reading import BALANCING, ENDPOINT_CHAIN, KubeRules, recent_of

@@ -28,7 +28,8 @@ References: RFC 7123 (security implications of IPv6 on IPv4 networks).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.terms import Span, among, spans

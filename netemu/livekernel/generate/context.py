@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from netemu.livekernel.generate.dice import Dice
 from netemu.livekernel.generate.world import FAR_NETS, VIPS, World
@@ -26,8 +27,7 @@ class SetSketch(NamedTuple):
         return 1 if self.kind == "list:set" else self.kind.count(",") + 1
 
 
-@dataclass(slots=True)
-class RuleContext:
+class RuleContext(Struct):
     """Where a rule stands, which limits what it may say."""
 
     world: World

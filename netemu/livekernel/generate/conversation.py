@@ -9,7 +9,8 @@ when it hears for the first time, which addresses and ports to answer to.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from netemu.livekernel.generate import packets
 from netemu.livekernel.generate.dice import Dice
@@ -39,8 +40,7 @@ ODD_FLAGS = (
 FAR_OFF = (-1, 1, 1000, -1000, 70000, -70000, 1 << 31)
 
 
-@dataclass(slots=True, kw_only=True)
-class Side:
+class Side(Struct, kw_only=True):
     """An end, where its frames enter the node, and what it is about to send."""
 
     end: Endpoint

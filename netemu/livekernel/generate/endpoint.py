@@ -5,7 +5,7 @@ Kernel: what net/netfilter/nf_conntrack_proto_tcp.c watches of it. RFC 9293, 732
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from netemu.livekernel.generate.dice import Dice
 from netemu.livekernel.generate.packets import ACK, FIN, MSS, RST, SYN
@@ -29,8 +29,7 @@ def ahead(seq: int, of: int) -> int:
     return distance - (1 << 32) if distance >> 31 else distance
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(Struct, frozen=True, kw_only=True):
     """A segment that reached an end."""
 
     flags: int
@@ -72,8 +71,7 @@ def read_segment(packet: bytes) -> Heard | None:
     )
 
 
-@dataclass(slots=True, kw_only=True)
-class Endpoint:
+class Endpoint(Struct, kw_only=True):
     """What an end has sent and got."""
 
     isn: int

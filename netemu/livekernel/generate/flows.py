@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct, field
 
 from netemu.livekernel.generate import packets
 from netemu.livekernel.generate.dice import Dice
@@ -50,8 +51,7 @@ ODD_FLAGS = (
 SACK_OPTIONS = bytes((1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 9))
 
 
-@dataclass(slots=True)
-class Flow:
+class Flow(Struct):
     """One conversation."""
 
     host: Host

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from netemu.livekernel.generate.dice import Dice
 from netemu.wire.address import parse_address
@@ -43,8 +45,7 @@ ODD_TARGETS = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(Struct, frozen=True, kw_only=True):
     """What of an IPv4 header may be odd."""
 
     src: bytes

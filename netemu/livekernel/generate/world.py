@@ -6,7 +6,7 @@ behind the bridge. Around it live hosts that answer ARP (or do not), each behind
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from netemu.livekernel.generate.dice import Dice
 from netemu.livekernel.generate.settings import (
@@ -76,8 +76,7 @@ LOOPBACK_ADDRESS = AddressSpec(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(Struct, frozen=True, kw_only=True):
     """A machine outside the node."""
 
     address: bytes
@@ -89,8 +88,7 @@ class Host:
     """Whether networks behind it answer through it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class Connection(Struct, frozen=True, kw_only=True):
     """A connection that the node already tracks: who began it, and where it really goes."""
 
     protocol: str
@@ -119,8 +117,7 @@ class Connection:
         )
 
 
-@dataclass(slots=True)
-class World:
+class World(Struct):
     """A node, and what is around it."""
 
     node: NodeSpec

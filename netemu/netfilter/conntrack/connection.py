@@ -5,9 +5,10 @@ Kernel: include/net/netfilter/nf_conntrack.h, include/uapi/linux/netfilter/nf_co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Final
+
+from msgspec import Struct
 
 from netemu.netfilter.conntrack.tuple import Tuple
 from netemu.skb import Skb
@@ -83,8 +84,7 @@ IPS_OFFLOAD: Final = 16384
 IPS_HW_OFFLOAD: Final = 32768
 
 
-@dataclass(frozen=True, slots=True)
-class Zone:
+class Zone(Struct, frozen=True):
     """A conntrack zone (struct nf_conntrack_zone)."""
 
     id: int = 0
@@ -101,8 +101,7 @@ class Zone:
 DEFAULT_ZONE: Final = Zone()
 
 
-@dataclass(slots=True)
-class Counter:
+class Counter(Struct):
     """Packets and bytes of one direction (struct nf_conn_counter)."""
 
     packets: int = 0
@@ -192,8 +191,7 @@ class DccpTracking:
         """Sequence number of the Response."""
 
 
-@dataclass(slots=True)
-class SeqAdjustment:
+class SeqAdjustment(Struct):
     """How sequence numbers of one direction are shifted (struct nf_ct_seqadj)."""
 
     correction_pos: int = 0

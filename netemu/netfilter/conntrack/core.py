@@ -16,9 +16,10 @@ functions, and they stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
+
+from msgspec import Struct
 
 from netemu.events import ConnectionConfirmed, ConnectionCreated, ConntrackLookup
 from netemu.ip.fragment import DefragUser, ip_defrag
@@ -70,8 +71,7 @@ from netemu.wire.ipv4 import (
 PacketFunction = Callable[[Net, Connection, Skb, int, CtInfo, HookState], Judgement]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class L4Proto:
+class L4Proto(Struct, frozen=True, kw_only=True):
     """How a protocol is tracked (struct nf_conntrack_l4proto)."""
 
     packet: PacketFunction

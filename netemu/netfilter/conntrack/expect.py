@@ -11,9 +11,10 @@ or with its master.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
+
+from msgspec import Struct
 
 from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net
@@ -43,8 +44,7 @@ class Refusal(Enum):
 ExpectFunction = Callable[[Net, Connection, "Expectation"], None]
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Expectation:
+class Expectation(Struct, kw_only=True, eq=False):
     """What a helper waits for (struct nf_conntrack_expect)."""
 
     master: Connection

@@ -10,7 +10,8 @@ Linux since 6.0.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.events import ExpectationCreated
 from netemu.net import Net
@@ -23,8 +24,7 @@ HelpFunction = Callable[[Net, Skb, int, Connection, CtInfo], Verdict]
 """Net, packet, offset of its L4 header, its connection and what it is to that."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Helper:
+class Helper(Struct, frozen=True, kw_only=True):
     """One helper (struct nf_conntrack_helper)."""
 
     name: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from netemu.errors import SnapshotError
 from netemu.netfilter.conntrack.connection import (
@@ -161,8 +162,7 @@ def tuple_text(tuple_: Tuple) -> str:
     return ends
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedConnection:
+class ParsedConnection(Struct, frozen=True, kw_only=True):
     """An entry read from text."""
 
     connection: Connection

@@ -5,7 +5,7 @@ Kernel: net/netfilter/xt_hl.c (ttl_mt, hl_mt6).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
@@ -20,8 +20,7 @@ HOP_LIMIT = 7
 """Offset in the IPv6 header."""
 
 
-@dataclass(frozen=True, slots=True)
-class HopLimitTest:
+class HopLimitTest(Struct, frozen=True):
     """struct ipt_ttl_info and ip6t_hl_info."""
 
     operation: str

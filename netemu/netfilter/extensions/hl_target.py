@@ -8,7 +8,7 @@ drops it when it finds nothing left to take away.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family, Verdict
@@ -28,8 +28,7 @@ HOP_LIMIT = 7
 _OPERATIONS = ("set", "dec", "inc")
 
 
-@dataclass(frozen=True, slots=True)
-class HopLimit:
+class HopLimit(Struct, frozen=True):
     """struct ipt_TTL_info and ip6t_HL_info."""
 
     operation: str

@@ -5,7 +5,7 @@ Kernel: net/ipv4/netfilter/ip_tables.c (icmp_match, icmp_type_code_match).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
@@ -21,8 +21,7 @@ ANY_TYPE = 0xFF
 ICMP_HEADER_LEN = 8
 
 
-@dataclass(frozen=True, slots=True)
-class IcmpType:
+class IcmpType(Struct, frozen=True):
     """A type and a range of codes."""
 
     type: int

@@ -11,7 +11,7 @@ belong to a namespace here, on Linux to the machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.net import Net
@@ -32,8 +32,7 @@ RESERVED = frozenset({"power", "subsystem", "uevent"})
 MSEC_PER_SEC = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class IdleTimer:
+class IdleTimer(Struct, frozen=True):
     """struct idletimer_tg_info_v1."""
 
     label: str
@@ -41,8 +40,7 @@ class IdleTimer:
     alarm: bool
 
 
-@dataclass(slots=True)
-class Running:
+class Running(Struct):
     """A timer (struct idletimer_tg)."""
 
     alarm: bool

@@ -7,7 +7,7 @@ A range whose first address is above its last is accepted and holds no address.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.xtables.addresses import address_octets
@@ -20,8 +20,7 @@ from netemu.skb import Skb
 from netemu.wire.address import format_address
 
 
-@dataclass(frozen=True, slots=True)
-class AddressRange:
+class AddressRange(Struct, frozen=True):
     """Both ends are included; packed addresses compare as numbers do."""
 
     first: bytes

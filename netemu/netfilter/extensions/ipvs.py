@@ -5,7 +5,7 @@ Kernel: net/netfilter/xt_ipvs.c (ipvs_mt, ipvs_mt_check).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.conntrack.connection import ctinfo_direction, nf_ct_get
@@ -77,8 +77,7 @@ class Port(Kind[int]):
         return str(value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IpvsInfo:
+class IpvsInfo(Struct, frozen=True, kw_only=True):
     """What a rule asks (struct xt_ipvs_mtinfo): each part with whether it is inverted."""
 
     ipvs: bool | None = None

@@ -10,7 +10,8 @@ the same address whatever it talks to. `:8000-8009/80` shifts ports: 80 becomes 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from netemu.errors import RulesetError
 from netemu.net import Net

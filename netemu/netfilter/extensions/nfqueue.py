@@ -9,7 +9,7 @@ one the packet is dropped, as without a program on Linux; `--queue-bypass` accep
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Verdict
@@ -45,8 +45,7 @@ class QueueRange(UnsignedRange):
         return f"{value.low}:{value.high}"
 
 
-@dataclass(frozen=True, slots=True)
-class NfQueue:
+class NfQueue(Struct, frozen=True):
     """struct xt_NFQ_info_v3."""
 
     first: int

@@ -8,8 +8,9 @@ holds for every packet and `--pol ipsec` for none, as in a Linux without xfrm st
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Hook
@@ -70,8 +71,7 @@ class IpsecProtocol(ProtocolNumber):
         return PROTOCOLS[value]
 
 
-@dataclass(slots=True)
-class PolicyElement:
+class PolicyElement(Struct):
     """What is asked of one transformation (struct xt_policy_elem)."""
 
     given: dict[str, Given] = field(default_factory=dict)

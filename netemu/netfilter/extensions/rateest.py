@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.net import Net
@@ -140,8 +141,7 @@ class PacketRate(Kind[int]):
 # -- the target ------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class RateEst:
+class RateEst(Struct):
     """struct xt_rateest_target_info."""
 
     name: str

@@ -8,7 +8,7 @@ packet with a wrong checksum, to a RST or an ICMP error, or to what was broadcas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.ip.reject import nf_send_reset, nf_send_unreach
@@ -70,8 +70,7 @@ class RejectType(Kind[str]):
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(Struct, frozen=True):
     """struct ipt_reject_info."""
 
     kind: str

@@ -12,7 +12,7 @@ their type, so that such flags are read, counted (four types may have some) and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, Span
@@ -63,16 +63,14 @@ _PLACES = {name: place for place, name in enumerate(CHUNKS)}
 ALL_CHUNKS = frozenset(range(256))
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkFlags:
+class ChunkFlags(Struct, frozen=True):
     """Flags looked at in one type of chunk, and those that must be set."""
 
     mask: int
     set: int
 
 
-@dataclass(frozen=True, slots=True)
-class Chunks:
+class Chunks(Struct, frozen=True):
     """What --chunk-types says."""
 
     match: str

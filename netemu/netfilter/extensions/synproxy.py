@@ -12,7 +12,7 @@ is on Linux, so that no connection to the server is opened. IPv6 packets are dro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.ip.output import ip_local_out
 from netemu.ip.reject import nf_ip_checksum_ok
@@ -55,8 +55,7 @@ class Truncated(Unsigned):
         return super().read(text, call) & self.kept
 
 
-@dataclass(frozen=True, slots=True)
-class SynProxy:
+class SynProxy(Struct, frozen=True):
     """struct xt_synproxy_info."""
 
     mss: int | None

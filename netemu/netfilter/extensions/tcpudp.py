@@ -8,7 +8,7 @@ A fragment without the header never matches, and one that would overwrite the fl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.xtables.kinds import U8, Kind, OptionCall, Span
@@ -27,8 +27,7 @@ FLAG_BITS = {"FIN": 0x01, "SYN": 0x02, "RST": 0x04, "PSH": 0x08, "ACK": 0x10, "U
 _FLAG_WORDS = {**FLAG_BITS, "ALL": 0x3F, "NONE": 0}
 
 
-@dataclass(frozen=True, slots=True)
-class TcpFlags:
+class TcpFlags(Struct, frozen=True):
     """Which flags are looked at, and which of them must be set."""
 
     mask: int

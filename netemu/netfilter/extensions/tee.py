@@ -11,7 +11,8 @@ there what the memory held.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from netemu.errors import RulesetError
 from netemu.ip.fib_table import Errno, Flowi4
@@ -44,8 +45,7 @@ class Duplicating:
         self.active = False
 
 
-@dataclass(frozen=True, slots=True)
-class Tee:
+class Tee(Struct, frozen=True):
     """struct xt_tee_tginfo."""
 
     gateway: bytes

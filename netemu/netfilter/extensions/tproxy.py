@@ -13,7 +13,7 @@ IPv6 packets find no socket.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.events import MarkChanged
 from netemu.ip.devinet import Addresses
@@ -53,8 +53,7 @@ class Port(Kind[int]):
         return str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class TProxy:
+class TProxy(Struct, frozen=True):
     """struct xt_tproxy_target_info_v1."""
 
     port: int

@@ -10,8 +10,9 @@ packet; all tests must hold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NoReturn
+
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
@@ -30,8 +31,7 @@ SHIFTS = ("<<", ">>")
 MAX_SHIFT = 31
 
 
-@dataclass(frozen=True, slots=True)
-class U32Test:
+class U32Test(Struct, frozen=True):
     """One test (struct xt_u32_test)."""
 
     place: int

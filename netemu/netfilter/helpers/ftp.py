@@ -15,8 +15,9 @@ netemu does not walk yet.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from netemu.net import Net
 from netemu.netfilter.conntrack.connection import (
@@ -51,8 +52,7 @@ PRINTABLE: Final = range(33, 127)
 U32: Final = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """An address and port as a line names them, and how many octets that takes."""
 
     address: bytes
@@ -163,8 +163,7 @@ def _epsv_form(address: bytes, port: int) -> str:
     return f"|||{port}|"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pattern:
+class Pattern(Struct, frozen=True, kw_only=True):
     """A line that names an endpoint (struct ftp_search)."""
 
     text: bytes
@@ -187,8 +186,7 @@ SEARCH: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """An endpoint in a payload."""
 
     pattern: Pattern
@@ -214,8 +212,7 @@ def find_pattern(data: bytes, pattern: Pattern, own: bytes) -> Found | bool:
     return Found(pattern, start + found[0], found[1])
 
 
-@dataclass(slots=True)
-class LineEnds:
+class LineEnds(Struct):
     """Sequence numbers at which lines begin, per direction (struct nf_ct_ftp_master)."""
 
     seen: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))

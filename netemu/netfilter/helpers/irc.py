@@ -9,8 +9,9 @@ Anybody may open the connection, so its source is left open.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from netemu.link.ratelimit import net_ratelimit
 from netemu.net import Net
@@ -52,8 +53,7 @@ COMMANDS: Final = (b"SEND ", b"CHAT ", b"MOVE ", b"TSEND ", b"SCHAT ")
 _NUMBERS: Final = re.compile(rb"(\d*) *(\d*)")
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """What a message offers."""
 
     address: bytes

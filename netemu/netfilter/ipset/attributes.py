@@ -8,14 +8,13 @@ plain. The same values come back when a set is listed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.wire.address import format_address, format_mac
 from netemu.wire.ipv4 import Protocol
 
 
-@dataclass(slots=True, kw_only=True)
-class CreateAttributes:
+class CreateAttributes(Struct, kw_only=True):
     """Of a set."""
 
     ip: bytes | None = None
@@ -38,8 +37,7 @@ class CreateAttributes:
     forceadd: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
-class ElementAttributes:
+class ElementAttributes(Struct, kw_only=True):
     """Of an element."""
 
     ip: bytes | None = None

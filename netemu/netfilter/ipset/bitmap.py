@@ -8,9 +8,9 @@ An expired element keeps its bit until it is collected: it cannot be deleted, bu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from bitarray import bitarray
+from msgspec import Struct
 
 from netemu.clock import NSEC_PER_SEC, Timer
 from netemu.netfilter.ipset.attributes import CreateAttributes, ElementAttributes
@@ -37,8 +37,7 @@ LONG_OVER = -1
 """A moment before the clock's start."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
+class Range(Struct, frozen=True, kw_only=True):
     """What the bits stand for."""
 
     first: int
@@ -58,8 +57,7 @@ class Range:
         return (value - self.first) // self.hosts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BitmapKind:
+class BitmapKind(Struct, frozen=True, kw_only=True):
     """What makes one bitmap type differ from another."""
 
     span: Callable[[CreateAttributes], Range]

@@ -9,8 +9,9 @@ same slot does not set, it inherits, as in the kernel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntFlag
+
+from msgspec import Struct
 
 from netemu.netfilter.ipset.attributes import ElementAttributes
 from netemu.netfilter.ipset.errcode import Errno, SetError
@@ -35,8 +36,7 @@ class Extension(IntFlag):
     SKBINFO = 8
 
 
-@dataclass(slots=True)
-class Extensions:
+class Extensions(Struct):
     """One slot's."""
 
     expires_jiffies: int | None = PERMANENT
@@ -69,8 +69,7 @@ class Extensions:
         )
 
 
-@dataclass(slots=True, kw_only=True)
-class Given:
+class Given(Struct, kw_only=True):
     """What an add brings, or what a packet counts (struct ip_set_ext)."""
 
     timeout_s: int | None = None
@@ -86,8 +85,7 @@ class Given:
     skbqueue: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, kw_only=True):
     """What a rule wants of the element's counters, and the element's skbinfo on return."""
 
     packets_op: str = ""

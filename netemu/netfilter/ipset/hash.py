@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.clock import NSEC_PER_SEC, Timer
 from netemu.hashing import jhash2
@@ -56,8 +57,7 @@ HTABLE_OCTETS = 24
 """struct hbucket with its alignment, struct ip_set_region, struct htable: on 64-bit machines."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HashKind:
+class HashKind(Struct, frozen=True, kw_only=True):
     """What makes one hash type differ from another."""
 
     pack: Callable[[Element], bytes]

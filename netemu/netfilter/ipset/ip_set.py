@@ -7,8 +7,9 @@ ip_set_adt_opt).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct, field
 
 from netemu.net import Net
 from netemu.netfilter.hook import Family
@@ -26,8 +27,7 @@ EXCEPTION = -1
 """Hit an element that is a nomatch one (-ENOTEMPTY)."""
 
 
-@dataclass(slots=True, kw_only=True)
-class AdtOptions:
+class AdtOptions(Struct, kw_only=True):
     """What a rule asks of a set (struct ip_set_adt_opt)."""
 
     family: Family
@@ -160,8 +160,7 @@ NO_TIMEOUT = 0xFFFFFFFF
 """UINT_MAX stands for none (IPSET_NO_TIMEOUT)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One dimension of an element, as ipset(8) reads and prints it."""
 
     option: str
@@ -174,8 +173,7 @@ class Part:
 MakeFunction: TypeAlias = Callable[[IpSet, CreateAttributes], Content]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetType:
+class SetType(Struct, frozen=True, kw_only=True):
     """A type of set: one declaration from which reading, printing and lookup come."""
 
     name: str

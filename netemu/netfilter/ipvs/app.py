@@ -6,7 +6,8 @@ Kernel: include/net/ip_vs.h (struct ip_vs_app), net/netfilter/ipvs/ip_vs_app.c.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.net import Net
 from netemu.netfilter.ipvs.connection import IpvsConnection
@@ -17,8 +18,7 @@ ReadFunction = Callable[[Net, Skb, IpvsConnection, int], bool]
 """Looks at a packet whose L4 header is at an offset; False to drop it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class App:
+class App(Struct, frozen=True, kw_only=True):
     """One application's declaration."""
 
     name: str

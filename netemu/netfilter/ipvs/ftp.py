@@ -13,8 +13,9 @@ net.ipv4.vs.conntrack says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from msgspec import Struct
 
 from netemu.net import Net
 from netemu.netfilter.conntrack.connection import Connection, nf_ct_get
@@ -45,8 +46,7 @@ class Mode(IntEnum):
     EPSV = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """An address and port in a payload, and where they stand."""
 
     address: bytes

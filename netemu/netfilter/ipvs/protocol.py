@@ -6,8 +6,9 @@ Kernel: include/net/ip_vs.h (struct ip_vs_protocol), net/netfilter/ipvs/ip_vs_pr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, IntEnum
+
+from msgspec import Struct
 
 from netemu.net import Net
 from netemu.netfilter.ipvs.connection import IP_VS_CONN_F_TEMPLATE, IpvsConnection
@@ -34,8 +35,7 @@ class Wish(Enum):
     DROP = "nothing: it is too short"
 
 
-@dataclass(slots=True)
-class Rewrite:
+class Rewrite(Struct):
     """One side of a packet that gets another address and port."""
 
     port_offset: int
@@ -62,8 +62,7 @@ RewriteFunction = Callable[[Skb, int, Rewrite], bool]
 """Changes port and L4 checksum at an offset; False when the packet is too short."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Protocol:
+class Protocol(Struct, frozen=True, kw_only=True):
     """One protocol's declaration (struct ip_vs_protocol)."""
 
     number: int

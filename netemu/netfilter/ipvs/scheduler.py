@@ -6,7 +6,8 @@ Kernel: include/net/ip_vs.h (struct ip_vs_scheduler), net/netfilter/ipvs/ip_vs_s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.net import Net
 from netemu.netfilter.ipvs.header import IpvsHeader
@@ -14,8 +15,7 @@ from netemu.netfilter.ipvs.service import RealServer, VirtualServer
 from netemu.skb import Skb
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """One question: which server takes this packet?"""
 
     net: Net
@@ -42,8 +42,7 @@ PLAIN_FLAGS = ("flag-1", "flag-2", "flag-3")
 """What ipvsadm calls flags that mean nothing to a scheduler."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scheduler:
+class Scheduler(Struct, frozen=True, kw_only=True):
     """One scheduler's declaration (struct ip_vs_scheduler)."""
 
     name: str

@@ -8,8 +8,9 @@ real servers stand in a list with the newest first, and that is the order in whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+
+from msgspec import Struct
 
 from netemu.netfilter.ipvs.estimator import IpvsStats
 from netemu.wire.address import format_address
@@ -58,8 +59,7 @@ class TunnelType(IntEnum):
     GRE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Tunnel:
+class Tunnel(Struct, frozen=True):
     """How packets are wrapped for a real server that is reached by a tunnel."""
 
     kind: TunnelType = TunnelType.IPIP
@@ -74,8 +74,7 @@ class Tunnel:
 IPIP = Tunnel()
 
 
-@dataclass(slots=True, kw_only=True)
-class RealServerSpec:
+class RealServerSpec(Struct, kw_only=True):
     """What an administrator says of a real server (struct ip_vs_dest_user_kern)."""
 
     address: bytes
@@ -87,8 +86,7 @@ class RealServerSpec:
     tunnel: Tunnel = IPIP
 
 
-@dataclass(slots=True, kw_only=True)
-class VirtualServerSpec:
+class VirtualServerSpec(Struct, kw_only=True):
     """What an administrator says of a virtual server (struct ip_vs_service_user_kern)."""
 
     protocol: int = 0

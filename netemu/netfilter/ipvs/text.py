@@ -6,8 +6,9 @@ ipvsadm 1.31: `-Ln`, `-Lnc`, `-Sn`, `--stats`, `--rate`, `--timeout`; libipvs so
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from netemu.net import Net
 from netemu.netfilter.ipvs.connection import IpvsConnection
@@ -40,8 +41,7 @@ ANY_SCHED_FLAG = ServiceFlag.SCHED1 | ServiceFlag.SCHED2 | ServiceFlag.SCHED3
 DEFAULT_NETMASK = b"\xff\xff\xff\xff"
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
+class _Columns(Struct, frozen=True):
     """One of ipvsadm's lists: its heading line, and the figures of a service and of a server."""
 
     heading: str

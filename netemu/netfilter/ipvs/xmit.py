@@ -9,7 +9,8 @@ the node itself goes on through the hook that it came by.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from netemu.events import HeaderRewritten
 from netemu.ip.fib_table import Errno, Flowi4
@@ -50,8 +51,7 @@ IPV4_MIN_MTU = 68
 """RFC 791."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteMode:
+class RouteMode(Struct, frozen=True, kw_only=True):
     """What a route to a server may be (IP_VS_RT_MODE_*)."""
 
     local: bool = True
@@ -72,8 +72,7 @@ MODES = {
 }
 
 
-@dataclass(slots=True)
-class Way:
+class Way(Struct):
     """The way to a server."""
 
     local: bool

@@ -5,7 +5,7 @@ Kernel: net/netfilter/nf_nat_masquerade.c.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from netemu.ip.devinet import inet_select_addr
 from netemu.ip.rtable import skb_rtable

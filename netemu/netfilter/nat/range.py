@@ -5,9 +5,10 @@ Kernel: include/uapi/linux/netfilter/nf_nat.h (struct nf_nat_range2).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
+
+from msgspec import Struct
 
 from netemu.netfilter.conntrack.connection import (
     IPS_DST_NAT,
@@ -56,8 +57,7 @@ def status_bit(manip: Manip, direction: int) -> int:
     return bit if direction == ORIGINAL else bit ^ IPS_NAT_MASK
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NatRange:
+class NatRange(Struct, frozen=True, kw_only=True):
     """Addresses and ports that NAT may choose from."""
 
     flags: int = 0

@@ -5,7 +5,7 @@ Kernel: net/netfilter/nf_nat_redirect.c.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from netemu.ip.devinet import Addresses
 from netemu.net import Net

@@ -11,7 +11,8 @@ mean the same on every machine.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
@@ -58,8 +59,7 @@ def plain_network(family: Family) -> str:
     return f"{_PLAIN_ADDRESS[family]}(?:/{_PLAIN_LENGTH[family]})?"
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Struct, frozen=True):
     """An address under a mask, both of the family's length."""
 
     address: bytes

@@ -9,7 +9,8 @@ octets; both are rounded, and the saved text is made from what is kept.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.xtables.addresses import octets_in
@@ -54,8 +55,7 @@ _CHECK_HZ = 250
 """The check for overflow depends on HZ; netemu's kernel profiles have 250."""
 
 
-@dataclass(frozen=True, slots=True)
-class HashlimitRate:
+class HashlimitRate(Struct, frozen=True):
     """A rate as it is written: of packets or of octets."""
 
     average: int

@@ -14,11 +14,11 @@ import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import resources
 from typing import ClassVar, Generic, TypeVar
 
 from lark import Lark
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
@@ -28,8 +28,7 @@ T = TypeVar("T")
 U32_MAX = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class OptionCall:
+class OptionCall(Struct, frozen=True):
     """What a kind is told about the option it reads (struct xt_option_call)."""
 
     extension: str
@@ -189,8 +188,7 @@ def U64(low: int = 0, high: int = 0xFFFFFFFFFFFFFFFF) -> Unsigned:
     return Unsigned(low, high)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """A range of numbers, both ends included."""
 
     low: int
@@ -229,8 +227,7 @@ class UnsignedRange(Kind[Span]):
         return str(value.low) if value.low == value.high else f"{value.low}:{value.high}"
 
 
-@dataclass(frozen=True, slots=True)
-class Masked:
+class Masked(Struct, frozen=True):
     """A number and the bits of it that count."""
 
     value: int

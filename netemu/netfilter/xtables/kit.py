@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast, overload
 
+from msgspec import Struct
+
 from netemu.errors import Refusal, RulesetError
 from netemu.net import Net
 from netemu.netfilter.hook import Family, Hook, Verdict
@@ -208,8 +210,7 @@ SaveFunction: TypeAlias = Callable[[Settings], str]
 """Prints all options, for an extension that the declared order and policies do not cover."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extension:
+class Extension(Struct, frozen=True, kw_only=True):
     """What matches and targets have in common."""
 
     name: str
@@ -323,8 +324,7 @@ def _fcheck(extension: Extension, settings: Settings) -> None:
                 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match(Extension, Generic[Info]):
+class Match(Extension, Generic[Info], frozen=True, kw_only=True):
     """A match: `-m NAME` (struct xt_match)."""
 
     build: Callable[[Settings], Info]
@@ -359,8 +359,7 @@ class Match(Extension, Generic[Info]):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target(Extension, Generic[Info]):
+class Target(Extension, Generic[Info], frozen=True, kw_only=True):
     """A target: `-j NAME` (struct xt_target)."""
 
     build: Callable[[Settings], Info]

@@ -9,9 +9,10 @@ asks for everything but MACDECODE.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntFlag
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from netemu.net import Net
 from netemu.netfilter.hook import HookState
@@ -54,8 +55,7 @@ class SocketOwner(Protocol):
     gid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer4:
+class Layer4(Struct, frozen=True, kw_only=True):
     """The rest of a packet behind an IP header, for the printers below."""
 
     data: bytes | bytearray | memoryview

@@ -11,9 +11,11 @@ counted from 1, and the policy's number is one more than the last rule's.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
 from enum import IntFlag
 from typing import Any, ClassVar, NamedTuple, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from netemu.net import Net
 from netemu.netfilter.hook import Family, Hook, Verdict
@@ -52,8 +54,7 @@ class Invert(IntFlag):
 NOT_INVERTED = Invert(0)
 
 
-@dataclass(slots=True, kw_only=True)
-class Generic:
+class Generic(Struct, kw_only=True):
     """The part of a rule that every rule has (struct ipt_ip); never changed once it is made.
 
     It is not frozen, for large rulesets have one per rule and a frozen one takes twice as long.
@@ -401,8 +402,7 @@ _FRAG, _PROTO = int(Invert.FRAG), int(Invert.PROTO)
 """As plain integers, since an IntFlag is slow to and."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Chain:
+class Chain(Struct, kw_only=True, eq=False):
     """A built-in or user chain."""
 
     name: str
@@ -416,8 +416,7 @@ class Chain:
     """Of the line that declares it; a built-in chain without one has its table's."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Table:
+class Table(Struct, kw_only=True, eq=False):
     """One table: every built-in chain is present, in hook order, before the user chains."""
 
     name: str
@@ -453,8 +452,7 @@ class Table:
         return [chain for name, chain in self.chains.items() if old.get(name) is not chain]
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Ruleset:
+class Ruleset(Struct, kw_only=True, eq=False):
     """The tables of one file, in its order."""
 
     family: Family = Family.IPV4

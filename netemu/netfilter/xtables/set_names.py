@@ -8,7 +8,7 @@ A name stands for a set of the namespace; whether there is one shows when rules 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.xtables.kinds import Kind, OptionCall, octets_of
@@ -23,8 +23,7 @@ SRC = "src"
 DST = "dst"
 
 
-@dataclass(frozen=True, slots=True)
-class SetReference:
+class SetReference(Struct, frozen=True):
     """A set and, for each of its dimensions, the side of the packet that it is about."""
 
     name: str

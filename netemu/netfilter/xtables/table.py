@@ -18,7 +18,8 @@ are read once, at the start, as the kernel does.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.ip.route import ip_route_me_harder
@@ -34,8 +35,7 @@ from netemu.netfilter.xtables.trace_packet import trace_packet
 from netemu.skb import Skb
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableKind:
+class TableKind(Struct, frozen=True, kw_only=True):
     """Where the chains of a table hang (struct xt_table)."""
 
     hooks: tuple[Hook, ...]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from netemu.netfilter.hook import Family
 from netemu.ruleset.ipset import values
@@ -12,8 +13,7 @@ from netemu.wire.address import format_address
 Printer = Callable[[object], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Keyword:
+class Keyword(Struct, frozen=True):
     """One option."""
 
     name: str

@@ -5,7 +5,7 @@ Kernel: net/netfilter/ipvs/ip_vs_lblc.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.net import Net
 from netemu.netfilter.ipvs.locality import LocalityTable
@@ -15,8 +15,7 @@ from netemu.netfilter.ipvs.service import RealServer, VirtualServer
 from netemu.wire.address import format_address
 
 
-@dataclass(slots=True)
-class LblcEntry:
+class LblcEntry(Struct):
     """The server of one address (struct ip_vs_lblc_entry)."""
 
     server: RealServer

@@ -5,7 +5,7 @@ Kernel: net/netfilter/ipvs/ip_vs_lblcr.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from netemu.net import Net
 from netemu.netfilter.ipvs.locality import LocalityTable
@@ -15,8 +15,7 @@ from netemu.netfilter.ipvs.service import RealServer, VirtualServer
 from netemu.wire.address import format_address
 
 
-@dataclass(slots=True)
-class LblcrEntry:
+class LblcrEntry(Struct):
     """The servers of one address (struct ip_vs_lblcr_entry)."""
 
     lastuse: int

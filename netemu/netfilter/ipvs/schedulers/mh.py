@@ -10,8 +10,9 @@ clients are refused and nobody else moves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import gcd
+
+from msgspec import Struct
 
 from netemu.hashing import hsiphash_1u32
 from netemu.net import Net
@@ -37,8 +38,7 @@ def ip_vs_mh_hashkey(address: bytes, port: int, key: tuple[int, int], offset: in
     return hsiphash_1u32((offset + port + fold_address(address)) & 0xFFFFFFFF, key)
 
 
-@dataclass(slots=True)
-class _Setup:
+class _Setup(Struct):
     """A server's permutation (struct ip_vs_mh_dest_setup)."""
 
     server: RealServer

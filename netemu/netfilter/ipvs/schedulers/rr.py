@@ -5,7 +5,7 @@ Kernel: net/netfilter/ipvs/ip_vs_rr.c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from netemu.net import Net
 from netemu.netfilter.ipvs.reasons import weight_figure
@@ -13,8 +13,7 @@ from netemu.netfilter.ipvs.scheduler import Call, Scheduler, is_unavailable
 from netemu.netfilter.ipvs.service import RealServer, VirtualServer
 
 
-@dataclass(slots=True)
-class _Place:
+class _Place(Struct):
     """The server that was chosen last; None stands for the head of the list."""
 
     last: RealServer | None = None

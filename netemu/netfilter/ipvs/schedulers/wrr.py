@@ -10,8 +10,9 @@ lowest step it jumps back to the top.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import gcd
+
+from msgspec import Struct
 
 from netemu.net import Net
 from netemu.netfilter.ipvs.reasons import weight_figure
@@ -19,8 +20,7 @@ from netemu.netfilter.ipvs.scheduler import NO_DESTINATION, Call, Scheduler
 from netemu.netfilter.ipvs.service import RealServer, VirtualServer
 
 
-@dataclass(slots=True)
-class _Mark:
+class _Mark(Struct):
     """Where the walk stands (struct ip_vs_wrr_mark)."""
 
     cl: RealServer | None
