@@ -224,7 +224,10 @@ class _Reader:
             if line[0] != "*":
                 if self._lost:
                     return
-                raise RulesetError("no table yet; a line `*filter` begins one", Refusal.TABLE)
+                right = "a line `*filter` begins one"
+                if line[0] == "\ufeff":
+                    right += ", without the byte order mark that this one has"
+                raise RulesetError(f"no table yet; {right}", Refusal.TABLE)
             self._begin(line)
         elif line == "COMMIT\n" or (self._as_nft and line == "COMMIT"):
             self._commit(self._table)

@@ -35,8 +35,12 @@ def new_table(name: str, family: Family, line: int | None) -> Table:
     """Return an empty table with policy ACCEPT everywhere."""
     hooks = VALID_HOOKS.get(name)
     if hooks is None:
+        right = f"the tables are {' '.join(VALID_HOOKS)}"
+        if name.endswith("\r"):
+            right = "the line ends as in DOS (CR LF), and the CR is taken for part of the name"
+        shown = name.rstrip("\r")
         raise RulesetError(
-            f"unable to initialize table '{name}'; the tables are {' '.join(VALID_HOOKS)}",
+            f"unable to initialize table '{shown}'; {right}",
             Refusal.TABLE,
             column=2,
         )

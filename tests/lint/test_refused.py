@@ -32,6 +32,8 @@ CASES = [
     catches("NE005", "-A INPUT -s 10.0.0.1 -s 10.0.0.2 -j ACCEPT"),
     catches("NE005", "-A INPUT ! -s 10.0.0.1,10.0.0.2 -j ACCEPT"),
     passes("NE006", "*security; -A INPUT -j ACCEPT"),
+    catches("NE006", "*filter\r\n:INPUT ACCEPT [0:0]\r\nCOMMIT\r\n"),
+    catches("NE006", "\ufeff*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"),
     catches("NE006", "*fliter; -A INPUT -j ACCEPT"),
     catches("NE006", "*FILTER; -A INPUT -j ACCEPT"),
     catches("NE006", "-A INPUT -j ACCEPT\nCOMMIT\n"),
@@ -128,3 +130,14 @@ def test_the_word_at_fault_is_marked() -> None:
     assert found.span is not None
     assert (found.span.column, found.span.end_column) == (25, 30)
     assert (found.table, found.chain, found.rule) == ("filter", "INPUT", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("*filter\r\nCOMMIT\r\n", "the line ends as in DOS (CR LF)"),
+        ("\ufeff*filter\nCOMMIT\n", "the byte order mark"),
+    ],
+)
+def test_what_an_editor_of_windows_adds_is_named(text, why):
+    assert why in findings_of(text, "NE006")[0].message
