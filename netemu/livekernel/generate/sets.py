@@ -205,7 +205,7 @@ class _Maker:
         if part == "mark":
             return dice.pick(("0", "1", "0x2", "0x4000"))
         name = dice.pick([link.name for link in self.world.main.links])
-        return dice.pick((name, name, name[:2]))
+        return dice.pick((name, name, name[:2], f"physdev:{name}"))
 
     def _port(self, kind: str) -> str:
         dice = self.dice
