@@ -137,6 +137,10 @@ class Comparison:
             highs.append(high if tested == variable else one)
         return tuple(lows), tuple(highs)
 
+    def lot(self, ends: Mapping[End, int]) -> Lot:
+        """Return what packets come to, given the ends' sets of what no packet tells."""
+        return self._lot(list(ends), tuple(ends.values()))
+
     def _lot(self, names: Sequence[End], sets: tuple[int, ...]) -> Lot:
         """Return what packets come to of which these sets are left."""
         present = tuple((end, one) for end, one in zip(names, sets, strict=True) if one != EMPTY)

@@ -56,6 +56,8 @@ class Example(Struct, frozen=True, kw_only=True):
     """Where that one enters; empty: as this one, or as what the node sends if this is an answer."""
     options: tuple[str, ...] = ()
     """What the node is assumed to have besides, as words of the command line."""
+    replayed: bool = True
+    """The engine walks such a packet."""
 
     @property
     def after(self) -> tuple[str, ...]:

@@ -132,6 +132,7 @@ def _chosen(space: Space, packets: int) -> Chosen:
         text=packet6_text(values),
         device=space.devices[device] if device < len(space.devices) else "",
         first=first,
+        replayed=False,
     )
     return Chosen(example, space.diagram.cube(whole.items()))
 

@@ -55,7 +55,7 @@ def command(question: tuple[str, ...], *, as_json: bool, **node: object) -> int:
     else:
         lines = _lines(reply, options.node)
         write_output(None, "".join(f"{line}\n" for line in lines))
-        say_notes(spec.notes[:1] if spec.assumed else [])
+        say_notes(reply.notes)
     return int(reply.holds is not True)
 
 
@@ -83,6 +83,7 @@ def witness_object(example: Example) -> dict[str, object]:
         "in": example.device or None,
         "local": not example.device,
         "setup": [example.first] if example.first else [],
+        "replayed": example.replayed,
     }
 
 
@@ -110,8 +111,17 @@ def _found_lines(found: Found, node: str) -> Iterable[str]:
     yield f"      {found.answer.text}{decided(found.answer)}"
     if example.first:
         yield f"      after: {example.first}"
+    if not example.replayed:
+        yield f"      such as {by_sets(example)}"
+        return
     way = ["--in", example.device] if example.device else ["--local"]
     yield f"      try: {shlex.join(['netemu', 'trace', node, *way, *example.after, example.text])}"
+
+
+def by_sets(example: Example) -> str:
+    """Write an example that was not sent."""
+    by = f"in {example.device}" if example.device else "from the node itself"
+    return f"{example.text} {by} (by the analysis; IPv6 packets are not replayed)"
 
 
 def decided(answer: Answer) -> str:
@@ -124,6 +134,7 @@ def decided(answer: Answer) -> str:
 
 
 def _matrix(subject: Subject, text: str, *, as_json: bool) -> int:
+    subject.need_walk("matrix")
     known = Known(subject)
     asked = parse_class(text).packets(known.read) if text else 0
     cells = matrix(known, asked)

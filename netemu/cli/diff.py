@@ -9,10 +9,11 @@ from fractions import Fraction
 
 import click
 
-from netemu.cli.common import color_option, wants_colour, write_output
+from netemu.cli.ask import by_sets
+from netemu.cli.common import color_option, say_notes, wants_colour, write_output
 from netemu.questions.diff import Difference, DiffResult, diff
 from netemu.questions.fates import Answer, Ending
-from netemu.questions.subject import Subject, on_one_node
+from netemu.questions.subject import BY_SETS, Subject, on_one_node
 from netemu.snapshot.read import read_node
 from netemu.trace.text import Paint
 
@@ -37,6 +38,7 @@ def command(
     subjects = on_one_node(*(Subject(read_node(path, ipset=ipset)) for path in (old, new)))
     result = diff(*subjects)
     if bisect:
+        subjects[0].need_walk("--bisect")
         from netemu.questions.bisect import blame
 
         blame(result, *subjects)
@@ -45,6 +47,7 @@ def command(
     elif not quiet:
         lines = report(result, old, new, Paint(on=wants_colour(color)))
         write_output(None, "".join(f"{line}\n" for line in lines))
+        say_notes([] if subjects[0].walks else [BY_SETS])
     return int(result.equal is not True)
 
 
@@ -68,6 +71,7 @@ def _record(found: Difference) -> dict[str, object]:
             "local": not example.device,
             "setup": [example.first] if example.first else [],
             "options": list(example.options),
+            "replayed": example.replayed,
         },
         "old": _fate(found.old),
         "new": _fate(found.new),
@@ -128,7 +132,10 @@ def _difference_lines(found: Difference, old: str, new: str, paint: Paint) -> It
         yield f"    {line}"
     if found.example.first:
         yield f"    after: {found.example.first}, which is answered"
-    yield f"    try: {_try(found, new)}"
+    if found.example.replayed:
+        yield f"    try: {_try(found, new)}"
+    else:
+        yield f"    such as {by_sets(found.example)}"
 
 
 def _share_lines(old: Mapping[Ending, Fraction], new: Mapping[Ending, Fraction]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from netemu.analysis.reader import Reader
 from netemu.analysis.space import Space
 from netemu.analysis.terms import Axis, Term, simplest
 from netemu.analysis.wording import axis_of
+from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.space import Field
 
 ENUMERATED = (Field.PROTOCOL, Field.CT_STATE, Field.IN_DEVICE, Field.OUT_DEVICE)
@@ -20,11 +21,17 @@ MOST_SPANS = 64
 _BLOCKS = ((0, 8), (127 << 24, 8), (224 << 24, 3))
 """Addresses that no packet between hosts has, as (value, length)."""
 
+_BLOCKS6 = ((0, 8), (0xFF << 120, 8))
+
 
 def martians(read: Reader) -> int:
     """Return packets from outside with a source that no host has, or to loopback."""
     outside = read.masked(Field.IN_DEVICE, 0) ^ 1
-    loopback = read.masked(Field.DESTINATION, 127 << 24, 255 << 24)
+    loopback = (
+        read.masked(Field.DESTINATION, 1)
+        if read.family == Family.IPV6
+        else read.masked(Field.DESTINATION, 127 << 24, 255 << 24)
+    )
     return read.both(outside, read.either(*_blocks(read, Field.SOURCE), loopback))
 
 
@@ -38,8 +45,10 @@ def plain_packets(read: Reader) -> int:
 
 
 def _blocks(read: Reader, name: Field) -> list[int]:
+    bits = 128 if read.family == Family.IPV6 else 32
     return [
-        read.masked(name, value, ((1 << length) - 1) << (32 - length)) for value, length in _BLOCKS
+        read.masked(name, value, ((1 << length) - 1) << (bits - length))
+        for value, length in (_BLOCKS6 if read.family == Family.IPV6 else _BLOCKS)
     ]
 
 

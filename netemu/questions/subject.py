@@ -23,6 +23,8 @@ from netemu.sim.node import Node, build_node
 from netemu.sim.spec import NodeSpec, TextFile
 from netemu.snapshot.change import add_device, change_addresses, change_routes
 
+BY_SETS = "IPv6: no packet was sent, the analysis alone says so; routes are not looked at"
+
 _MADE_UP_MAC = bytes((2, 0, 0, 2, 0, 1))
 
 
@@ -32,22 +34,21 @@ class Subject:
     def __init__(self, spec: NodeSpec, *, kernel: str = "6.18", seed: int = 0) -> None:
         """Parse the rules.
 
-        Raises UsageError for a lab, and for a node that has IPv6 rules only.
+        Those of IPv4, where there are such. Raises UsageError for a lab, and for a node without
+        rules.
         """
         if spec.is_lab:
             raise UsageError("a lab has many nodes; ask about one snapshot or rule file")
-        if spec.main.rules4 is None:
-            what = "IPv6 rules only" if spec.main.rules6 is not None else "no rules"
-            raise UsageError(
-                f"{spec.source} has {what}; IPv4 rules are what can be asked about, for an answer "
-                "is sent through the engine before it is given"
-            )
+        file = spec.main.rules4 or spec.main.rules6
+        if file is None:
+            raise UsageError(f"{spec.source} has no rules to ask about")
+        self.family = Family.IPV4 if spec.main.rules4 is not None else Family.IPV6
         self.spec = spec
+        self.file = file
         self._kernel = kernel
         self._seed = seed
-        file = spec.main.rules4
         self.ruleset: Ruleset = parse_ruleset(
-            file.text, file.name, family=Family.IPV4, backend=spec.main.backend
+            file.text, file.name, family=self.family, backend=spec.main.backend
         )
         self.lines = file.text.splitlines()
 
@@ -76,17 +77,51 @@ class Subject:
         Raises RulesetError where they would not load.
         """
         main = copy.copy(self.spec.main)
-        main.rules4 = file
+        if self.family == Family.IPV4:
+            main.rules4 = file
+        else:
+            main.rules6 = file
         main.backend = backend or main.backend
         spec = replace(self.spec, main=main)
         return Subject(spec, kernel=self._kernel, seed=self._seed)
 
+    @property
+    def walks(self) -> bool:
+        """Whether the engine walks such packets: it does those of IPv4."""
+        return self.family == Family.IPV4
+
+    def need_walk(self, what: str) -> None:
+        """Raise UsageError for IPv6 rules."""
+        if not self.walks:
+            raise UsageError(
+                f"{self.name} has IPv6 rules only; {what} sends packets, and netemu walks no IPv6 "
+                "packets yet"
+            )
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what was assumed of the node, and how far answers go."""
+        assumed = self.spec.notes[:1] if self.spec.assumed else []
+        return assumed if self.walks else [*assumed, BY_SETS]
+
+    def of_family(self, family: Family) -> Subject:
+        """Return the same node with its rules of a family.
+
+        Raises UsageError where it has none.
+        """
+        if self.family == family:
+            return self
+        main = copy.copy(self.spec.main)
+        main.rules4 = main.rules4 if family == Family.IPV4 else None
+        return Subject(replace(self.spec, main=main), kernel=self._kernel, seed=self._seed)
+
     def own_addresses(self) -> list[bytes]:
-        """Return the IPv4 addresses of the node."""
+        """Return the addresses of the node, of the rules' family."""
+        octets = 4 if self.family == Family.IPV4 else 16
         return [
             one.address
             for one in self.spec.main.addresses
-            if len(one.address) == 4 and one.scope != "host"
+            if len(one.address) == octets and one.scope != "host"
         ]
 
     def devices(self) -> list[str]:
@@ -103,12 +138,14 @@ class Subject:
 def on_one_node(old: Subject, new: Subject) -> tuple[Subject, Subject]:
     """Put rules that came without a node onto the node of the other ones, if those have one."""
     one, other = old.spec, new.spec
-    assert one.main.rules4 is not None
-    assert other.main.rules4 is not None
     if other.assumed and not one.assumed:
-        return old, old.with_rules(other.main.rules4, other.main.backend)
+        old = old.of_family(new.family)
+        return old, old.with_rules(new.file, other.main.backend)
     if one.assumed and not other.assumed:
-        return new.with_rules(one.main.rules4, one.main.backend), new
+        new = new.of_family(old.family)
+        return new.with_rules(old.file, one.main.backend), new
+    if old.family != new.family:
+        raise UsageError(f"{old.name} has IPv4 or IPv6 rules, {new.name} those of the other family")
     return old, new
 
 
@@ -136,6 +173,8 @@ def shared_space(*subjects: Subject, open_node: bool) -> Space:
 
 def routes_of(subject: Subject, reach: Reach) -> Route | None:
     """Return what ties output devices to destinations; None where policy rules decide."""
+    if not subject.walks:
+        return None  # there are no IPv6 routes in the engine: any device may do
     fib = subject.build().main.net.generic(Fib)
     if fib.has_custom_rules:
         return None

@@ -120,6 +120,7 @@ def why(subject: Subject, text: str, device: str = "", *, local: bool = False) -
 
     Raises PacketTextError or UsageError for a packet that cannot be sent.
     """
+    subject.need_walk("why")
     return _Why(subject, text, device, local=local).run()
 
 
