@@ -3,21 +3,20 @@
 Kernel: none; add_param_to_argv and tokenize_rule_counters of iptables (xshared.c).
 
 Only `"` quotes; a backslash escapes inside quotes alone; a quote may open within a word, and the
-closing one ends the word. `rule.lark` is the authority: `read_rule_line` parses with it and knows
-columns; `split_words` is the quick way for lines whose shape was met before.
+closing one ends the word. `rule.lark` is the authority. What Lark compiles its terminals to is kept
+(`rule_terminals.py`), and words are found by that; Lark itself is imported for lines that are not
+as iptables-save writes them, and says what is wrong with those. A test holds both to the same words
+and columns.
 """
 
 from __future__ import annotations
 
-import functools
 import re
-from importlib import resources
 
-from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedInput
 from msgspec import Struct
 
 from netemu.errors import Refusal, RulesetError
+from netemu.ruleset.rule_terminals import TERMINALS
 
 MAX_WORDS = 251
 """iptables-restore keeps 255 arguments, of which it fills `iptables -t TABLE` and a NULL itself."""
@@ -38,23 +37,10 @@ class RuleLine(Struct, frozen=True):
     """`12:3456`, or empty."""
 
 
-@functools.cache
-def _grammar() -> Lark:
-    text = resources.files(__package__).joinpath("rule.lark").read_text(encoding="utf-8")
-    return Lark(
-        text,
-        parser="lalr",
-        lexer="contextual",
-        start=["table_line", "chain_line", "rule_line"],
-        maybe_placeholders=True,
-    )
-
-
-@functools.cache
-def _word_pattern() -> re.Pattern[str]:
-    """Compile the WORD terminal alone."""
-    terminal = next(item for item in _grammar().terminals if item.name == "WORD")
-    return re.compile(terminal.pattern.to_regexp())
+_WORD = re.compile(TERMINALS["WORD"])
+_COUNTERS = re.compile(TERMINALS["COUNTERS"])
+_PLAIN_TABLE = re.compile(r"\*([a-z]+)\n?")
+"""A line that begins a table, as iptables-save writes it."""
 
 
 _QUOTED = re.compile(r'([^"]*)"((?:[^"\\]|\\.)*)', re.DOTALL)
@@ -80,14 +66,14 @@ def unquote(word: str) -> str:
 
 def raw_words(line: str) -> list[str]:
     """Split a rule line without counters into words that keep their quotes."""
-    return _word_pattern().findall(line)
+    return _WORD.findall(line)
 
 
 def placed_words(line: str) -> list[Word]:
     """Split a rule line into words with their places; counters in front are left out."""
     return [
         Word(unquote(found[0]), found.start() + 1)
-        for found in _word_pattern().finditer(line)
+        for found in _WORD.finditer(line)
         if found.start() or line[0] != "["
     ]
 
@@ -100,39 +86,44 @@ def split_words(line: str) -> list[str]:
         before, quoted, after = line.split('"')
         if before[-1:] == " ":
             return [*before.split(), quoted, *after.split()]
-    return [unquote(word) if '"' in word else word for word in _word_pattern().findall(line)]
+    return [unquote(word) if '"' in word else word for word in _WORD.findall(line)]
 
 
 def read_rule_line(line: str) -> RuleLine:
-    """Parse a rule line with the grammar."""
-    tree = _parse("rule_line", line)
-    counters, *tokens = tree.children
-    words = [
-        Word(unquote(str(token)), token.column or 1) for token in tokens if isinstance(token, Token)
-    ]
+    """Parse a rule line as the grammar has it."""
+    if line[:1] in _BLANKS:
+        words, shown = _parsed(line)
+    else:
+        counters = _COUNTERS.match(line)
+        start, shown = (counters.end(), counters[0]) if counters is not None else (0, "")
+        words = [
+            Word(unquote(found[0]), found.start() + 1) for found in _WORD.finditer(line, start)
+        ]
     if len(words) > MAX_WORDS:
         raise RulesetError(
             "Parser cannot handle more arguments; a rule has at most 251 words",
             Refusal.SYNTAX,
             column=words[MAX_WORDS].column,
         )
-    return RuleLine(words, str(counters)[1:-1] if counters else "")
+    return RuleLine(words, shown[1:-1])
+
+
+_BLANKS = frozenset(" \t\n")
+
+
+def _parsed(line: str) -> tuple[list[Word], str]:
+    """Return the words and the counters of a rule line that begins with blanks."""
+    from netemu.ruleset.grammar import parse  # noqa: PLC0415 - Lark, which few lines need
+
+    counters, *tokens = parse("rule_line", line)
+    return [Word(unquote(text), column) for text, column in tokens], counters[0]
 
 
 def read_fields(kind: str, line: str) -> list[str]:
     """Parse a `table_line` or `chain_line` with the grammar and return its fields."""
-    return [str(token) for token in _parse(kind, line).children if isinstance(token, Token)]
+    plain = _PLAIN_TABLE.fullmatch(line) if kind == "table_line" else None
+    if plain is not None:
+        return [plain[1]]
+    from netemu.ruleset.grammar import parse  # noqa: PLC0415 - as above
 
-
-def _parse(start: str, line: str) -> Tree[Token]:
-    try:
-        return _grammar().parse(line, start=start)
-    except UnexpectedInput as error:
-        raise RulesetError(_EXPECTED[start], Refusal.SYNTAX, column=max(error.column, 1)) from None
-
-
-_EXPECTED = {
-    "table_line": "table name invalid; `*filter` would do",
-    "chain_line": "chain or policy invalid; `:NAME - [0:0]` would do",
-    "rule_line": "a byte that no rule may hold",
-}
+    return [text for text, _ in parse(kind, line) if text]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from netemu.errors import RulesetError
 from netemu.netfilter.xtables.kinds import quoted
+from netemu.ruleset.grammar import parse
 from netemu.ruleset.words import read_fields, read_rule_line, split_words, unquote
 
 LINES = [
@@ -33,6 +34,18 @@ LINES = [
 def test_the_quick_way_and_the_grammar_agree(line, words):
     assert split_words(line) == words
     assert [word.text for word in read_rule_line(line).words] == words
+
+
+@given(st.text(alphabet="a1\"\\ \t-![:]'é", max_size=25))
+def test_words_and_columns_are_those_of_the_grammar(text):
+    """Lark parses the line, too: the words kept for a quick start are not another grammar."""
+    line = f"{text}\n"
+    counters, *tokens = parse("rule_line", line)
+    read = read_rule_line(line)
+    assert read.counters == counters[0][1:-1]
+    assert [(word.text, word.column) for word in read.words] == [
+        (unquote(word), column) for word, column in tokens
+    ]
 
 
 @given(st.text(alphabet="a\"\\ \t-!'é\n", max_size=25))

@@ -2,10 +2,11 @@
 
 Kernel: none; these are the XTTYPE_* parsers of iptables' libxtables (xtoptions.c, xtables.c).
 
-Theory of operation: a kind's shape is a terminal of `values.lark`. Lark compiles the terminals to
-regular expressions once, and the first test of a value is a full match of its terminal; then
-`read` converts and checks limits. So the grammar file is the one authority on shapes, and a value
-costs one regular expression. A refusal is worded as iptables words it; the reader adds the place.
+Theory of operation: a kind's shape is a terminal of `values.lark`. What Lark compiles the terminals
+to is kept in `values_terminals.py`, and the first test of a value is a full match of its terminal;
+then `read` converts and checks limits. So the grammar file is the one authority on shapes, and a
+value costs one regular expression. A refusal is worded as iptables words it; the reader adds the
+place.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from importlib import resources
 from typing import ClassVar, Generic, TypeVar
 
-from lark import Lark
 from msgspec import Struct
 
 from netemu.errors import RulesetError
 from netemu.netfilter.hook import Family
+from netemu.netfilter.xtables.values_terminals import TERMINALS
 
 T = TypeVar("T")
 
@@ -42,18 +42,9 @@ class OptionCall(Struct, frozen=True):
 
 
 @functools.cache
-def _shapes() -> dict[str, re.Pattern[str]]:
-    """Compile every terminal of values.lark."""
-    text = resources.files(__package__).joinpath("values.lark").read_text(encoding="utf-8")
-    grammar = Lark(text, parser=None, lexer="basic")
-    return {
-        terminal.name: re.compile(terminal.pattern.to_regexp()) for terminal in grammar.terminals
-    }
-
-
 def shape(terminal: str) -> re.Pattern[str]:
     """Return the compiled pattern of one terminal of values.lark."""
-    return _shapes()[terminal]
+    return re.compile(TERMINALS[terminal])
 
 
 class Kind(ABC, Generic[T]):
