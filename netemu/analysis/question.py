@@ -102,12 +102,15 @@ def parse_question(text: str) -> Question:
     return _Reader(text).read()
 
 
-def parse_class(text: str) -> Question:
-    """Read a class of packets alone.
+def parse_class(text: str, *, behind: str = "") -> Question:
+    """Read a class of packets alone, or `behind` a word that begins the text.
 
     Raises QuestionError at the word that does not fit.
     """
-    return _Reader(text).read_class()
+    reader = _Reader(text)
+    if behind and reader.words[-1].text == behind:
+        reader.words.pop()
+    return reader.read_class()
 
 
 class _Word(Struct, frozen=True):
@@ -127,7 +130,7 @@ class _Reader:
     def read(self) -> Question:
         kind = self._take("reach, never or always")
         if kind.text not in KINDS:
-            raise self._fail(f"{kind.text!r} asks nothing; write {', '.join(KINDS)}", kind)
+            raise self._fail(f"{kind.text!r} asks nothing; write {', '.join(KINDS)}, matrix", kind)
         self.question.kind = kind.text
         self.read_class()
         while self.words:

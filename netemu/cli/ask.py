@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
+from netemu.analysis.bdd import ALL
 from netemu.analysis.example import Example
 from netemu.analysis.question import parse_class, parse_question
 from netemu.cli.common import NodeOptions, node_options, say_notes, write_output
@@ -48,7 +49,7 @@ def command(question: tuple[str, ...], *, as_json: bool, **node: object) -> int:
     subject = Subject(spec, kernel=options.kernel, seed=options.seed)
     text = " ".join(question)
     if question[0].split()[0] == MATRIX:
-        return _matrix(subject, text.partition(MATRIX)[2].strip(), as_json=as_json)
+        return _matrix(subject, text, as_json=as_json)
     reply = ask(subject, parse_question(text))
     if as_json:
         write_output(None, json.dumps(_record(reply), indent=1, ensure_ascii=False) + "\n")
@@ -136,7 +137,9 @@ def decided(answer: Answer) -> str:
 def _matrix(subject: Subject, text: str, *, as_json: bool) -> int:
     subject.need_walk("matrix")
     known = Known(subject)
-    asked = parse_class(text).packets(known.read) if text else 0
+    asked = ALL
+    if text.split() != [MATRIX]:
+        asked = parse_class(text, behind=MATRIX).packets(known.read)
     cells = matrix(known, asked)
     if as_json:
         found = [

@@ -224,4 +224,10 @@ def _check_devices(space: Space, question: Question) -> None:
             name.endswith("+") and any(known.startswith(prefix) for known in space.devices)
         ):
             known = ", ".join(device for device in space.devices if device)
-            raise QuestionError(f"the node has no device {name!r}; it has {known}")
+            raise QuestionError(
+                f"the node has no device {name!r}; it has {known}",
+                file="<question>",
+                line=1,
+                column=question.text.rfind(name) + 1,
+                context=question.text,
+            )

@@ -11,6 +11,7 @@ from netemu.analysis.terms import Axis, Term, simplest
 from netemu.analysis.wording import axis_of
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.space import Field
+from netemu.wire.ipv4 import Protocol
 
 ENUMERATED = (Field.PROTOCOL, Field.CT_STATE, Field.IN_DEVICE, Field.OUT_DEVICE)
 """Fields whose values are said one by one."""
@@ -60,7 +61,10 @@ def readable(space: Space, term: Term, inside: int) -> dict[Axis, int]:
     read = Reader(space, space.start, "", 0)
     diagram = space.diagram
     shown = dict(term)
-    for name in ENUMERATED:
+    icmp = read.masked(Field.PROTOCOL, Protocol.ICMP)
+    # Few types open a connection, so it is shorter to say which ones.
+    types = (Field.DESTINATION_PORT,) if diagram.within(inside, icmp) else ()
+    for name in (*ENUMERATED, *types):
         axis = axis_of(space, name)
         if axis in shown:
             real = diagram.forget(inside, partial(outside_of, axis))

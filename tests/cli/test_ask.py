@@ -14,6 +14,12 @@ def test_an_answer_as_asked_exits_with_0(netemu, rules):
     assert netemu("ask", rules, "never tcp any > 10.244.1.0/24", *addr).code == 1
 
 
+def test_what_is_wrong_behind_matrix_has_its_column(netemu, rules):
+    done = netemu("ask", rules, "matrix tcp")
+    assert done.code == 3
+    assert done.err.startswith("<question>:1:11: the question ends where the source should be")
+
+
 def test_json_and_matrix(netemu, rules):
     addr = ("--addr", "cni0=10.244.1.1/24")
     done = netemu("ask", rules, "reach udp any > 10.244.1.9 in eth0", "--json", *addr)

@@ -106,6 +106,15 @@ def test_a_bad_word_is_pointed_at(text, message):
 def test_a_device_that_the_node_lacks_is_refused(subject):
     with pytest.raises(QuestionError, match="no device 'eth9'"):
         said(subject, "reach tcp any > any in eth9")
+    with pytest.raises(QuestionError) as caught:
+        said(subject, "never tcp any > any:22 in eth9")
+    assert caught.value.column == 27
+
+
+def test_few_types_of_icmp_are_named(subject):
+    """Only 8, 13, 15 and 17 open a connection: `type 8`, not `type !13,15,17`."""
+    for found in said(subject, "reach icmp any > any type 8 accept").found:
+        assert "type !" not in found.packets
 
 
 def test_the_matrix(subject):
