@@ -46,3 +46,39 @@ def test_importing_netemu_loads_next_to_nothing():
     names = done.stdout.decode().strip().split(",")
     assert [name for name in names if name.startswith("netemu")] == ["netemu"]
     assert not {"scapy", "lark", "click", "rich"} & set(names)
+
+
+CLEAN = """*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -i lo -j ACCEPT
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -i lan0 -s 10.0.0.0/8 -p tcp -m tcp --dport 22 -j ACCEPT
+-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -i lan0 -o eth0 -j ACCEPT
+COMMIT
+"""
+
+
+def test_lint_loads_neither_the_engine_nor_extensions_that_no_rule_names(tmp_path: Path):
+    """What makes `netemu lint` start fast: without a finding no packet has to be walked."""
+    file = tmp_path / "clean.rules"
+    file.write_text(CLEAN)
+    loaded = loaded_by("lint", str(file))
+    assert not loaded & {
+        "difflib",
+        "lark",
+        "rich",
+        "scapy",
+        "tarfile",
+        "netemu.link.bridge",
+        "netemu.netfilter.extensions.hashlimit",
+        "netemu.netfilter.extensions.nat",
+        "netemu.netfilter.helpers",
+        "netemu.netfilter.xtables.table",
+        "netemu.sim.node",
+        "netemu.sim.probe",
+    }
+    extensions = {name for name in loaded if name.startswith("netemu.netfilter.extensions.")}
+    assert {name.rpartition(".")[2] for name in extensions} >= {"conntrack", "standard", "tcpudp"}

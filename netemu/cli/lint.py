@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Iterable
@@ -269,6 +268,8 @@ def _fixed(subjects: list[Subject], settings: LintSettings, *, unsafe: bool) -> 
 def _show_diff(
     subjects: list[Subject], settings: LintSettings, output: str | None, *, unsafe: bool
 ) -> int:
+    import difflib
+
     from netemu.lint.repair import repair
 
     lines: list[str] = []

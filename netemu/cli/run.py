@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
-import platform
-import shlex
 import sys
-import tarfile
-import tempfile
-import traceback
-from pathlib import Path
 
 import click
 
-import netemu
 from netemu.errors import InternalError, NetemuError, UsageError
 
 BROKEN_PIPE = 141
@@ -22,9 +14,6 @@ BROKEN_PIPE = 141
 INTERRUPTED = 130
 INTERNAL = 4
 UNREADABLE = 3
-
-SAVED_INPUT_LIMIT = 32 << 20
-"""Octets of input that a report keeps at most."""
 
 
 def run(cli: click.Command, arguments: list[str]) -> int:
@@ -78,50 +67,12 @@ def _close_quietly() -> None:
 
 def report_internal(problem: BaseException, arguments: list[str]) -> int:
     """Save what reproduces a failure of netemu itself, and ask for a report."""
-    path = _save_report(problem, arguments)
+    from netemu.cli.report import save_report
+
+    path = save_report(problem, arguments)
     what = f"{type(problem).__name__}: {problem}".rstrip(": ")
     where = f"the report with the input that reproduces it is {path}" if path else "no report saved"
     return _say(
         f"netemu: internal error, {what}\nThis is a fault of netemu; please report it: {where}",
         INTERNAL,
     )
-
-
-def _save_report(problem: BaseException, arguments: list[str]) -> str:
-    text = "\n".join(
-        [
-            f"netemu {netemu.__version__}",
-            f"Python {platform.python_version()} on {platform.platform()}",
-            f"command: netemu {shlex.join(arguments)}",
-            "",
-            "".join(traceback.format_exception(problem)),
-        ]
-    )
-    try:
-        handle, path = tempfile.mkstemp(prefix="netemu-report-", suffix=".tar.gz")
-        with (
-            os.fdopen(handle, "wb") as stream,
-            tarfile.open(fileobj=stream, mode="w:gz") as archive,
-        ):
-            data = text.encode()
-            entry = tarfile.TarInfo("report.txt")
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-            _add_inputs(archive, arguments)
-    except OSError:
-        return ""
-    return path
-
-
-def _add_inputs(archive: tarfile.TarFile, arguments: list[str]) -> None:
-    room = SAVED_INPUT_LIMIT
-    for argument in arguments:
-        for word in (argument, argument.partition("=")[2], argument.rpartition("#")[0]):
-            path = Path(word) if word else None
-            if path is None or not path.exists() or path == Path("/"):
-                continue
-            size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
-            if size <= room:
-                room -= size
-                archive.add(path, arcname=f"input/{path.name}")
-            break

@@ -26,6 +26,7 @@ import functools
 import shlex
 from collections.abc import Callable, Iterable
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -42,12 +43,13 @@ from netemu.events import Event, RuleVisited, Stamp
 from netemu.lint.finding import Step, Witness
 from netemu.netfilter.hook import Family
 from netemu.netfilter.xtables.model import Ruleset
-from netemu.sim.node import Node, build_node
-from netemu.sim.probe import Written, begin_connection
 from netemu.sim.spec import NodeSpec
 from netemu.skb import Fate, RulePlace
 from netemu.snapshot.change import add_device, change_addresses, change_routes
 from netemu.wire.packet_text import parse_packet
+
+if TYPE_CHECKING:
+    from netemu.sim.node import Node
 
 TRIES = 12
 """So many examples of a set are sent before it is given up."""
@@ -192,6 +194,8 @@ class Prover:
         return None
 
     def _send(self, node: NodeSpec, example: Example) -> Seen:
+        from netemu.sim.probe import Written, begin_connection  # noqa: PLC0415 - the engine
+
         built = self._build(node, example)
         packet = parse_packet(example.text)
         written = Written(packet=packet, device=example.device, local=not example.device)
@@ -211,6 +215,8 @@ class Prover:
 
     @staticmethod
     def _build(node: NodeSpec, example: Example) -> Node:
+        from netemu.sim.node import build_node  # noqa: PLC0415 - the engine
+
         if example.options:
             node = copy.deepcopy(node)
             for option in example.addresses:
