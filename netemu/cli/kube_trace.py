@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import asdict
 
 from netemu.cli.common import KERNELS, color_option, say_notes, wants_colour
 from netemu.cli.kube_edge import CERTAIN, Asked, Journey, journey

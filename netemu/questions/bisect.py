@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import replace  # noqa: TID251 - a Difference is a dataclass
 from difflib import SequenceMatcher
 
 from msgspec import Struct
