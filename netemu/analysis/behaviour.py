@@ -49,14 +49,23 @@ class End(Struct, frozen=True):
     """How fields are read that were changed."""
 
 
-def behaviour(reach: Reach, route: Route | None = None) -> dict[End, int]:
-    """Return each end and its packets; `route` is that of a node whose routes are known."""
+EFFECT = "EFFECT"
+"""Stands for a verdict where a packet meets a target that is told, on its way to its end."""
+
+
+def behaviour(reach: Reach, route: Route | None = None, *, effects: bool = False) -> dict[End, int]:
+    """Return each end and its packets; `route` is that of a node whose routes are known.
+
+    With `effects` also each target that is told, with the packets that meet it, as EFFECT.
+    """
     found: dict[End, int] = {}
     diagram = reach.space.diagram
     known = (
         {literal >> 1 for literal in reach.space.base[Field.OUT_DEVICE]} if route else frozenset()
     )
-    for end, packets in (*_accepted(reach, route), *_ended(reach, route)):
+    ended = _ended(reach, route, end_of)
+    met = _ended(reach, route, effect_of) if effects else ()
+    for end, packets in (*_accepted(reach, route), *ended, *met):
         live = {literal >> 1 for _, run in end.changed for literal in run}
         dead = {one for one in diagram.support(packets) if one >= TWIN and one not in live}
         left = diagram.forget(packets, (dead | known).__contains__)
@@ -75,10 +84,12 @@ def _accepted(reach: Reach, route: Route | None) -> Iterator[tuple[End, int]]:
             yield End("ACCEPT", way, changed), left
 
 
-def _ended(reach: Reach, route: Route | None) -> Iterator[tuple[End, int]]:
+def _ended(
+    reach: Reach, route: Route | None, says: Callable[[Rule | None, Chain], End | None]
+) -> Iterator[tuple[End, int]]:
     both = reach.space.diagram.both
     for rule in reach.rules(policies=True):
-        end = end_of(rule.rule, rule.chain)
+        end = says(rule.rule, rule.chain)
         if end is None:
             continue
         for visit in rule.visits():
@@ -92,6 +103,15 @@ def _ended(reach: Reach, route: Route | None) -> Iterator[tuple[End, int]]:
 
 _ROUTED = frozenset({"FORWARD", "OUTPUT", "POSTROUTING"})
 """Hooks that know the output device."""
+
+
+def effect_of(rule: Rule | None, chain: Chain) -> End | None:
+    """Return what a rule's target does besides ending packets, if that is told."""
+    del chain
+    target = rule.target if rule is not None else None
+    if target is None or not isinstance(target.declaration, Target):
+        return None
+    return End(EFFECT, target.text.removeprefix("-j ")) if target.declaration.told else None
 
 
 def end_of(rule: Rule | None, chain: Chain) -> End | None:

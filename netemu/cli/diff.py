@@ -92,6 +92,7 @@ def _fate(answer: Answer) -> dict[str, object]:
                 "dnat": ending.dnat or None,
                 "snat": ending.snat.removeprefix("from ") or None,
                 "mark": ending.mark,
+                "effects": list(ending.effects),
             }
             for ending, share in sorted(answer.shares.items(), key=lambda item: (-item[1], item[0]))
         ],
@@ -105,7 +106,10 @@ def report(result: DiffResult, old: str, new: str, paint: Paint) -> Iterator[str
     """Yield the result for eyes."""
     count = len(result.differences)
     if result.equal:
-        yield f"equal: {old} and {new} do the same with every packet (verdict, NAT, marks, TOS)"
+        yield (
+            f"equal: {old} and {new} do the same with every packet (verdict, NAT, marks, TOS, "
+            "logs, TTL, MSS)"
+        )
     elif count:
         classes = "one class of packets fares" if count == 1 else f"{count} classes of packets fare"
         yield f"{classes} differently"

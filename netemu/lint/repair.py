@@ -100,7 +100,7 @@ def _same_behaviour(before: Subject, after: Subject) -> bool:
     from netemu.analysis.reach import Reach  # noqa: PLC0415 - as above
 
     space = space_of([before.ruleset, after.ruleset])
-    old, new = (behaviour(Reach(one.ruleset, space)) for one in (before, after))
+    old, new = (behaviour(Reach(one.ruleset, space), effects=True) for one in (before, after))
     return old == new
 
 

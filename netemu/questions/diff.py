@@ -4,6 +4,8 @@ Theory of operation: both rule sets are analysed in one space of packets, so tha
 the same place is the same variable in both, be it a `limit` or one that is not modelled. Packets
 with the same fates before and after form a group; a group is said in few terms, and for each an
 example is sent through both engines. What these do not confirm is not claimed as a difference.
+Targets that are told (LOG, TTL, TCPMSS) are compared by their words: where two of them would write
+the same TTL into a packet, it counts as different all the same.
 Nothing is left of the comparison where every end has the same set of packets: then the rule sets
 are equal for all that is modelled.
 """
@@ -134,7 +136,7 @@ class _Diff:
     def run(self) -> DiffResult:
         """Find the groups, and say each in terms."""
         sides = self.sides = [
-            behaviour(reach, None if self.open else routes_of(subject, reach))
+            behaviour(reach, None if self.open else routes_of(subject, reach), effects=True)
             for subject, reach in zip((self.old, self.new), self.reaches, strict=True)
         ]
         groups = Comparison(self.space, *sides).groups()
@@ -226,7 +228,8 @@ class _Diff:
 
     def _answers(self, packets: int) -> Iterator[tuple[Example, Answer | None, Answer | None]]:
         """Yield examples with what both engines say; of IPv6 ones the sets alone say it."""
-        own, devices = self.old.own_addresses(), self.old.devices()
+        own, there = self.old.own_addresses(), self.new.devices()
+        devices = [name for name in self.old.devices() if name in there]
         if self.old.walks:
             for example in islice(examples(self.space, packets, own, devices), TRIES):
                 yield example, ask_engine(self.old, example), ask_engine(self.new, example)

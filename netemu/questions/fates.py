@@ -33,6 +33,8 @@ class Ending(Struct, frozen=True, order=True):
     dnat: str = ""
     snat: str = ""
     mark: int = 0
+    effects: tuple[str, ...] = ()
+    """Targets that it met and that are told: `LOG --log-prefix "x "`."""
 
     @property
     def text(self) -> str:
@@ -44,6 +46,7 @@ class Ending(Struct, frozen=True, order=True):
             words.append(self.snat)
         if self.mark and self.verdict == "ACCEPT":
             words.append(f"mark {self.mark:#x}")
+        words += [f"by {effect}" for effect in self.effects]
         return " ".join(words)
 
 
@@ -110,7 +113,7 @@ def _run(subject: Subject, example: Example, script: Sequence[int]) -> tuple[_Wa
     for space in node.namespaces.values():
         space.net.entropy.play("statistic", play)
     entry = written.entry(node)
-    watch = _Watch(entry.mark)
+    watch = _Watch(entry.mark, subject)
     node.set_sink(watch)
     return watch, entry.send(node)
 
@@ -136,7 +139,9 @@ def _share(draws: Sequence[tuple[int, int]]) -> Fraction:
 class _Watch:
     """A sink that notes draws, rules met and what was changed of one packet."""
 
-    def __init__(self, mark: int) -> None:
+    def __init__(self, mark: int, subject: Subject) -> None:
+        self._subject = subject
+        self.effects: set[str] = set()
         self.draws: list[tuple[int, int]] = []
         self.lines: set[int] = set()
         self.mark = mark
@@ -157,6 +162,8 @@ class _Watch:
             self.lines.add(event.line or 0)
             if event.matched and event.target == "MASQUERADE":
                 self.masquerade = True
+            if event.matched:
+                self.effects |= self._subject.effects_at(event.table, event.chain, event.rule)
         elif isinstance(event, HeaderRewritten):
             if event.what in {"dnat", "un-snat"}:
                 self.dnat = event.after
@@ -170,7 +177,8 @@ class _Watch:
             detail = fate.reason
         elif verdict != "QUEUE" and fate.drop_reason != _NETFILTER_DROP:
             verdict = "ACCEPT"
+        effects = tuple(sorted(self.effects))
         if verdict != "ACCEPT":
-            return Ending(verdict, detail)
+            return Ending(verdict, detail, effects=effects)
         snat = "masqueraded" if self.masquerade else f"from {self.snat}" if self.snat else ""
-        return Ending(verdict, detail, self.dnat, snat, self.mark)
+        return Ending(verdict, detail, self.dnat, snat, self.mark, effects)

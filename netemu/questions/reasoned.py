@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 from netemu.analysis.bdd import EMPTY
-from netemu.analysis.behaviour import End
+from netemu.analysis.behaviour import EFFECT, End
 from netemu.analysis.difference import Comparison, Condition, Share
 from netemu.analysis.follow import follow
 from netemu.analysis.reach import Reach
@@ -29,8 +29,11 @@ def reasoned(reach: Reach, ends: Mapping[End, int], packet: int) -> Answer | Non
     if isinstance(lot, Condition):
         return None
     shares: dict[Ending, Fraction] = {}
+    effects = tuple(sorted(end.how for end, _, part in lot if end.verdict == EFFECT and part == 1))
     for share in lot:
-        ending = _ending(space, share, packet)
+        if share[0].verdict == EFFECT:
+            continue
+        ending = _ending(space, share, packet, effects)
         shares[ending] = shares.get(ending, Fraction(0)) + share[2]
     met = follow(reach, packet)
     place = met.decided_by
@@ -45,12 +48,12 @@ def reasoned(reach: Reach, ends: Mapping[End, int], packet: int) -> Answer | Non
     )
 
 
-def _ending(space: Space, share: Share, packet: int) -> Ending:
+def _ending(space: Space, share: Share, packet: int, effects: tuple[str, ...]) -> Ending:
     """Return an end in words, with one of the values that changed fields may have."""
     end, twins, _ = share
     detail = end.how if end.verdict in {"REJECT", "QUEUE"} else ""
     if end.verdict != "ACCEPT":
-        return Ending(end.verdict, detail)
+        return Ending(end.verdict, detail, effects=effects)
     bits = space.diagram.pick(space.diagram.both(twins, packet))
     runs = dict(end.changed)
 
@@ -74,4 +77,5 @@ def _ending(space: Space, share: Share, packet: int) -> Ending:
         endpoint(Field.DESTINATION, Field.DESTINATION_PORT),
         f"from {snat}" if snat else "",
         value(Field.MARK),
+        effects,
     )

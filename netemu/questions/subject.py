@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from netemu.analysis.bdd import EMPTY
-from netemu.analysis.behaviour import Route
+from netemu.analysis.behaviour import Route, effect_of
 from netemu.analysis.node import space_of
 from netemu.analysis.reach import Reach
 from netemu.analysis.space import Space, View
@@ -84,6 +84,15 @@ class Subject:
         main.backend = backend or main.backend
         spec = replace(self.spec, main=main)
         return Subject(spec, kernel=self._kernel, seed=self._seed)
+
+    def effects_at(self, table: str, chain: str, number: int) -> set[str]:
+        """Return what a rule's target does besides ending packets, if that is told."""
+        found = next((one for one in self.ruleset.tables if one.name == table), None)
+        rules = found.chains[chain].rules if found is not None and chain in found.chains else []
+        if not 0 < number <= len(rules):
+            return set()
+        end = effect_of(rules[number - 1], found.chains[chain]) if found is not None else None
+        return set() if end is None else {end.how}
 
     @property
     def walks(self) -> bool:

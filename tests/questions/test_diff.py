@@ -149,6 +149,55 @@ def test_a_refusal_of_another_kind_is_a_difference():
     assert found.new.text == "REJECT icmp-host-prohibited"
 
 
+def test_a_device_that_one_file_names_is_made_for_the_other():
+    result = compared("*filter\n:INPUT DROP [0:0]\n-A INPUT -i lan0 -j ACCEPT\nCOMMIT\n",
+                      "*filter\n:INPUT DROP [0:0]\n-A INPUT -i wan0 -j ACCEPT\nCOMMIT\n")  # fmt: skip
+    assert {found.example.device for found in result.differences} == {"lan0", "wan0"}
+    assert all("--addr" in found.example.options for found in result.differences)
+
+
+ROUTER = """\
+*mangle
+:FORWARD ACCEPT [0:0]
+-A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1400
+-A FORWARD -i lan0 -j TTL --ttl-set 64
+COMMIT
+*filter
+:INPUT DROP [0:0]
+-A INPUT -p tcp -m tcp --dport 22 -m limit --limit 3/min -j LOG --log-prefix "ssh "
+-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT
+COMMIT
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "packet"),
+    [
+        ("--set-mss 1400", "--set-mss 1300", "tcp "),
+        ("--ttl-set 64", "--ttl-set 65", ""),
+        ('"ssh "', '"SSH "', "tcp "),
+        ("-i lan0 -j TTL", "-i wan0 -j TTL", ""),
+        ("LOG --log-prefix", "NFLOG --nflog-prefix", "tcp "),
+    ],
+)
+def test_what_a_packet_meets_on_its_way_is_part_of_its_fate(before, after, packet):
+    result = compared(ROUTER, ROUTER.replace(before, after))
+    assert result.equal is False
+    for found in result.differences:
+        assert found.example.text.startswith(packet)
+        (old,), (new,) = found.old.shares, found.new.shares
+        assert old.verdict == new.verdict == "ACCEPT"
+        assert old.effects != new.effects
+
+
+def test_a_log_line_in_another_place_is_the_same_for_the_same_packets():
+    moved = (
+        HOST.replace("-A WEB -j ACCEPT", "-A WEB -j LOG\n-A WEB -j ACCEPT"),
+        HOST.replace("-A WEB -s", "-A WEB ! -s 203.0.113.0/25 -j LOG\n-A WEB -s"),
+    )
+    assert compared(*moved).equal is True
+
+
 def test_what_is_not_modelled_in_both_is_no_difference():
     string = '-A INPUT -m string --string "x" --algo bm -j DROP\n'
     old, new = HOST.replace("-A INPUT -p icmp", string + "-A INPUT -p icmp"), HOST

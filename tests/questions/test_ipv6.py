@@ -116,3 +116,12 @@ def test_rules_of_two_families_are_not_compared(run: Callable[..., Ran]) -> None
     done = run("diff", rules=(RULES, "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"))
     assert done.exit_code == 2
     assert "the other family" in done.stderr
+
+
+def test_a_log_line_is_part_of_the_fate(run: Callable[..., Ran]) -> None:
+    logged = RULES.replace("-A INPUT -s", '-A INPUT -p udp -j LOG --log-prefix "u "\n-A INPUT -s')
+    done = run("diff", "--json", rules=(RULES, logged))
+    seen = {
+        (one["old"]["text"], one["new"]["text"]) for one in json.loads(done.stdout)["differences"]
+    }
+    assert seen == {("DROP", 'DROP by LOG --log-prefix "u "')}

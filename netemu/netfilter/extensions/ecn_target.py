@@ -139,6 +139,7 @@ TARGETS = (
         build=Ecn,
         apply=ecn_tg,
         effect=ecn_effect,
+        told=True,
         may_end=Verdict.DROP,
     ),
 )

@@ -116,6 +116,7 @@ TARGETS = (
         build=build_hop_limit,
         apply=ttl_tg,
         effect=hop_limit_effect,
+        told=True,
     ),
     Target(
         name="HL",
@@ -129,5 +130,6 @@ TARGETS = (
         build=build_hop_limit,
         apply=hl_tg6,
         effect=hop_limit_effect,
+        told=True,
     ),
 )

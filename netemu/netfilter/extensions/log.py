@@ -115,5 +115,6 @@ TARGETS = (
         build=Log,
         apply=log_tg,
         effect=changes_nothing,
+        told=True,
     ),
 )

@@ -101,5 +101,6 @@ TARGETS = (
         build=NfLog,
         apply=nflog_tg,
         effect=changes_nothing,
+        told=True,
     ),
 )

@@ -198,5 +198,6 @@ TARGETS = (
         build=build_mss,
         apply=tcpmss_tg4,
         effect=tcpmss_effect,
+        told=True,
     ),
 )

@@ -122,5 +122,6 @@ TARGETS = (
         build=build_kinds,
         apply=tcpoptstrip_tg,
         effect=tcpoptstrip_effect,
+        told=True,
     ),
 )

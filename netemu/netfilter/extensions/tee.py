@@ -125,5 +125,6 @@ TARGETS = (
         build=build_tee,
         apply=tee_tg4,
         effect=changes_nothing,
+        told=True,
     ),
 )

@@ -51,5 +51,6 @@ TARGETS = (
         build=nothing,
         apply=ulog_tg,
         effect=changes_nothing,
+        told=True,
     ),
 )

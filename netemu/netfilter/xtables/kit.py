@@ -373,6 +373,8 @@ class Target(Extension, Generic[Info], frozen=True, kw_only=True):
     """Tells the analysis what it changes of the packet (`changes_nothing` where that is so)."""
     ends: Verdict | None = None
     """The verdict that it gives, where it is always the same; None: it goes on."""
+    told: bool = False
+    """What it does is part of a packet's fate: a line in a log, a copy, a header's field."""
     may_end: Verdict | None = None
     """A verdict that it gives to some packets, for reasons which the analysis does not know."""
 
