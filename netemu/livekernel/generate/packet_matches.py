@@ -1,7 +1,4 @@
-"""Random matches about a packet's headers, its socket, and what passed before it.
-
-connlimit is left out: what it counts depends on which packets come within one jiffy.
-"""
+"""Random matches about a packet's headers, its socket, and what passed before it."""
 
 from __future__ import annotations
 
@@ -36,6 +33,7 @@ def more_matches(context: RuleContext) -> list[tuple[int, Maker]]:
         (1, _u32),
         (1, _quota),
         (1, _hashlimit),
+        (1, _connlimit),
     ]
     if context.hooks <= {"OUTPUT", "POSTROUTING"}:
         choices.append((1, _owner))
@@ -99,6 +97,14 @@ def _hashlimit(dice: Dice, context: RuleContext) -> str:
         f"-m hashlimit --hashlimit-{side} 1/hour --hashlimit-burst {dice.between(1, 3)}"
         f" --hashlimit-mode {mode} --hashlimit-name {name}"
     )
+
+
+def _connlimit(dice: Dice, context: RuleContext) -> str:
+    """What it counts hangs on which packets come within one jiffy: the script keeps them apart."""
+    words = [f"-m connlimit --connlimit-{dice.pick(('above', 'upto'))} {dice.between(0, 3)}"]
+    if dice.chance(40):
+        words.append(f"--connlimit-mask {dice.pick((0, 24, 31))}")
+    return " ".join(words + ["--connlimit-daddr"] * dice.chance(30))
 
 
 def _owner(dice: Dice, context: RuleContext) -> str:

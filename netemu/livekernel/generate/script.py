@@ -45,6 +45,9 @@ WAITS_NS = (400_000_000, 1_400_000_000, 2_400_000_000)
 """Two of them never add up to whole seconds, where timers would race with frames."""
 
 MOST_WAITS = 2
+APART_NS = 9_000_000
+"""More than two jiffies of 4 ms: what is so far apart comes in different ones, however they lie."""
+
 PIECE_NS = 20_000_000
 """So long machines take to hear what the node sends on its own."""
 
@@ -67,6 +70,9 @@ class Script:
         self.waits = dice.between(1, MOST_WAITS) if world.hasty else 0
         self.by_mac = {host.mac: host for host in world.hosts}
         self.mtu = {link.name: link.mtu for link in world.main.links}
+        rules = world.main.rules4
+        self.apart = rules is not None and "-m connlimit" in rules.text
+        """Whether packets must come in different jiffies."""
 
     def play(self) -> None:
         """Send everything."""
@@ -144,8 +150,13 @@ class Script:
         if len(frame) > self.mtu[port] + LARGEST_HEADER_OCTETS:
             return
         self.sent += 1
+        self._keep_apart()
         self.entered.append((port, frame))
         self._react(self.player.send(port, frame))
+
+    def _keep_apart(self) -> None:
+        if self.apart:
+            self._react(self.player.pause(APART_NS))
 
     def _react(self, frames: list[tuple[str, bytes]]) -> None:
         for port, frame in frames:
@@ -336,6 +347,7 @@ class Script:
         packet = dice.weighted(choices)()
         mark = dice.weighted([(4, 0), (1, 1), (1, 2)])
         self.sent += 1
+        self._keep_apart()
         self._react(self.player.send_local(namespace, packet, mark))
 
     def _foreign_frame(self) -> None:
