@@ -196,12 +196,11 @@ def _unordered(kernel: Sequence[str], netemu: Sequence[str]) -> str:
 
 
 _TIMEOUT = re.compile(r"^(\S+ +\d+ )(\d+) ")
-_USE = re.compile(r" use=\d+$")
 
 
 def _split_row(row: str) -> tuple[str, int]:
-    """Return a connection without timeout and reference count, and its timeout."""
-    text = _USE.sub("", row.strip())
+    """Return a connection without its timeout, and that."""
+    text = row.strip()
     found = _TIMEOUT.match(text)
     if not found:
         return text, 0
