@@ -322,13 +322,19 @@ def nf_ct_resolve_clash(net: Net, table: Conntrack, skb: Skb, winner: Connection
 
 
 def _merge_clash(table: Conntrack, skb: Skb, winner: Connection) -> bool:
-    """Let the packet belong to the entry that won, if that does no harm (__nf_ct_resolve_clash)."""
+    """Let the packet belong to the entry that won, if that does no harm (__nf_ct_resolve_clash).
+
+    6.18 does not where the two have the reply in common but begin in different zones, NAT or not
+    (asked of 6.18); 6.1 minds it with NAT only.
+    """
     loser, ctinfo = nf_ct_get(skb)
     assert loser is not None
     if winner.status & IPS_DYING:
         return False
     same = (winner.original, winner.reply, winner.zone) == (loser.original, loser.reply, loser.zone)
     if winner.status & IPS_NAT_DONE_MASK and not same:
+        return False
+    if winner.zone != loser.zone and table.net.kernel != "6.1":
         return False
     if loser.counters is not None:
         octets = loser.counters[ctinfo_direction(ctinfo)].octets
