@@ -314,7 +314,7 @@ def _timed_cases() -> list[dict[str, Any]]:
             "a server's counters outlive its removal, not that of its service",
             service("rr", *WEB, name=TCP_NAME) + service("rr", *TWO),
             [
-                tcp(2001, "S"), tcp(2002, "S"), udp(1001), udp(1002), wait(4.1),
+                tcp(2001, "S"), tcp(2002, "S"), udp(1001), udp(1002), wait(2.2),
                 {"ipvs": f"-D {TCP_NAME}\n{service('rr', *WEB, name=TCP_NAME)}"
                          f"-d -u {VIP}:53 -r {TWO[0].split()[0]}\n"
                          f"-a -u {VIP}:53 -r {TWO[0]}\n"},
