@@ -14,7 +14,6 @@ from netemu.lint.finding import Finding, Span
 from netemu.lint.subject import Subject
 from netemu.netfilter.ipvs.service import VirtualServerSpec
 from netemu.netfilter.xtables.names import protocol_name
-from netemu.ruleset.ipvsadm import parse_ipvs
 from netemu.sim.spec import TextFile
 from netemu.wire.address import format_address
 
@@ -39,6 +38,8 @@ def virtual_servers(subject: Subject) -> Iterator[Served]:
     file = subject.node.main.ipvs if subject.node is not None else None
     if file is None:
         return
+    from netemu.ruleset.ipvsadm import parse_ipvs  # noqa: PLC0415 - all of IPVS, which few have
+
     found: dict[str, Served] = {}
     try:
         commands = parse_ipvs(file.text, file.name).commands

@@ -13,7 +13,6 @@ from netemu.errors import RulesetError
 from netemu.events import MarkChanged
 from netemu.net import Net
 from netemu.netfilter.conntrack.connection import nf_ct_get
-from netemu.netfilter.conntrack.core import nf_ct_netns_get
 from netemu.netfilter.hook import Verdict
 from netemu.netfilter.xtables.kinds import U8, U32, U32_MAX, Masked, MaskedU32
 from netemu.netfilter.xtables.kit import Match, Option, Settings, Target, always
@@ -188,6 +187,10 @@ def _save_connmark(settings: Settings) -> str:
 
 def attach_connmark(net: Net, info: ConnmarkMatch | Connmark) -> None:
     """Begin to track connections (connmark_mt_check, connmark_tg_check)."""
+    from netemu.netfilter.conntrack.core import (  # noqa: PLC0415 - the engine, once a node
+        nf_ct_netns_get,
+    )
+
     nf_ct_netns_get(net)
 
 

@@ -23,7 +23,6 @@ from netemu.netfilter.conntrack.connection import (
     nf_ct_get,
     state_word,
 )
-from netemu.netfilter.conntrack.core import nf_ct_netns_get
 from netemu.netfilter.conntrack.table import Conntrack
 from netemu.netfilter.xtables.abbreviated import AbbreviatedList
 from netemu.netfilter.xtables.addresses import Network
@@ -344,6 +343,10 @@ def describe_conntrack(info: ConntrackMatch, skb: Skb, param: XtParam) -> str:
 
 def attach_conntrack(net: Net, info: ConntrackMatch) -> None:
     """Begin to track connections (conntrack_mt_check)."""
+    from netemu.netfilter.conntrack.core import (  # noqa: PLC0415 - the engine, once a node
+        nf_ct_netns_get,
+    )
+
     nf_ct_netns_get(net)
 
 
