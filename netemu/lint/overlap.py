@@ -102,7 +102,7 @@ def finding_of(
         both(first.taken, later.asked),
         lambda seen: before in seen.matched and place not in seen.matched,
     )
-    if (witness is None and subject.prover.walks) or later.rule.rule is None:
+    if witness is None or later.rule.rule is None:
         return None
     related: tuple[Related, ...] = ()
     for one in exceptions[:MOST_RELATED]:

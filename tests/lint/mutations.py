@@ -638,7 +638,7 @@ MUTATIONS = (
     Mutation("DNAT of everything", ("NE2",), dnat_of_everything),
     Mutation("hairpin", ("NE210",), hairpin),
     Mutation("port of any protocol", ("NE204",), port_of_any_protocol),
-    Mutation("spoofable", ("NE703",), spoofable),
+    Mutation("spoofable", ("NE703",), spoofable, also=("NE1",)),
     Mutation("probability", ("NE3",), probability),
     Mutation("no hairpin mark", ("NE3",), no_hairpin_mark),
     Mutation("orphan endpoint", ("NE3",), orphan_endpoint, also=("NE1", "NE3")),
