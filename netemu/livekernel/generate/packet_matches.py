@@ -33,8 +33,9 @@ def more_matches(context: RuleContext) -> list[tuple[int, Maker]]:
         (1, _u32),
         (1, _quota),
         (1, _hashlimit),
-        (1, _connlimit),
     ]
+    if context.table != "raw":
+        choices.append((1, _connlimit))
     if context.hooks <= {"OUTPUT", "POSTROUTING"}:
         choices.append((1, _owner))
     if context.hooks <= {"PREROUTING"} and context.table in {"raw", "mangle"}:

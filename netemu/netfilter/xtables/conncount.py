@@ -10,7 +10,8 @@ there twice. A packet of an assured connection only throws out; if nothing is le
 is 0, for which connlimit drops it, as it does with the last packets of a connection.
 
 Differs from Linux: there a list is looked through in portions, and an empty one is removed when a
-new key happens to share its slot; here it stays.
+new key happens to share its slot; here it stays. In table raw, before conntrack, Linux counts some
+connections twice that are counted once here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from netemu.netfilter.conntrack.connection import (
     DEFAULT_ZONE,
     IPS_ASSURED,
     IPS_CONFIRMED,
+    IPS_TEMPLATE,
     Connection,
     Zone,
     nf_ct_get,
@@ -70,6 +72,12 @@ class ConnectionCount:
         member = _member(skb, connection)
         if member is None:
             return 0
+        if connection is None or connection.status & IPS_TEMPLATE:
+            # Before conntrack has seen it, in table raw: perhaps it knows the connection.
+            entry = self.net.generic(Conntrack).find(*member)
+            connection = entry[0] if entry is not None else None
+            if connection is not None:
+                member = connection.original, connection.zone
         now = self.net.clock.jiffies
         found = self._lists.get(key)
         if found is None:
@@ -116,10 +124,11 @@ class ConnectionCount:
 
 def _member(skb: Skb, connection: Connection | None) -> Member | None:
     """Return original tuple and zone of a packet."""
-    if connection is not None:
+    if connection is not None and not connection.status & IPS_TEMPLATE:
         return connection.original, connection.zone
     tuple_ = _tuple_of(skb)
-    return (tuple_, DEFAULT_ZONE) if tuple_ is not None else None
+    zone = DEFAULT_ZONE if connection is None else connection.zone
+    return (tuple_, zone) if tuple_ is not None else None
 
 
 def _from_outside(skb: Skb) -> bool:
