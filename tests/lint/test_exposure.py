@@ -75,6 +75,9 @@ CASES = [
     passes("NE708", CLOSED, "a host without services"),
     passes("NE708", "-A INPUT -p tcp --dport 22 -j DROP", "no closed policy"),
     catches("NE708", f"{CLOSED}; -A INPUT -p tcp --dport 443 -j ACCEPT", 2),
+    catches("NE708", "-A INPUT -m state --state ESTABLISHED -j ACCEPT; -A INPUT -p tcp --dport 80 -j ACCEPT; "
+            "-A INPUT -j REJECT", 1),
+    catches("NE708", ":INPUT DROP; -A INPUT -i lo -j ACCEPT", 2),
     catches("NE708", f"{CLOSED}; -A INPUT -p tcp -m multiport --dports 80,443 -j ACCEPT", 2),
     catches("NE708", f"{CLOSED}; -A INPUT -p tcp --dport 22 -j DROP; "
             "-A INPUT -p tcp --dport 1:1023 -j ACCEPT", 2),

@@ -2,8 +2,8 @@
 
 Kernel: none.
 
-What it does: Finds rule sets whose INPUT drops by policy, and which let in new connections to some
-port, but to port 22 from nowhere.
+What it does: Finds rule sets that let in new connections to some port, but to port 22 from nowhere;
+and such as let nothing in, not even packets of connections that there are.
 
 Why it matters: Whoever loads the file over SSH may have locked the door behind. Not so if SSH
 listens at another port, or the node is reached otherwise.
@@ -31,8 +31,8 @@ from netemu.lint.entering import entering_of
 from netemu.lint.finding import Finding, Level
 from netemu.lint.rule import LintRule
 from netemu.lint.subject import Subject
-from netemu.netfilter.hook import Family, Verdict
-from netemu.netfilter.xtables.space import Field
+from netemu.netfilter.hook import Family
+from netemu.netfilter.xtables.space import CtState, Field
 from netemu.wire.ipv4 import Protocol
 
 SSH = 22
@@ -47,7 +47,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     if subject.family is not Family.IPV4 or table is None:
         return
     chain = table.chains["INPUT"]
-    if chain.policy is not Verdict.DROP or not chain.rules:
+    if not chain.rules:
         return
     entering = entering_of(subject)
     fresh = entering.both(
@@ -57,7 +57,12 @@ def check(subject: Subject) -> Iterator[Finding]:
     usual = entering.meet(let_in, entering.to_port(Protocol.TCP, *PRIVILEGED))
     other = entering.meet(let_in, entering.to_port(Protocol.TCP, *OTHERS))
     wanted = entering.both(fresh, entering.to_port(Protocol.TCP, SSH))
-    if not usual or other or wanted == EMPTY or entering.meet(let_in, wanted):
+    going_on = entering.meet(
+        entering.accepted("in"),
+        entering.read.masked(Field.CT_STATE, CtState.ESTABLISHED),
+        entering.to_port(Protocol.TCP, SSH),
+    )
+    if other or wanted == EMPTY or entering.meet(let_in, wanted) or (going_on and not usual):
         return
     witness = entering.shown(wanted, verdicts={"DROP", "REJECT"})
     if witness is not None:
