@@ -10,8 +10,7 @@ there twice. A packet of an assured connection only throws out; if nothing is le
 is 0, for which connlimit drops it, as it does with the last packets of a connection.
 
 Differs from Linux: there a list is looked through in portions, and an empty one is removed when a
-new key happens to share its slot; here it stays. In table raw, before conntrack, Linux counts some
-connections twice that are counted once here.
+new key happens to share its slot; here it stays.
 """
 
 from __future__ import annotations
@@ -73,11 +72,12 @@ class ConnectionCount:
         if member is None:
             return 0
         if connection is None or connection.status & IPS_TEMPLATE:
-            # Before conntrack has seen it, in table raw: perhaps it knows the connection.
+            # INVALID, or before conntrack in table raw: perhaps it knows the connection, which
+            # then is a member by this packet's own tuple, too.
             entry = self.net.generic(Conntrack).find(*member)
             connection = entry[0] if entry is not None else None
             if connection is not None:
-                member = connection.original, connection.zone
+                member = member[0], connection.zone
         now = self.net.clock.jiffies
         found = self._lists.get(key)
         if found is None:
