@@ -28,7 +28,7 @@ def empty_sets(text: str, family: int) -> TextFile:
     r"""Return the sets that rules name, with as many dimensions as they give directions.
 
     >>> empty_sets("-A INPUT -m set --match-set web dst,dst -j ACCEPT", 4).text
-    'create web hash:net,port family inet\\n'
+    'create web hash:net,port family inet\n'
     """
     sizes: dict[str, int] = {}
     mapped: set[str] = set()
