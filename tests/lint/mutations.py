@@ -618,7 +618,7 @@ MUTATIONS = (
     Mutation("copy below", ("NE1",), copy_below, also=("NE8",)),
     Mutation("opposite below", ("NE1",), opposite_below),
     Mutation("narrower below", ("NE1",), narrower_below),
-    Mutation("behind all", ("NE1",), behind_all, also=("NE1",)),
+    Mutation("behind all", ("NE1",), behind_all, also=("NE1", "NE708")),
     Mutation("union of networks", ("NE1",), union_of_networks, also=("NE703",)),
     Mutation("union of ports", ("NE1",), union_of_ports),
     Mutation("union of states", ("NE1",), union_of_states),
