@@ -221,21 +221,7 @@ def _likings(
             read.masked(Field.DESTINATION_PORT, echo),
             goes,
         )
-    for field, number in (
-        (Field.MARK, 0),
-        (Field.CONNMARK, 0),
-        (Field.TTL, 64),
-        (Field.TOS, 0),
-        (Field.CT_REPLY, 0),
-        (Field.SOURCE_PORT, 40000),
-    ):
-        yield read.masked(field, number)
-    here = read.local(Field.DESTINATION)
-    for address in own:
-        number = int.from_bytes(address, "big")
-        it = read.masked(Field.DESTINATION, number)
-        yield read.outside(read.both(it, read.outside(here)))
-        yield read.either(read.outside(here), read.both(here, it))
+    yield from usual(read, own)
     sent = read.masked(Field.IN_DEVICE, 0)
     for address in own:
         yield read.both(sent, read.masked(Field.SOURCE, int.from_bytes(address, "big")))
@@ -248,6 +234,24 @@ def _likings(
     yield read.masked(Field.DESTINATION, 2, 0xFF)
     for port in (80, 443, 22, 53, 8080):
         yield read.masked(Field.DESTINATION_PORT, port)
+
+
+def usual(read: Reader, own: Sequence[bytes]) -> Iterator[int]:
+    """Yield what usual packets of both families have in common; own addresses are local ones."""
+    for field, number in (
+        (Field.MARK, 0),
+        (Field.CONNMARK, 0),
+        (Field.TTL, 64),
+        (Field.TOS, 0),
+        (Field.CT_REPLY, 0),
+        (Field.SOURCE_PORT, 40000),
+    ):
+        yield read.masked(field, number)
+    here = read.local(Field.DESTINATION)
+    for address in own:
+        it = read.masked(Field.DESTINATION, int.from_bytes(address, "big"))
+        yield read.outside(read.both(it, read.outside(here)))
+        yield read.either(read.outside(here), read.both(here, it))
 
 
 def _address(read: Reader, field: Field, text: str) -> int:

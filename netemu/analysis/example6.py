@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from netemu.analysis.bdd import EMPTY
 from netemu.analysis.domain import IPPROTO_ICMPV6
-from netemu.analysis.example import ACK, SYN, Example, Values, flag_letters
+from netemu.analysis.example import ACK, SYN, Example, Values, flag_letters, usual
 from netemu.analysis.reader import Reader
 from netemu.analysis.space import Space
 from netemu.analysis.wording import axis_of
@@ -85,20 +85,7 @@ def _likings(read: Reader, own: Sequence[bytes], devices: Sequence[str]) -> Iter
     yield read.both(
         read.masked(Field.PROTOCOL, IPPROTO_ICMPV6), read.masked(Field.DESTINATION_PORT, _ECHO)
     )
-    for field, number in (
-        (Field.MARK, 0),
-        (Field.CONNMARK, 0),
-        (Field.TTL, 64),
-        (Field.TOS, 0),
-        (Field.CT_REPLY, 0),
-        (Field.SOURCE_PORT, 40000),
-    ):
-        yield read.masked(field, number)
-    here = read.local(Field.DESTINATION)
-    for address in own:
-        it = read.masked(Field.DESTINATION, int.from_bytes(address, "big"))
-        yield read.outside(read.both(it, read.outside(here)))
-        yield read.either(read.outside(here), read.both(here, it))
+    yield from usual(read, own)
     linked = read.masked(Field.DESTINATION, 0xFE80 << 112, 0xFFC0 << 112)
     yield read.outside(linked)
     for field, texts in ((Field.SOURCE, _SOURCES), (Field.DESTINATION, _DESTINATIONS)):
